@@ -1,0 +1,1 @@
+//! Signal and push simulators.
