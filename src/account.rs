@@ -109,11 +109,7 @@ impl Secret {
     /// [`AccountError::Password`] when it is empty, too long or holds control characters.
     pub fn password(text: &str) -> Result<Self, AccountError> {
         let fits = !text.is_empty() && text.len() <= MAX_PASSWORD_BYTES;
-        if fits && !text.chars().any(char::is_control) {
-            Ok(Self::new(text))
-        } else {
-            Err(AccountError::Password)
-        }
+        if fits && !text.chars().any(char::is_control) { Ok(Self::new(text)) } else { Err(AccountError::Password) }
     }
 
     /// The text itself. Every use is a place where it leaves our hands; keep them few.
@@ -167,6 +163,9 @@ impl Endpoint {
             return Err(AccountError::Endpoint("it has no //host part"));
         };
         let target_at = text[authority_at..].find(['/', '?']).map_or(text.len(), |at| authority_at + at);
+        if target_at == authority_at {
+            return Err(AccountError::Endpoint("it has no host"));
+        }
         let endpoint = Self { raw: text.to_owned(), url, target_at };
         if PathAndQuery::try_from(endpoint.target()).is_err() {
             return Err(AccountError::Endpoint("its path holds characters no HTTP request may carry"));
@@ -260,7 +259,9 @@ mod tests {
         let a = AccountId::parse("0F2B1A3C-1111-4222-8333-444455556666").unwrap();
         assert_eq!(a, AccountId::parse(" 0f2b1a3c-1111-4222-8333-444455556666\n").unwrap());
         assert_eq!(a.to_string(), "0f2b1a3c-1111-4222-8333-444455556666");
-        for bad in ["", "*", "anything", "0f2b1a3c-1111-4222-8333-44445555666", "PNI:0f2b1a3c-1111-4222-8333-444455556666"] {
+        for bad in
+            ["", "*", "anything", "0f2b1a3c-1111-4222-8333-44445555666", "PNI:0f2b1a3c-1111-4222-8333-444455556666"]
+        {
             assert_eq!(AccountId::parse(bad), Err(AccountError::Uuid), "{bad}");
         }
     }
@@ -307,9 +308,21 @@ mod tests {
     #[test]
     fn malformed_endpoints_are_refused_with_a_reason() {
         for bad in [
-            "", "push.example/x", "ftp://h/x", "https:///x", "https://", "https://h:0/x", "https://h/ x", "https://h/\u{e9}",
-            "https://h/x#frag", "https://h\\@evil/x", "https:h/x", "https://h/a\nb", "file:///etc/passwd",
-            "javascript:alert(1)", "https://h/<x>",
+            "",
+            "push.example/x",
+            "ftp://h/x",
+            "https:///x",
+            "https://",
+            "https://h:0/x",
+            "https://h/ x",
+            "https://h/\u{e9}",
+            "https://h/x#frag",
+            "https://h\\@evil/x",
+            "https:h/x",
+            "https://h/a\nb",
+            "file:///etc/passwd",
+            "javascript:alert(1)",
+            "https://h/<x>",
         ] {
             assert!(matches!(Endpoint::parse(bad), Err(AccountError::Endpoint(_))), "{bad:?}");
         }

@@ -1,1 +1,24 @@
-//! x
+//! MollySocket keeps the linked device of a Signal account online and wakes the phone over UnifiedPush.
+//!
+//! ```text
+//! Signal --envelope--> session --wake--> notifier --POST--> push server --> phone --fetch--> Signal
+//! ```
+//!
+//! Data flows one way: `config` → `daemon` → `supervisor` → `signal/session` → `notifier` → `push`. Only `store`
+//! touches SQLite, only `net` opens outbound sockets, only `cli` prints.
+
+pub mod account;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod link;
+pub mod logging;
+pub mod metrics;
+pub mod net;
+pub mod push;
+pub mod signal;
+pub mod store;
+pub mod supervisor;
+pub mod timings;
+pub mod vapid;
+pub mod web;

@@ -1,0 +1,129 @@
+//! What the operator decided: file, environment and command line merged and checked once (design, section 4).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use crate::account::{AccountId, Endpoint, Secret};
+
+/// The variables of the process, passed in so that nothing reads them behind our back.
+pub type Env = BTreeMap<String, String>;
+
+/// The checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it was read from, if any.
+    pub file: Option<PathBuf>,
+    /// Listening host of the web server: an address or a name.
+    pub host: String,
+    /// Listening port; 0 lets the system choose.
+    pub port: u16,
+    /// Whether the web server runs at all.
+    pub webserver: bool,
+    /// Push servers that may be used.
+    pub allowed_endpoints: AllowedEndpoints,
+    /// Accounts that may register.
+    pub allowed_uuids: AllowedUuids,
+    /// The database file.
+    pub db: PathBuf,
+    /// Where the VAPID key comes from.
+    pub vapid: VapidSource,
+    /// `sub` of the VAPID token (RFC 8292 section 2.1): a mailto: or https: URL.
+    pub vapid_contact: String,
+    /// How phones reach this server.
+    pub public_url: Option<Url>,
+    /// Signal's WebSocket.
+    pub signal_url: Url,
+    /// PEM file that replaces the pinned roots.
+    pub signal_ca_file: Option<PathBuf>,
+    /// User-Agents, tried in turn on 499. Never empty.
+    pub user_agents: Vec<String>,
+    /// PEM file trusted for push beside the system's roots.
+    pub push_ca_file: Option<PathBuf>,
+    /// Whether the phone's own sync messages wake it.
+    pub wake_for_own_sync: bool,
+    /// New registrations beyond this many accounts are refused.
+    pub max_accounts: usize,
+    /// Whose forwarding headers count.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether `/metrics` is served by the web server.
+    pub metrics: bool,
+    /// The Unix socket for status and metrics.
+    pub admin_socket: PathBuf,
+    /// What the operator should know although the program starts: keys of old versions and the like.
+    pub warnings: Vec<String>,
+}
+
+/// Where the VAPID key comes from.
+#[derive(Debug, Clone)]
+pub enum VapidSource {
+    /// `vapid_privkey`.
+    Inline(Secret),
+    /// `vapid_key_file`; must exist.
+    File(PathBuf),
+    /// Beside the database; made at the first start of `server`.
+    Generated(PathBuf),
+}
+
+/// Which push servers may be used.
+#[derive(Debug, Clone)]
+pub struct AllowedEndpoints {
+    _todo: (),
+}
+
+/// What the allow list says of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// Named by the operator: may be anywhere, private networks included.
+    Listed,
+    /// Allowed by `*`: only at public addresses.
+    IfPublic,
+    /// Not allowed.
+    No,
+}
+
+impl AllowedEndpoints {
+    /// What the list says of `endpoint`: scheme, host, port and user info must match an entry.
+    pub fn permits(&self, _endpoint: &Endpoint) -> Permission {
+        unimplemented!()
+    }
+}
+
+/// Which accounts may register.
+#[derive(Debug, Clone)]
+pub struct AllowedUuids {
+    _todo: (),
+}
+
+impl AllowedUuids {
+    /// Whether `id` may register.
+    pub fn permits(&self, _id: AccountId) -> bool {
+        unimplemented!()
+    }
+}
+
+/// An address block such as `10.0.0.0/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// First address.
+    pub address: IpAddr,
+    /// Length of the prefix in bits.
+    pub prefix: u8,
+}
+
+/// What is wrong with the configuration, where, and what to do: one line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+impl Config {
+    /// Reads and checks everything. `explicit` is the file of `-c`.
+    ///
+    /// # Errors
+    /// One line naming file or variable, key and remedy.
+    pub fn load(_explicit: Option<&Path>, _env: &Env) -> Result<Self, ConfigError> {
+        unimplemented!()
+    }
+}

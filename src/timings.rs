@@ -1,0 +1,195 @@
+//! Every deadline, interval and limit of the program, each with its reason. Tests inject shorter ones.
+
+use std::time::Duration;
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// How long things may take, and how long to wait between them.
+#[derive(Debug, Clone)]
+pub struct Timings {
+    /// One look-up of a host name. A resolver that takes longer has failed for us.
+    pub dns: Duration,
+    /// One TCP connection attempt to one address.
+    pub tcp: Duration,
+    /// Head start of an address before the next one is tried beside it (RFC 8305 section 5 recommends 250 ms).
+    pub happy_eyeballs: Duration,
+    /// The TLS handshake.
+    pub tls: Duration,
+    /// From the upgrade request to Signal's answer.
+    pub upgrade: Duration,
+    /// The whole way from look-up to open WebSocket.
+    pub connect: Duration,
+    /// Between two keepalive requests. Signal drops a silent socket after 90 s.
+    pub keepalive: Duration,
+    /// Without an answer to a keepalive for this long the connection is dead.
+    pub keepalive_answer: Duration,
+    /// Signal announces the end of the queue once per connection. Without it, and with nothing left to ack, for this
+    /// long, the socket is not authenticated or stalled.
+    pub queue_empty: Duration,
+    /// One write to the WebSocket. A peer that reads nothing for this long is gone.
+    pub write: Duration,
+    /// Age at which a healthy connection is renewed (75 % to 100 % of it). Signal unlinks devices that log in less
+    /// often than every 45 days.
+    pub renew: Duration,
+    /// First back-off step to Signal.
+    pub backoff_base: Duration,
+    /// Longest back-off to Signal.
+    pub backoff_cap: Duration,
+    /// Longest back-off after 404: the address is wrong, which only a change of configuration cures.
+    pub not_found_cap: Duration,
+    /// A connection that lived this long resets the back-off.
+    pub backoff_reset: Duration,
+    /// Between the first 403 and the one that confirms it.
+    pub confirm: Duration,
+    /// The same while a phone waits for its registration's answer.
+    pub confirm_check: Duration,
+    /// Longest wait for the reconnection after close 4401.
+    pub reauthenticate: Duration,
+    /// First wait after close 4409 (connected elsewhere).
+    pub displaced_base: Duration,
+    /// Longest wait after close 4409.
+    pub displaced_cap: Duration,
+    /// A connection that lived this long ends the displacement.
+    pub displaced_reset: Duration,
+    /// Between attempts when Signal refuses every configured User-Agent.
+    pub refused: Duration,
+    /// One push request in all: look-up, connection, TLS, request and head of the answer.
+    pub push: Duration,
+    /// Quiet time after an accepted wake-up; later envelopes within it share one trailing wake-up.
+    pub quiet_base: Duration,
+    /// Longest quiet time.
+    pub quiet_cap: Duration,
+    /// Without a trailing wake-up for this long the quiet time starts at its base again.
+    pub quiet_reset: Duration,
+    /// First wait after a failed push.
+    pub push_retry_base: Duration,
+    /// Longest wait after a failed push.
+    pub push_retry_cap: Duration,
+    /// First wait after 429 or 503 without `Retry-After`.
+    pub push_limited_base: Duration,
+    /// First wait after 401 or 403.
+    pub push_unauthorized_base: Duration,
+    /// Longest wait after 401 or 403, and the longest `Retry-After` that is believed.
+    pub push_slow_cap: Duration,
+    /// Between attempts after an answer that means the request itself is wrong.
+    pub push_rejected: Duration,
+    /// Shortest `Retry-After` that is believed.
+    pub retry_after_floor: Duration,
+    /// Taken off the moment a wake-up was sent before envelopes count as covered by it: Signal's servers' clocks differ.
+    pub cover_margin: Duration,
+    /// At most one write of the covered time per account in this time.
+    pub cover_write: Duration,
+    /// How often the database is asked whether another process changed it.
+    pub store_poll: Duration,
+    /// Asking Signal about credentials during a registration.
+    pub check: Duration,
+    /// Looking up an endpoint's host during a registration.
+    pub check_endpoint: Duration,
+    /// Every registration is answered within this, whatever hangs.
+    pub answer: Duration,
+    /// From the first byte of a request to the end of its head.
+    pub web_head: Duration,
+    /// One request in all.
+    pub web_request: Duration,
+    /// Ordered end of the program: close frames and pushes in flight.
+    pub shutdown: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            dns: secs(5),
+            tcp: secs(15),
+            happy_eyeballs: Duration::from_millis(250),
+            tls: secs(15),
+            upgrade: secs(30),
+            connect: secs(60),
+            keepalive: secs(30),
+            keepalive_answer: secs(15),
+            queue_empty: secs(60),
+            write: secs(10),
+            renew: secs(24 * 3600),
+            backoff_base: secs(1),
+            backoff_cap: secs(60),
+            not_found_cap: secs(600),
+            backoff_reset: secs(60),
+            confirm: secs(5),
+            confirm_check: secs(1),
+            reauthenticate: secs(3),
+            displaced_base: secs(60),
+            displaced_cap: secs(3600),
+            displaced_reset: secs(3600),
+            refused: secs(3600),
+            push: secs(10),
+            quiet_base: secs(1),
+            quiet_cap: secs(10),
+            quiet_reset: secs(30),
+            push_retry_base: secs(1),
+            push_retry_cap: secs(300),
+            push_limited_base: secs(5),
+            push_unauthorized_base: secs(60),
+            push_slow_cap: secs(3600),
+            push_rejected: secs(3600),
+            retry_after_floor: secs(1),
+            cover_margin: secs(3),
+            cover_write: secs(60),
+            store_poll: secs(2),
+            check: secs(5),
+            check_endpoint: secs(2),
+            answer: secs(9),
+            web_head: secs(10),
+            web_request: secs(20),
+            shutdown: secs(3),
+        }
+    }
+}
+
+/// How much of everything there may be.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// WebSocket messages from Signal. An envelope is about 97 KiB at most (protocol note, section 3).
+    pub signal_message: usize,
+    /// Connections to Signal being set up at the same time.
+    pub handshakes: usize,
+    /// New connections to Signal per second.
+    pub connects_per_second: u32,
+    /// Failures in a row, of whatever accounts, after which Signal's host counts as down.
+    pub gate_failures: u32,
+    /// Attempts per second while Signal's host is down.
+    pub gate_probes_per_second: u32,
+    /// Push requests in flight in all.
+    pub pushes: usize,
+    /// Push requests in flight to one origin.
+    pub pushes_per_origin: usize,
+    /// Connections to the web server.
+    pub web_connections: usize,
+    /// Request line and headers, in bytes.
+    pub web_head: usize,
+    /// Request body, in bytes.
+    pub web_body: usize,
+    /// Head of a push server's answer, in bytes.
+    pub push_head: usize,
+    /// Threads for blocking work (host look-ups).
+    pub blocking_threads: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            signal_message: 1024 * 1024,
+            handshakes: 64,
+            connects_per_second: 200,
+            gate_failures: 5,
+            gate_probes_per_second: 4,
+            pushes: 64,
+            pushes_per_origin: 8,
+            web_connections: 512,
+            web_head: 8 * 1024,
+            web_body: 16 * 1024,
+            push_head: 16 * 1024,
+            blocking_threads: 8,
+        }
+    }
+}
