@@ -18,6 +18,7 @@ pub mod logging;
 pub mod metrics;
 pub mod net;
 pub mod notifier;
+mod private_file;
 pub mod push;
 pub mod retry_after;
 pub mod signal;
