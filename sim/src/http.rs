@@ -30,10 +30,7 @@ pub(crate) fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<
 
 /// Reads one head. `buffer` holds what was read before and, afterwards, what follows the head.
 /// `None` if the peer closed before it sent anything.
-pub(crate) async fn read_head(
-    stream: &mut (impl AsyncRead + Unpin),
-    buffer: &mut Vec<u8>,
-) -> io::Result<Option<Head>> {
+pub(crate) async fn read_head(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> io::Result<Option<Head>> {
     loop {
         if let Some((head, length)) = parse(buffer)? {
             buffer.drain(..length);

@@ -181,7 +181,11 @@ impl SignalServer {
         let (verb, path) = (Some(verb.to_owned()), Some(path.to_owned()));
         let request = wire::Request { verb, path, body, id: Some(id), headers: Vec::new() };
         let bytes = wire::WebSocketMessage::request(request).encode_to_vec();
-        self.write(aci, device, Out::Binary(bytes)).then_some(id)
+        let sent = self.with_socket(aci, device, |socket| {
+            socket.raw_requests.push(id);
+            socket.outbox.push_back(Out::Binary(bytes));
+        });
+        sent.then_some(id)
     }
 
     /// Sends a binary message of any bytes. False if there is no message socket; so below.

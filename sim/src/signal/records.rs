@@ -173,7 +173,7 @@ pub struct Records {
     pub stray_responses: u64,
     /// Receipts for acknowledged identified messages.
     pub receipts: Vec<Receipt>,
-    /// Responses to raw requests: (request id, status).
+    /// Responses to raw requests and to `queue/empty`: (request id, status).
     pub raw_responses: Vec<(u64, u32)>,
     /// Close frames received.
     pub client_closes: Vec<CloseRecord>,

@@ -205,9 +205,8 @@ impl Session {
                 timer.set_at(wake_at);
                 armed = Some(wake_at);
             }
-            let incoming = async {
-                if batch.never_read { future::pending().await } else { Input::Frame(self.ws.next().await) }
-            };
+            let incoming =
+                async { if batch.never_read { future::pending().await } else { Input::Frame(self.ws.next().await) } };
             let event = incoming
                 .or(async {
                     woken.await;

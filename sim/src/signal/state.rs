@@ -93,6 +93,8 @@ pub(crate) struct Socket {
     pub(crate) outbox: VecDeque<Out>,
     /// Keepalives to answer later: (when, request id).
     pub(crate) delayed: Vec<(Instant, u64)>,
+    /// Ids of `queue/empty` and of raw requests.
+    pub(crate) raw_requests: Vec<u64>,
     pub(crate) kill: Option<Kill>,
     /// A Close frame is on its way: what comes in is no longer processed.
     pub(crate) closing: bool,
@@ -190,11 +192,7 @@ impl State {
     }
 
     /// Whether one more of a counted fault is due, which it then takes.
-    pub(crate) fn take_fault(
-        &mut self,
-        address: DeviceAddress,
-        counter: impl Fn(&mut Settings) -> &mut u32,
-    ) -> bool {
+    pub(crate) fn take_fault(&mut self, address: DeviceAddress, counter: impl Fn(&mut Settings) -> &mut u32) -> bool {
         let device = self.devices.get_mut(&address).map(|d| &mut d.settings);
         for settings in device.into_iter().chain([&mut self.settings]) {
             let left = counter(settings);
@@ -236,6 +234,7 @@ impl State {
             delivery: Delivery::new(stories),
             outbox: VecDeque::new(),
             delayed: Vec::new(),
+            raw_requests: Vec::new(),
             kill: None,
             closing: false,
             wake: wake.clone(),

@@ -54,7 +54,9 @@ impl State {
             *at > now
         });
         batch.wake_at = socket.delayed.iter().map(|(at, _)| *at).min();
-        if socket.messages && let Some(address) = device {
+        if socket.messages
+            && let Some(address) = device
+        {
             self.deliver(id, address, now, now_ms, &mut batch.out);
         }
         batch
@@ -69,7 +71,9 @@ impl State {
             let message = match step {
                 Step::QueueEmpty => {
                     counters.queue_empty += 1;
-                    put_queue_empty(random_request_id(), now_ms)
+                    let request_id = random_request_id();
+                    socket.raw_requests.push(request_id);
+                    put_queue_empty(request_id, now_ms)
                 }
                 Step::Message { seq, request_id } => {
                     let entry = device.queue.get_mut(seq).expect("the pass just read it");
@@ -95,7 +99,11 @@ impl State {
         let message = WebSocketMessage::decode(bytes).ok();
         match message.map(|m| (m.r#type, m.request, m.response)) {
             Some((Some(REQUEST), Some(request), _)) => self.on_request(id, request),
-            Some((Some(RESPONSE), _, Some(Response { id: Some(request), status: Some(status), message: Some(text), .. }))) => {
+            Some((
+                Some(RESPONSE),
+                _,
+                Some(Response { id: Some(request), status: Some(status), message: Some(text), .. }),
+            )) => {
                 return self.on_response(id, request, status, text);
             }
             _ => self.close(id, 1007, "Badly formatted"),
@@ -148,8 +156,10 @@ impl State {
         let socket = self.sockets.get(&id)?;
         let Some(device) = socket.device.filter(|_| socket.delivery.is_pending(request_id)) else {
             // An id that is not pending is ignored: double acks are harmless.
-            self.records.stray_responses += 1;
-            self.records.raw_responses.push((request_id, status));
+            match socket.raw_requests.contains(&request_id) {
+                true => self.records.raw_responses.push((request_id, status)),
+                false => self.records.stray_responses += 1,
+            }
             return None;
         };
         let success = (200..300).contains(&status);
