@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn the_search_order_is_the_documented_one() {
         let rest = ["./mollysocket.toml", "/etc/mollysocket/config.toml", "/etc/mollysocket/conf.toml"];
-        let with = |first: &str| [&[first][..], &rest[..]].concat();
+        let with = |first: &'static str| [&[first][..], &rest[..]].concat();
         assert_eq!(paths(&[("HOME", "/home/u"), ("XDG_CONFIG_HOME", "/xdg")]), with("/xdg/mollysocket/config.toml"));
         assert_eq!(paths(&[("HOME", "/home/u")]), with("/home/u/.config/mollysocket/config.toml"));
         let relative = [("HOME", "/home/u"), ("XDG_CONFIG_HOME", "xdg")];
