@@ -15,6 +15,7 @@ pub mod link;
 pub mod logging;
 pub mod metrics;
 pub mod net;
+mod private_file;
 pub mod push;
 pub mod signal;
 pub mod store;
