@@ -1,17 +1,24 @@
 //! The database of accounts (design, section 8). The only module that touches SQLite; one thread owns the connection.
 
-use std::path::Path;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
+
+use self::rows::Change;
+use self::thread::Handle;
 use crate::account::{Account, AccountId, Credentials, Endpoint, ServerTime};
+use crate::private_file;
 
-/// Why the database could not be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// Placeholder.
-    #[error("{0}")]
-    Other(String),
-}
+mod error;
+mod open;
+mod rows;
+mod schema;
+mod thread;
+
+pub use self::error::StoreError;
 
 /// What [`Store::list`] found.
 #[derive(Debug, Default)]
@@ -34,13 +41,32 @@ pub enum IfMissing {
 /// A handle to the database. Clones share one connection.
 #[derive(Debug, Clone)]
 pub struct Store {
-    _todo: (),
+    handle: Handle,
+}
+
+/// Whether the file could be opened for writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+/// The open file, as its thread holds it.
+#[derive(Debug)]
+struct Database {
+    path: PathBuf,
+    connection: Connection,
+    access: Access,
+    /// Device and inode of the file the connection is on.
+    identity: (u64, u64),
+    /// How often the file was opened anew.
+    epoch: u32,
 }
 
 /// Held by the one daemon of a database; gone with the process.
 #[derive(Debug)]
 pub struct DaemonLock {
-    _todo: (),
+    _file: File,
 }
 
 impl Store {
@@ -48,16 +74,35 @@ impl Store {
     ///
     /// # Errors
     /// Damaged, foreign, newer or unreadable files are refused and left untouched; the message names file and remedy.
-    pub fn open(_path: &Path, _missing: IfMissing) -> Result<Self, StoreError> {
-        unimplemented!()
+    pub fn open(path: &Path, missing: IfMissing) -> Result<Self, StoreError> {
+        Ok(Self { handle: Handle::start(open::open(path, missing)?)? })
     }
 
     /// Makes sure that no other daemon uses this database.
     ///
     /// # Errors
     /// When one does.
-    pub fn lock_for_daemon(_path: &Path) -> Result<DaemonLock, StoreError> {
-        unimplemented!()
+    pub fn lock_for_daemon(path: &Path) -> Result<DaemonLock, StoreError> {
+        // Two names of one file are one database.
+        let database = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let lock = private_file::suffixed(&database, ".lock");
+        let on_io = |error: &std::io::Error| StoreError::io(&lock, error);
+        // Not truncated: while another process holds the lock the file says which.
+        let options =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(private_file::MODE).clone();
+        let mut file = options.open(&lock).map_err(|error| on_io(&error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                return Err(StoreError::InUse { path: path.to_owned(), pid });
+            }
+            Err(TryLockError::Error(error)) => return Err(on_io(&error)),
+        }
+        // Only a help for people; the lock holds without it.
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+        Ok(DaemonLock { _file: file })
     }
 
     /// All accounts.
@@ -65,15 +110,15 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub async fn list(&self) -> Result<Listing, StoreError> {
-        unimplemented!()
+        self.handle.read(rows::list).await
     }
 
     /// One account. `None` when there is none, or its row cannot be read.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub async fn get(&self, _id: AccountId) -> Result<Option<Account>, StoreError> {
-        unimplemented!()
+    pub async fn get(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        self.handle.read(move |connection| rows::get(connection, id)).await
     }
 
     /// Number of rows, readable or not.
@@ -81,60 +126,58 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub async fn count(&self) -> Result<usize, StoreError> {
-        unimplemented!()
+        self.handle.read(rows::count).await
     }
 
     /// Adds the account or replaces the row with its id. Durable when it returns.
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn put(&self, _account: Account) -> Result<(), StoreError> {
-        unimplemented!()
+    pub async fn put(&self, account: Account) -> Result<(), StoreError> {
+        self.handle.write(move |transaction| rows::put(transaction, &account)).await
     }
 
     /// Notes a repeated registration at `at` (seconds since 1970).
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn touch(&self, _id: AccountId, _at: u64) -> Result<(), StoreError> {
-        unimplemented!()
+    pub async fn touch(&self, id: AccountId, at: u64) -> Result<(), StoreError> {
+        self.change(id, |_| true, Change::Registered(at)).await.map(|_| ())
     }
 
     /// Marks the account `forbidden`, if it still has these credentials. Says whether it had.
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn set_forbidden(&self, _credentials: Credentials) -> Result<bool, StoreError> {
-        unimplemented!()
+    pub async fn set_forbidden(&self, credentials: Credentials) -> Result<bool, StoreError> {
+        let id = credentials.id;
+        self.change(id, move |row| row.credentials == credentials, Change::Forbidden).await
     }
 
     /// Sets or clears `endpoint_gone`, if the account still has this endpoint. Says whether it had.
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn set_endpoint_gone(
-        &self,
-        _id: AccountId,
-        _endpoint: Endpoint,
-        _gone: bool,
-    ) -> Result<bool, StoreError> {
-        unimplemented!()
+    pub async fn set_endpoint_gone(&self, id: AccountId, endpoint: Endpoint, gone: bool) -> Result<bool, StoreError> {
+        self.change(id, move |row| row.endpoint == endpoint, Change::EndpointGone(gone)).await
     }
 
     /// Notes until when envelopes are covered, if the account still has these credentials.
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn set_covered(&self, _credentials: Credentials, _until: ServerTime) -> Result<(), StoreError> {
-        unimplemented!()
+    pub async fn set_covered(&self, credentials: Credentials, until: ServerTime) -> Result<(), StoreError> {
+        let id = credentials.id;
+        let unchanged = move |row: &Account| row.credentials == credentials;
+        self.change(id, unchanged, Change::Covered(until)).await.map(|_| ())
     }
 
     /// Removes the account. Says whether it was there.
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn remove(&self, _id: AccountId) -> Result<bool, StoreError> {
-        unimplemented!()
+    pub async fn remove(&self, id: AccountId) -> Result<bool, StoreError> {
+        self.handle.write(move |transaction| rows::remove(transaction, id)).await
     }
 
     /// A number that changes when *another* connection changed the file (`PRAGMA data_version`).
@@ -142,6 +185,15 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub async fn data_version(&self) -> Result<i64, StoreError> {
-        unimplemented!()
+        self.handle.data_version().await
+    }
+
+    async fn change(
+        &self,
+        id: AccountId,
+        expected: impl Fn(&Account) -> bool + Send + 'static,
+        change: Change,
+    ) -> Result<bool, StoreError> {
+        self.handle.write(move |transaction| rows::change(transaction, id, expected, &change)).await
     }
 }

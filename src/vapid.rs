@@ -1,55 +1,96 @@
 //! The server's VAPID key and the tokens signed with it (RFC 8292).
 
-use std::time::SystemTime;
+use std::fmt;
+use std::path::PathBuf;
 
-use crate::account::Secret;
-use crate::config::VapidSource;
+mod file;
+mod key;
+mod token;
 
-/// Why there is no usable key.
-#[derive(Debug, thiserror::Error)]
+pub use self::key::VapidKey;
+pub use self::token::Vapid;
+
+/// Why there is no usable key. No text holds any of the key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VapidError {
-    /// Placeholder.
-    #[error("{0}")]
-    Other(String),
+    /// The text is not a key.
+    #[error("the VAPID key {0}")]
+    Malformed(Flaw),
+    /// `vapid_privkey` is not a key.
+    #[error("vapid_privkey (MOLLY_VAPID_PRIVKEY) {0}: put the output of `mollysocket vapid generate` there")]
+    Setting(Flaw),
+    /// The file of `vapid_key_file` does not hold a key.
+    #[error(
+        "the VAPID key file {} (vapid_key_file) {flaw}: put the output of `mollysocket vapid generate` there",
+        path.display()
+    )]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with what it holds.
+        flaw: Flaw,
+    },
+    /// The key file we made ourselves does not hold a key any more.
+    #[error(
+        "the VAPID key file {} {flaw}: restore it from a backup, or delete it and link every phone again",
+        path.display()
+    )]
+    Generated {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with what it holds.
+        flaw: Flaw,
+    },
+    /// There is no key yet and this verb makes none.
+    #[error(
+        "there is no VAPID key: set vapid_privkey or vapid_key_file, or start the server once, which makes {}",
+        .0.display()
+    )]
+    Missing(PathBuf),
+    /// The file could not be read or made.
+    #[error("the VAPID key file {} cannot be used: {what}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        what: String,
+    },
 }
 
-/// A P-256 key pair.
-pub struct VapidKey {
-    _todo: (),
+/// What is wrong with the text of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// Nothing there.
+    Empty,
+    /// `=` at the end.
+    Padded,
+    /// `+` or `/`.
+    StandardAlphabet,
+    /// Any other character that base64url does not know.
+    Alphabet,
+    /// A number of characters, or a last one, that no encoder makes.
+    Cut,
+    /// Not 32 bytes but this many.
+    Length(usize),
+    /// 65 bytes: the public half.
+    Public,
+    /// 32 bytes that are no scalar of the curve: zero, or not below its order.
+    Scalar,
 }
 
-impl VapidKey {
-    /// A new key.
-    pub fn generate() -> Self {
-        unimplemented!()
-    }
-
-    /// Reads 32 bytes in base64url without padding (43 characters). White space around it is ignored.
-    ///
-    /// # Errors
-    /// Says what is wrong with it, never what it is.
-    pub fn parse(_text: &str) -> Result<Self, VapidError> {
-        unimplemented!()
-    }
-
-    /// The private key: always 43 characters.
-    pub fn to_private(&self) -> Secret {
-        unimplemented!()
-    }
-
-    /// The uncompressed public key in base64url: always 87 characters.
-    pub fn public(&self) -> String {
-        unimplemented!()
-    }
-
-    /// Loads the key the configuration names; for `VapidSource::Generated` reads the file or, with
-    /// `create`, makes it (0600). The text says where the key came from, for people.
-    ///
-    /// # Errors
-    /// Names the file or setting and the remedy.
-    pub fn load(_source: &VapidSource, _create: Create) -> Result<(Self, String), VapidError> {
-        unimplemented!()
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("is empty"),
+            Self::Padded => f.write_str("ends with `=`; base64url without padding is expected"),
+            Self::StandardAlphabet => f.write_str("holds `+` or `/`; base64url uses `-` and `_` instead"),
+            Self::Alphabet => f.write_str("holds characters that are not base64url"),
+            Self::Cut => f.write_str("is cut short or altered: no 32 bytes are written like this (43 characters)"),
+            Self::Length(n) => write!(f, "is {n} bytes long instead of 32"),
+            Self::Public => f.write_str("is a public key; the private key is expected"),
+            Self::Scalar => f.write_str("is not a private key of the curve P-256"),
+        }
     }
 }
 
@@ -60,29 +101,4 @@ pub enum Create {
     Yes,
     /// Fail (all other verbs).
     No,
-}
-
-/// Signs tokens, one per push origin, and keeps them while they are good.
-pub struct Vapid {
-    _todo: (),
-}
-
-impl Vapid {
-    /// `contact` is the token's `sub`.
-    pub fn new(_key: VapidKey, _contact: String) -> Self {
-        unimplemented!()
-    }
-
-    /// The public key, as in links.
-    pub fn public(&self) -> &str {
-        unimplemented!()
-    }
-
-    /// Value of the `Authorization` header for `origin` (ASCII serialisation): `vapid t=…, k=…`.
-    pub fn authorization(&self, _origin: &str, _now: SystemTime) -> String {
-        unimplemented!()
-    }
-
-    /// Forgets the token of `origin`, so that the next one is new (after 401 or 403).
-    pub fn forget(&self, _origin: &str) {}
 }

@@ -1,0 +1,74 @@
+//! Files that hold secrets: readable by their owner only, and either complete or not there.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Permission bits of everything we create: the owner may read and write, nobody else may anything.
+pub(crate) const MODE: u32 = 0o600;
+
+/// Whether a file was made or had been there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// It is new.
+    Now,
+    /// Somebody else was first; the existing file was not touched.
+    Before,
+}
+
+/// Makes `path` in one step: `fill` writes a file of another name in the same directory, which then gets the right one.
+/// A crash leaves either no file of that name or a complete one; an existing file is never replaced.
+pub(crate) fn create<E: From<io::Error>>(path: &Path, fill: impl FnOnce(&Path) -> Result<(), E>) -> Result<Made, E> {
+    let draft = draft_name(path);
+    OpenOptions::new().write(true).create_new(true).mode(MODE).open(&draft)?;
+    let result = fill(&draft).and_then(|()| Ok(publish(&draft, path)?));
+    // After a rename there is nothing left to remove.
+    let _ = fs::remove_file(&draft);
+    result
+}
+
+/// A name in the same directory that nobody else uses.
+fn draft_name(path: &Path) -> PathBuf {
+    suffixed(path, &format!(".new-{}-{:08x}", std::process::id(), fastrand::u32(..)))
+}
+
+fn publish(draft: &Path, path: &Path) -> io::Result<Made> {
+    File::open(draft)?.sync_all()?;
+    // A hard link, unlike a rename, never replaces what is there.
+    let made = match fs::hard_link(draft, path) {
+        Ok(()) => Made::Now,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Made::Before,
+        // Some file systems know no links.
+        Err(_) if !path.try_exists()? => fs::rename(draft, path).map(|()| Made::Now)?,
+        Err(_) => Made::Before,
+    };
+    sync_directory(path)?;
+    Ok(made)
+}
+
+/// Makes the names in the directory of `path` survive a power cut.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(directory(path))?.sync_all()
+}
+
+/// The directory a file is in; `.` for a bare name.
+pub(crate) fn directory(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+/// `path` with `suffix` after its last character.
+pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Takes away what others may do with a file; says whether there was anything to take.
+pub(crate) fn tighten(path: &Path) -> io::Result<bool> {
+    let open = fs::metadata(path)?.permissions().mode() & 0o077 != 0;
+    if open {
+        fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    }
+    Ok(open)
+}

@@ -1,0 +1,232 @@
+//! Rows and accounts. Columns are found by name and values read whatever their type, because the reference bound
+//! everything as text and older layouts differ.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, Statement, Transaction, params};
+
+use super::Listing;
+use crate::account::{Account, AccountError, AccountId, Credentials, DeviceId, Endpoint, Secret, ServerTime};
+
+/// A row and what could be made of it.
+struct Entry {
+    rowid: i64,
+    id: Option<AccountId>,
+    registered: u64,
+    account: Result<Account, AccountError>,
+}
+
+/// Where the columns are in a result.
+struct Columns {
+    rowid: usize,
+    uuid: usize,
+    device: usize,
+    password: usize,
+    endpoint: usize,
+    forbidden: usize,
+    registered: Option<usize>,
+    gone: Option<usize>,
+    covered: Option<usize>,
+}
+
+impl Columns {
+    fn of(statement: &Statement<'_>) -> rusqlite::Result<Self> {
+        let optional = |name| statement.column_index(name).ok();
+        Ok(Self {
+            rowid: 0,
+            uuid: statement.column_index("uuid")?,
+            device: statement.column_index("device_id")?,
+            password: statement.column_index("password")?,
+            endpoint: statement.column_index("endpoint")?,
+            forbidden: statement.column_index("forbidden")?,
+            registered: optional("last_registration"),
+            gone: optional("endpoint_gone"),
+            covered: optional("covered_until"),
+        })
+    }
+
+    fn read(&self, row: &Row<'_>) -> rusqlite::Result<Entry> {
+        let text = |at| row.get_ref(at).map(as_text);
+        let number = |at| row.get_ref(at).map(as_number);
+        let optional = |at: Option<usize>| at.map_or(Ok(None), number);
+        let id = AccountId::parse(&text(self.uuid)?);
+        let device = DeviceId::new(number(self.device)?.unwrap_or(0));
+        let password = Secret::password(&text(self.password)?);
+        let endpoint = Endpoint::parse(&text(self.endpoint)?);
+        let forbidden = number(self.forbidden)? == Some(1);
+        let last_registration = optional(self.registered)?.unwrap_or(0);
+        let endpoint_gone = optional(self.gone)? == Some(1);
+        let covered_until = optional(self.covered)?.map(ServerTime);
+        let account = (|| {
+            Ok(Account {
+                credentials: Credentials { id: id.clone()?, device: device?, password: password? },
+                endpoint: endpoint?,
+                forbidden,
+                endpoint_gone,
+                last_registration,
+                covered_until,
+            })
+        })();
+        Ok(Entry { rowid: row.get(self.rowid)?, id: id.ok(), registered: last_registration, account })
+    }
+}
+
+/// The text of a value; empty for what is none, which no parser accepts.
+fn as_text(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Text(bytes) => String::from_utf8(bytes.to_vec()).unwrap_or_default(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_) => String::new(),
+    }
+}
+
+fn as_number(value: ValueRef<'_>) -> Option<u64> {
+    match value {
+        ValueRef::Integer(number) => u64::try_from(number).ok(),
+        ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok()?.trim().parse().ok(),
+        ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_) => None,
+    }
+}
+
+/// SQLite's integers are signed.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn entries(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
+    let mut statement = connection.prepare("SELECT rowid, * FROM connections ORDER BY rowid")?;
+    let columns = Columns::of(&statement)?;
+    statement.query_map([], |row| columns.read(row))?.collect()
+}
+
+/// The rows of one account, the one that counts first. Old versions stored the id in whatever spelling they got, so the
+/// comparison is of UUIDs; SQL only narrows the search.
+fn entries_of(connection: &Connection, id: AccountId) -> rusqlite::Result<Vec<Entry>> {
+    let mut statement =
+        connection.prepare("SELECT rowid, * FROM connections WHERE instr(lower(replace(uuid, '-', '')), ?1) > 0")?;
+    let columns = Columns::of(&statement)?;
+    let digits = id.to_string().replace('-', "");
+    let mut found = statement
+        .query_map([digits], |row| columns.read(row))?
+        .filter(|entry| !matches!(entry, Ok(entry) if entry.id != Some(id)))
+        .collect::<rusqlite::Result<Vec<Entry>>>()?;
+    found.sort_by_key(|entry| std::cmp::Reverse((entry.account.is_ok(), entry.registered, entry.rowid)));
+    Ok(found)
+}
+
+/// The row of one account that is spelt as we spell it: nearly always the only one, and found by the index.
+fn entry_of(connection: &Connection, id: AccountId) -> rusqlite::Result<Option<Entry>> {
+    let mut statement = connection.prepare("SELECT rowid, * FROM connections WHERE uuid = ?1")?;
+    let columns = Columns::of(&statement)?;
+    let mut found = statement.query_map([id.to_string()], |row| columns.read(row))?;
+    found.next().transpose()
+}
+
+/// See [`super::Store::list`].
+pub(super) fn list(connection: &Connection) -> rusqlite::Result<Listing> {
+    let mut listing = Listing::default();
+    let mut readable: Vec<(i64, u64, Account)> = Vec::new();
+    let mut places = std::collections::HashMap::new();
+    for entry in entries(connection)? {
+        let Entry { rowid, id, registered, account } = entry;
+        let whose = id.map_or_else(String::new, |id| format!(" (account {})", id.short()));
+        match account {
+            Err(error) => listing.unreadable.push(format!("row {rowid}{whose}: {error}")),
+            Ok(account) => match places.get(&account.id()).copied() {
+                None => {
+                    places.insert(account.id(), readable.len());
+                    readable.push((rowid, registered, account));
+                }
+                Some(place) => {
+                    let kept: &mut (i64, u64, Account) = &mut readable[place];
+                    let mut other = (rowid, registered, account);
+                    if (other.1, other.0) > (kept.1, kept.0) {
+                        std::mem::swap(kept, &mut other);
+                    }
+                    let text = format!("row {}{whose}: row {} of the same account is newer", other.0, kept.0);
+                    listing.unreadable.push(text);
+                }
+            },
+        }
+    }
+    listing.accounts = readable.into_iter().map(|(_, _, account)| account).collect();
+    Ok(listing)
+}
+
+/// See [`super::Store::get`].
+pub(super) fn get(connection: &Connection, id: AccountId) -> rusqlite::Result<Option<Account>> {
+    Ok(entries_of(connection, id)?.into_iter().next().and_then(|entry| entry.account.ok()))
+}
+
+/// See [`super::Store::count`].
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<usize> {
+    let rows: i64 = connection.query_row("SELECT count(*) FROM connections", [], |row| row.get(0))?;
+    Ok(usize::try_from(rows).unwrap_or(0))
+}
+
+/// See [`super::Store::put`].
+pub(super) fn put(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<()> {
+    remove(transaction, account.id())?;
+    let mut statement = transaction.prepare(
+        "INSERT INTO connections (uuid, device_id, password, endpoint, forbidden, last_registration, endpoint_gone,
+                                  covered_until) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    statement.execute(params![
+        account.id().to_string(),
+        account.credentials.device.get(),
+        account.credentials.password.expose(),
+        account.endpoint.as_str(),
+        account.forbidden,
+        signed(account.last_registration),
+        account.endpoint_gone,
+        account.covered_until.map(|time| signed(time.0)),
+    ])?;
+    Ok(())
+}
+
+/// See [`super::Store::remove`].
+pub(super) fn remove(transaction: &Transaction<'_>, id: AccountId) -> rusqlite::Result<bool> {
+    let found = entries_of(transaction, id)?;
+    for entry in &found {
+        transaction.prepare("DELETE FROM connections WHERE rowid = ?1")?.execute([entry.rowid])?;
+    }
+    Ok(!found.is_empty())
+}
+
+/// A change of one column.
+pub(super) enum Change {
+    /// `last_registration`, in seconds since 1970.
+    Registered(u64),
+    /// `forbidden`, to true.
+    Forbidden,
+    /// `endpoint_gone`.
+    EndpointGone(bool),
+    /// `covered_until`.
+    Covered(ServerTime),
+}
+
+/// Applies `change` to the account's row if it still is as `expected`; says whether it was. Another process may have
+/// edited the row since the caller read it, and its edit wins.
+pub(super) fn change(
+    transaction: &Transaction<'_>,
+    id: AccountId,
+    expected: impl Fn(&Account) -> bool,
+    change: &Change,
+) -> rusqlite::Result<bool> {
+    let matches = |entry: &Entry| entry.account.as_ref().is_ok_and(&expected);
+    let entry = match entry_of(transaction, id)?.filter(matches) {
+        Some(entry) => Some(entry),
+        None => entries_of(transaction, id)?.into_iter().find(matches),
+    };
+    let Some(Entry { rowid, .. }) = entry else {
+        return Ok(false);
+    };
+    let (column, value) = match *change {
+        Change::Registered(at) => ("last_registration", signed(at)),
+        Change::Forbidden => ("forbidden", 1),
+        Change::EndpointGone(gone) => ("endpoint_gone", i64::from(gone)),
+        Change::Covered(until) => ("covered_until", signed(until.0)),
+    };
+    let sql = format!("UPDATE connections SET {column} = ?1 WHERE rowid = ?2");
+    transaction.prepare(&sql)?.execute([value, rowid])?;
+    Ok(true)
+}

@@ -1,0 +1,61 @@
+//! Key files: the operator's, and the one made at the first start.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use super::{Create, VapidError, VapidKey};
+use crate::private_file;
+
+/// A key file is 44 bytes. What is much longer is another file, or a device that never ends.
+const MAX_BYTES: u64 = 4096;
+
+/// Reads the operator's key file.
+pub(super) fn read(path: &Path) -> Result<(VapidKey, String), VapidError> {
+    let text = text(path).map_err(|error| failure(path, &error))?;
+    let key = VapidKey::read(&text).map_err(|flaw| VapidError::File { path: path.to_owned(), flaw })?;
+    Ok((key, format!("{} (vapid_key_file)", path.display())))
+}
+
+/// Reads the key file made by an earlier start, or makes it.
+pub(super) fn generated(path: &Path, create: Create) -> Result<(VapidKey, String), VapidError> {
+    let mut origin = format!("{}, made at the first start", path.display());
+    let text = match text(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if create == Create::No {
+                return Err(VapidError::Missing(path.to_owned()));
+            }
+            let made = private_file::create(path, |draft| {
+                fs::write(draft, format!("{}\n", VapidKey::generate().to_private().expose()))
+            });
+            if made.map_err(|error| failure(path, &error))? == private_file::Made::Now {
+                origin = format!(
+                    "{}, made just now; keep a copy: without it every phone must be linked again",
+                    path.display()
+                );
+            }
+            // Read back, because another process may have been first.
+            self::text(path)
+        }
+        other => other,
+    };
+    let text = text.map_err(|error| failure(path, &error))?;
+    let key = VapidKey::read(&text).map_err(|flaw| VapidError::Generated { path: path.to_owned(), flaw })?;
+    match private_file::tighten(path) {
+        Ok(true) => log::warn!("{} was open to other users; it is private now (mode 0600)", path.display()),
+        Ok(false) => {}
+        Err(error) => log::warn!("{} cannot be made private: {error}", path.display()),
+    }
+    Ok((key, origin))
+}
+
+/// The beginning of a file. Bytes that are no text come back as characters no key has.
+fn text(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn failure(path: &Path, error: &io::Error) -> VapidError {
+    VapidError::Io { path: path.to_owned(), what: error.to_string() }
+}

@@ -1,0 +1,127 @@
+//! Tokens (RFC 8292 section 2), one per push origin, kept while they are good.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use serde::Serialize;
+
+use super::VapidKey;
+
+/// Seconds a token is good for. RFC 8292 section 2 allows 24 h; half of it leaves room for clocks that disagree.
+const LIFETIME: u64 = 12 * 3600;
+
+/// The longest `exp` a push server accepts, in seconds from now (RFC 8292 section 2).
+const LONGEST: u64 = 24 * 3600;
+
+/// A token is replaced this many seconds before it expires.
+const RENEWAL: u64 = 3600;
+
+/// How many seconds a token may seem to be signed in the future: clocks are corrected by small steps all the time.
+const SKEW: u64 = 60;
+
+/// Origins a token is kept for. Registrations choose the origins, so there must be an end.
+const ORIGINS: usize = 1024;
+
+#[derive(Serialize)]
+struct Header {
+    typ: &'static str,
+    alg: &'static str,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    aud: &'a str,
+    exp: u64,
+    sub: &'a str,
+}
+
+/// A signed token and its times, in seconds since 1970.
+struct Token {
+    signed: u64,
+    expires: u64,
+    authorization: String,
+}
+
+impl Token {
+    /// Whether it can be used at `now`. The wall clock may have been set in either direction since it was signed.
+    fn good(&self, now: u64) -> bool {
+        self.signed <= now + SKEW && now + RENEWAL < self.expires && self.expires <= now + LONGEST
+    }
+}
+
+/// Signs tokens, one per push origin, and keeps them while they are good.
+pub struct Vapid {
+    key: VapidKey,
+    public: String,
+    contact: String,
+    tokens: Mutex<HashMap<String, Token>>,
+}
+
+impl Vapid {
+    /// `contact` is the token's `sub`: a `mailto:` or `https:` URL (RFC 8292 section 2.1).
+    pub fn new(key: VapidKey, contact: String) -> Self {
+        let public = key.public();
+        Self { key, public, contact, tokens: Mutex::default() }
+    }
+
+    /// The public key, as in links.
+    pub fn public(&self) -> &str {
+        &self.public
+    }
+
+    /// Value of the `Authorization` header for `origin` (ASCII serialisation): `vapid t=…,k=…` (RFC 8292 section 3).
+    pub fn authorization(&self, origin: &str, now: SystemTime) -> String {
+        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(token) = tokens.get(origin).filter(|token| token.good(now)) {
+            return token.authorization.clone();
+        }
+        let token = self.sign(origin, now);
+        let authorization = token.authorization.clone();
+        if tokens.len() >= ORIGINS && !tokens.contains_key(origin) {
+            make_room(&mut tokens, now);
+        }
+        tokens.insert(origin.to_owned(), token);
+        authorization
+    }
+
+    /// Forgets the token of `origin`, so that the next one is new (after 401 or 403).
+    pub fn forget(&self, origin: &str) {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).remove(origin);
+    }
+
+    fn sign(&self, origin: &str, now: u64) -> Token {
+        let expires = now + LIFETIME;
+        let header = encode(&Header { typ: "JWT", alg: "ES256" });
+        let claims = encode(&Claims { aud: origin, exp: expires, sub: &self.contact });
+        let mut token = format!("{header}.{claims}");
+        let signature = BASE64_URL_SAFE_NO_PAD.encode(self.key.sign(token.as_bytes()));
+        token.push('.');
+        token.push_str(&signature);
+        Token { signed: now, expires, authorization: format!("vapid t={token},k={}", self.public) }
+    }
+}
+
+/// Drops what is of no use any more, else the oldest token.
+fn make_room(tokens: &mut HashMap<String, Token>, now: u64) {
+    tokens.retain(|_, token| token.good(now));
+    if tokens.len() >= ORIGINS {
+        let oldest = tokens.iter().min_by_key(|(_, token)| token.signed).map(|(origin, _)| origin.clone());
+        if let Some(origin) = oldest {
+            tokens.remove(&origin);
+        }
+    }
+}
+
+fn encode(part: &impl Serialize) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(part).expect("strings and numbers are always valid JSON"))
+}
+
+impl fmt::Debug for Vapid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vapid").field("public", &self.public).finish_non_exhaustive()
+    }
+}
