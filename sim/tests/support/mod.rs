@@ -172,6 +172,8 @@ impl Client {
             Some(Ok(Message::Pong(_))) => Got::Pong,
             Some(Ok(Message::Ping(_))) => Got::Ping,
             Some(Ok(Message::Close(Some(frame)))) => Got::Close(frame.code.into(), frame.reason.to_string()),
+            // RFC 6455: a Close frame without a code counts as 1005.
+            Some(Ok(Message::Close(None))) => Got::Close(1005, String::new()),
             Some(Ok(other)) => panic!("unexpected {other:?}"),
             Some(Err(_)) | None => Got::Eof,
         })
