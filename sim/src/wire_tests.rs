@@ -20,7 +20,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
 }
 
-fn both_ways<M: prost::Message + Default + PartialEq>(message: &M, golden: &str) {
+fn both_ways<M: prost::Message + Default + PartialEq + std::fmt::Debug>(message: &M, golden: &str) {
     assert_eq!(message.encode_to_vec(), bytes(golden));
     assert_eq!(&M::decode(bytes(golden).as_slice()).unwrap(), message);
 }
