@@ -14,6 +14,8 @@ pub(crate) mod nearest;
 mod network;
 mod raw;
 
+pub(crate) use check::public_url;
+
 pub use allow::{AllowedEndpoints, AllowedUuids, EntryError, Permission};
 pub use network::Network;
 

@@ -112,7 +112,11 @@ fn host(text: &str) -> Result<String, &'static str> {
     Host::parse(text).map(|host| host.to_string()).map_err(|_| "must be an address or a host name, without port")
 }
 
-fn public_url(text: &str) -> Result<Url, &'static str> {
+/// Reads the URL at which phones reach this server. Molly takes https only (client note, B7).
+///
+/// # Errors
+/// What is wrong, to be read after a name.
+pub(crate) fn public_url(text: &str) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "is not a URL; write it like https://molly.example.org/")?;
     if url.scheme() != "https" {
         return Err("must begin with https://, because phones accept nothing else");
