@@ -1,10 +1,191 @@
 //! The command line (design, section 5). The only place that prints.
 
+#![allow(clippy::print_stderr)]
+
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::config::Env;
+use argh::FromArgs;
+use log::LevelFilter;
+
+use self::args::{Args, ConnectionVerb, QrCodeVerb, TestVerb, VapidVerb, Verb};
+use self::output::Lenient;
+use crate::account::AccountError;
+use crate::config::{Config, ConfigError, Env};
+use crate::link::TooLong;
+use crate::logging;
+use crate::store::StoreError;
+use crate::vapid::VapidError;
+
+mod args;
+mod argv;
+mod connection;
+mod output;
+mod reach;
+mod server;
+mod tools;
+
+/// Why a verb ended early.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    /// An argument that means nothing.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It could not be done.
+    #[error("{0}")]
+    Failed(String),
+    /// The result could not be written.
+    #[error("the result cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl CliError {
+    /// What was asked for could not be done; `why` says what to do.
+    fn failed(why: impl Display) -> Self {
+        Self::Failed(why.to_string())
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) | Self::Config(_) => ExitCode::from(2),
+            Self::Failed(_) | Self::Output(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl From<VapidError> for CliError {
+    fn from(error: VapidError) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl From<TooLong> for CliError {
+    fn from(error: TooLong) -> Self {
+        Self::failed(error)
+    }
+}
+
+/// An argument that describes an account and is malformed.
+impl From<AccountError> for CliError {
+    fn from(error: AccountError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+/// How a verb that could answer answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// Done, or yes.
+    Yes,
+    /// No.
+    No,
+}
 
 /// Runs the program with these arguments (without the program's name) and variables.
-pub fn main(_args: Vec<String>, _env: Env) -> ExitCode {
-    unimplemented!()
+pub fn main(args: Vec<String>, env: Env) -> ExitCode {
+    let args = match argv::normalise(&args) {
+        Ok(args) => args,
+        Err(error) => {
+            complain(&error.problem);
+            note(&format!("{} (--help tells more)", error.usage));
+            return ExitCode::from(2);
+        }
+    };
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut out = Lenient::new(io::stdout().lock());
+    let result = match Args::from_args(&["mollysocket"], &args) {
+        Ok(Args { version: true, .. }) => {
+            writeln!(out, "mollysocket {}", env!("CARGO_PKG_VERSION")).map(|()| Answer::Yes).map_err(CliError::from)
+        }
+        Ok(Args { verb: Some(verb), config, verbose, .. }) => {
+            set_up_logging(&env, &verb, verbose);
+            run(verb, &Start { config, env: &env }, &mut out)
+        }
+        Ok(_) => Err(CliError::Usage("a command is missing".into())),
+        Err(early) if early.status.is_ok() => {
+            out.write_all(early.output.as_bytes()).map(|()| Answer::Yes).map_err(CliError::from)
+        }
+        Err(_) => Err(CliError::Usage("the command line cannot be understood; see mollysocket --help".into())),
+    };
+    match result.and_then(|answer| Ok(out.flush().map(|()| answer)?)) {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::FAILURE,
+        Err(error) => {
+            complain(&error);
+            error.exit_code()
+        }
+    }
+}
+
+/// What a verb needs to read the configuration.
+struct Start<'a> {
+    config: Option<std::path::PathBuf>,
+    env: &'a Env,
+}
+
+impl Start<'_> {
+    /// Reads the configuration and shows what the operator should know about it.
+    fn config(&self) -> Result<Config, CliError> {
+        let config = Config::load(self.config.as_deref(), self.env)?;
+        for warning in &config.warnings {
+            note(&format!("mollysocket: warning: {warning}"));
+        }
+        if let Some(file) = &config.file {
+            log::info!("configuration file: {}", file.display());
+        }
+        Ok(config)
+    }
+}
+
+fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, CliError> {
+    match verb {
+        Verb::Server(_) => server::run(start.config()?),
+        Verb::Vapid(vapid) => match vapid.verb {
+            // Works before there is any configuration: its output goes into one.
+            VapidVerb::Generate(_) => tools::vapid_generate(out),
+            VapidVerb::Test(args) => tools::vapid_test(&start.config()?, &args.endpoint, out),
+        },
+        Verb::QrCode(qrcode) => match qrcode.verb {
+            QrCodeVerb::Url(args) => tools::qrcode_url(&start.config()?, &args, out),
+            QrCodeVerb::Airgapped(args) => tools::qrcode_airgapped(&start.config()?, &args, out),
+        },
+        Verb::Connection(connection) => match connection.verb {
+            ConnectionVerb::Add(args) => connection::add(&start.config()?, &args, out),
+            ConnectionVerb::List(args) => connection::list(&start.config()?, &args, out),
+            ConnectionVerb::Remove(args) => connection::remove(&start.config()?, &args.uuid, out),
+            ConnectionVerb::Ping(args) => connection::ping(&start.config()?, &args.uuid, out),
+        },
+        Verb::Test(test) => match test.verb {
+            TestVerb::Endpoint(args) => tools::test_endpoint(&start.config()?, &args.endpoint, out),
+            TestVerb::Uuid(args) => tools::test_uuid(&start.config()?, &args.uuid, out),
+        },
+    }
+}
+
+fn set_up_logging(env: &Env, verb: &Verb, verbose: u8) {
+    let default = if matches!(verb, Verb::Server(_)) { LevelFilter::Error } else { LevelFilter::Info };
+    match logging::init(env, default, logging::raised_by(verbose)) {
+        Ok(problems) => problems.iter().for_each(|problem| note(&format!("mollysocket: warning: {problem}"))),
+        Err(error) => note(&format!("mollysocket: warning: {error}")),
+    }
+}
+
+/// What went wrong, as one line on stderr.
+fn complain(problem: &impl Display) {
+    note(&format!("mollysocket: {}", problem.to_string().replace(['\n', '\r'], " ")));
+}
+
+/// A line on stderr. Without a stderr there is nobody to tell.
+fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }

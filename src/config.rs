@@ -1,12 +1,23 @@
 //! What the operator decided: file, environment and command line merged and checked once (design, section 4).
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use crate::account::{AccountId, Endpoint, Secret};
+use crate::account::Secret;
+
+mod allow;
+mod check;
+mod file;
+pub(crate) mod nearest;
+mod network;
+mod raw;
+
+pub(crate) use check::public_url;
+
+pub use allow::{AllowedEndpoints, AllowedUuids, EntryError, Permission};
+pub use network::Network;
 
 /// The variables of the process, passed in so that nothing reads them behind our back.
 pub type Env = BTreeMap<String, String>;
@@ -67,52 +78,6 @@ pub enum VapidSource {
     Generated(PathBuf),
 }
 
-/// Which push servers may be used.
-#[derive(Debug, Clone)]
-pub struct AllowedEndpoints {
-    _todo: (),
-}
-
-/// What the allow list says of an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Permission {
-    /// Named by the operator: may be anywhere, private networks included.
-    Listed,
-    /// Allowed by `*`: only at public addresses.
-    IfPublic,
-    /// Not allowed.
-    No,
-}
-
-impl AllowedEndpoints {
-    /// What the list says of `endpoint`: scheme, host, port and user info must match an entry.
-    pub fn permits(&self, _endpoint: &Endpoint) -> Permission {
-        unimplemented!()
-    }
-}
-
-/// Which accounts may register.
-#[derive(Debug, Clone)]
-pub struct AllowedUuids {
-    _todo: (),
-}
-
-impl AllowedUuids {
-    /// Whether `id` may register.
-    pub fn permits(&self, _id: AccountId) -> bool {
-        unimplemented!()
-    }
-}
-
-/// An address block such as `10.0.0.0/8`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    /// First address.
-    pub address: IpAddr,
-    /// Length of the prefix in bits.
-    pub prefix: u8,
-}
-
 /// What is wrong with the configuration, where, and what to do: one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -123,7 +88,13 @@ impl Config {
     ///
     /// # Errors
     /// One line naming file or variable, key and remedy.
-    pub fn load(_explicit: Option<&Path>, _env: &Env) -> Result<Self, ConfigError> {
-        unimplemented!()
+    pub fn load(explicit: Option<&Path>, env: &Env) -> Result<Self, ConfigError> {
+        let mut settings = raw::Settings::default();
+        let source = file::read(explicit, env)?;
+        if let Some(source) = &source {
+            settings.take_file(&source.path, &source.text)?;
+        }
+        settings.take_variables(env)?;
+        check::check(settings, source.map(|source| source.path), env)
     }
 }

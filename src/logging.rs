@@ -1,1 +1,206 @@
 //! Log lines on stderr. Dependencies are heard only from INFO up: below it some print headers with credentials.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::SystemTime;
+
+use env_logger::{Builder, Logger};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use crate::config::Env;
+use crate::config::nearest::nearest;
+
+/// Our own records' targets begin with this.
+const OURS: &str = env!("CARGO_PKG_NAME");
+
+/// The lowest level at which other crates are heard, whatever `RUST_LOG` says. The WebSocket crate, for one, prints
+/// whole requests at TRACE, with the `Authorization` header (knowledge note, D20).
+const OTHERS: Level = Level::Info;
+
+/// Why logging could not be set up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// The process has a logger already.
+    #[error("logging is already set up")]
+    Twice,
+}
+
+/// Sets the process's logger up. `RUST_LOG` says what is logged, `default` when it is not set, and `raised` adds
+/// everything up to its level. Returns what is wrong with `RUST_LOG`, for people; the rest of it counts.
+///
+/// # Errors
+/// [`LogError::Twice`] when it was done before.
+pub fn init(env: &Env, default: LevelFilter, raised: LevelFilter) -> Result<Vec<String>, LogError> {
+    let spec = env.get("RUST_LOG").map_or("", String::as_str);
+    let (spec, problems) = clean(spec);
+    let logger = Guarded::new(&spec, default, raised);
+    let max = logger.chosen.filter().max(logger.raised.filter());
+    log::set_boxed_logger(Box::new(logger)).map_err(|_| LogError::Twice)?;
+    log::set_max_level(max);
+    Ok(problems)
+}
+
+/// The level that `-v`, `-vv` and `-vvv` raise to.
+pub fn raised_by(count: u8) -> LevelFilter {
+    match count {
+        0 => LevelFilter::Off,
+        1 => LevelFilter::Info,
+        2 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    }
+}
+
+/// The parts of `RUST_LOG` that mean something, and a line for each that does not. A misspelt level would otherwise be
+/// taken for the name of a module, and silence everything else.
+fn clean(spec: &str) -> (String, Vec<String>) {
+    let (directives, pattern) = spec.split_once('/').map_or((spec, None), |(d, p)| (d, Some(p)));
+    let levels = || LevelFilter::iter().map(|level| level.as_str());
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let (good, bad): (Vec<&str>, Vec<&str>) =
+        directives.split(',').map(str::trim).filter(|d| !d.is_empty()).partition(|directive| {
+            match directive.split('=').map(str::trim).collect::<Vec<_>>()[..] {
+                [word] => is_level(word) || nearest(word, levels()).is_none(),
+                [_, level] => level.is_empty() || is_level(level),
+                _ => false,
+            }
+        });
+    let mut problems: Vec<String> = bad
+        .iter()
+        .map(|directive| format!("RUST_LOG: {directive:?} is not understood; write a level like info, or module=level"))
+        .collect();
+    let mut spec = good.join(",");
+    match pattern {
+        Some(pattern) if pattern.contains('/') => problems.push("RUST_LOG: more than one / is not understood".into()),
+        Some(pattern) => spec.extend(["/", pattern]),
+        None => {}
+    }
+    (spec, problems)
+}
+
+/// Two ordinary loggers behind the rule for other crates.
+struct Guarded {
+    /// What `RUST_LOG`, or the default, asks for.
+    chosen: Logger,
+    /// What `-v` asks for.
+    raised: Logger,
+}
+
+impl Guarded {
+    fn new(spec: &str, default: LevelFilter, raised: LevelFilter) -> Self {
+        let mut chosen = Builder::new();
+        // A default given first is what remains when the text names modules only or nothing.
+        if spec.is_empty() || spec.starts_with('/') {
+            chosen.filter_level(default);
+        }
+        Self {
+            chosen: chosen.parse_filters(spec).format(line).build(),
+            raised: Builder::new().filter_level(raised).format(line).build(),
+        }
+    }
+}
+
+/// Whether records of `target` at `level` may be shown at all.
+fn harmless(metadata: &Metadata<'_>) -> bool {
+    let ours = metadata.target().strip_prefix(OURS).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    ours || metadata.level() <= OTHERS
+}
+
+impl Log for Guarded {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        harmless(metadata) && (self.chosen.enabled(metadata) || self.raised.enabled(metadata))
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !harmless(record.metadata()) {
+            return;
+        }
+        if self.chosen.matches(record) {
+            self.chosen.log(record);
+        } else {
+            self.raised.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.chosen.flush();
+        self.raised.flush();
+    }
+}
+
+/// One record, one line: control characters, which could forge lines or colours, are escaped.
+fn line(out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> std::io::Result<()> {
+    let now = humantime::format_rfc3339_millis(SystemTime::now());
+    writeln!(out, "{now} {:<5} {}: {}", record.level(), record.target(), one_line(&record.args().to_string()))
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
+        if c.is_control() {
+            // Writing to a String cannot fail.
+            let _ = write!(line, "{}", c.escape_default());
+        } else {
+            line.push(c);
+        }
+        line
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shows(logger: &Guarded, target: &str, level: Level) -> bool {
+        logger.enabled(&Metadata::builder().target(target).level(level).build())
+    }
+
+    #[test]
+    fn other_crates_are_never_heard_below_info() {
+        for spec in ["trace", "tungstenite=trace", "async_tungstenite=trace,mollysocket=trace", "debug"] {
+            let logger = Guarded::new(spec, LevelFilter::Trace, LevelFilter::Trace);
+            for target in ["tungstenite::handshake", "async_tungstenite", "mollysocketish", "hyper", ""] {
+                assert!(!shows(&logger, target, Level::Debug), "{spec} {target}");
+                assert!(!shows(&logger, target, Level::Trace), "{spec} {target}");
+            }
+            assert!(shows(&logger, "mollysocket::signal", Level::Trace));
+            assert!(shows(&logger, "mollysocket", Level::Trace));
+        }
+        assert!(shows(&Guarded::new("trace", LevelFilter::Off, LevelFilter::Off), "hyper", Level::Info));
+    }
+
+    #[test]
+    fn verbosity_only_raises() {
+        let quiet = Guarded::new("", LevelFilter::Error, raised_by(0));
+        assert!(shows(&quiet, "mollysocket", Level::Error) && !shows(&quiet, "mollysocket", Level::Warn));
+        let raised = Guarded::new("mollysocket::web=trace", LevelFilter::Error, raised_by(2));
+        assert!(shows(&raised, "mollysocket::web", Level::Trace), "not lowered");
+        assert!(shows(&raised, "mollysocket::net", Level::Debug), "raised");
+        assert!(!shows(&raised, "mollysocket::net", Level::Trace));
+        assert!(shows(&Guarded::new("off", LevelFilter::Error, raised_by(1)), "mollysocket", Level::Info));
+    }
+
+    #[test]
+    fn what_is_wrong_with_rust_log_is_said_and_the_rest_counts() {
+        for good in ["", "info", "INFO", "mollysocket=debug,hyper", "mollysocket::web=trace, warn", "info/regex"] {
+            assert_eq!(clean(good).1, Vec::<String>::new(), "{good}");
+        }
+        for (bad, rest) in [("inof", ""), ("mollysocket=loud,warn", "warn"), ("a=b=c", ""), ("info/a/b", "info")] {
+            let (spec, problems) = clean(bad);
+            assert_eq!((spec.as_str(), problems.len()), (rest, 1), "{bad}");
+            assert!(problems[0].starts_with("RUST_LOG: "), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_cannot_forge_a_line() {
+        assert_eq!(one_line("a\nb\x1b[31m"), "a\\nb\\u{1b}[31m");
+        assert_eq!(one_line("grün – ok"), "grün – ok");
+    }
+
+    #[test]
+    fn a_second_logger_is_an_error_and_no_panic() {
+        let env = Env::new();
+        // Whichever test comes first, the second call cannot succeed.
+        let _ = init(&env, LevelFilter::Off, LevelFilter::Off);
+        assert_eq!(init(&env, LevelFilter::Off, LevelFilter::Off), Err(LogError::Twice));
+    }
+}

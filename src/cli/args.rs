@@ -1,0 +1,217 @@
+//! The command line as argh reads it, after [`super::argv`]. The doc comments here are the texts of `--help`.
+
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+/// Keeps the linked device of a Signal account online and wakes Molly over UnifiedPush.
+/// Options may stand before or after a command, and commands may be shortened.
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+pub(super) struct Args {
+    /// configuration file
+    #[argh(option, short = 'c', arg_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// log more; -vv and -vvv even more
+    #[argh(switch, short = 'v')]
+    pub(super) verbose: u8,
+    /// print the version
+    #[argh(switch, short = 'V')]
+    pub(super) version: bool,
+    #[argh(subcommand)]
+    pub(super) verb: Option<Verb>,
+}
+
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand)]
+pub(super) enum Verb {
+    Server(Server),
+    Vapid(Vapid),
+    QrCode(QrCode),
+    Connection(Connection),
+    Test(Test),
+}
+
+/// run the daemon
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "server")]
+pub(super) struct Server {}
+
+/// make and try VAPID keys
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "vapid")]
+pub(super) struct Vapid {
+    #[argh(subcommand)]
+    pub(super) verb: VapidVerb,
+}
+
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand)]
+pub(super) enum VapidVerb {
+    Generate(VapidGenerate),
+    Test(VapidTest),
+}
+
+/// print a new private key
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "generate")]
+pub(super) struct VapidGenerate {}
+
+/// print the Authorization header for a push endpoint
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "test")]
+pub(super) struct VapidTest {
+    /// push endpoint
+    #[argh(positional, arg_name = "ENDPOINT")]
+    pub(super) endpoint: String,
+}
+
+/// show the QR code and the link for the phone
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "qrcode")]
+pub(super) struct QrCode {
+    #[argh(subcommand)]
+    pub(super) verb: QrCodeVerb,
+}
+
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand)]
+pub(super) enum QrCodeVerb {
+    Url(QrCodeUrl),
+    Airgapped(QrCodeAirgapped),
+}
+
+/// for a phone that reaches this server
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "url")]
+pub(super) struct QrCodeUrl {
+    /// no colours
+    #[argh(switch)]
+    pub(super) plain: bool,
+    /// https URL of this server, as phones reach it
+    #[argh(positional, arg_name = "URL")]
+    pub(super) url: String,
+}
+
+/// for a phone that does not reach this server
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "airgapped")]
+pub(super) struct QrCodeAirgapped {
+    /// no colours
+    #[argh(switch)]
+    pub(super) plain: bool,
+}
+
+/// manage the accounts in the database
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "connection")]
+pub(super) struct Connection {
+    #[argh(subcommand)]
+    pub(super) verb: ConnectionVerb,
+}
+
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand)]
+pub(super) enum ConnectionVerb {
+    Add(ConnectionAdd),
+    List(ConnectionList),
+    Remove(ConnectionRemove),
+    Ping(ConnectionPing),
+}
+
+/// add or replace an account and send a test push; takes the line Molly copies
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "add")]
+pub(super) struct ConnectionAdd {
+    /// account
+    #[argh(positional, arg_name = "UUID")]
+    pub(super) uuid: String,
+    /// number of the linked device
+    #[argh(positional, arg_name = "DEVICE")]
+    pub(super) device: String,
+    /// password of the linked device
+    #[argh(positional, arg_name = "PASSWORD")]
+    pub(super) password: String,
+    /// push endpoint; quote it, it may hold ? and &
+    #[argh(positional, arg_name = "ENDPOINT")]
+    pub(super) endpoint: String,
+}
+
+/// list the accounts; passwords are never shown
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "list")]
+pub(super) struct ConnectionList {
+    /// shorten accounts and endpoints, for sharing
+    #[argh(switch, short = 'a')]
+    pub(super) anonymized: bool,
+    /// for programs
+    #[argh(switch)]
+    pub(super) json: bool,
+}
+
+/// remove an account
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "remove")]
+pub(super) struct ConnectionRemove {
+    /// account
+    #[argh(positional, arg_name = "UUID")]
+    pub(super) uuid: String,
+}
+
+/// send a test push to an account's phone
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "ping")]
+pub(super) struct ConnectionPing {
+    /// account
+    #[argh(positional, arg_name = "UUID")]
+    pub(super) uuid: String,
+}
+
+/// ask what the allow lists say
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "test")]
+pub(super) struct Test {
+    #[argh(subcommand)]
+    pub(super) verb: TestVerb,
+}
+
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand)]
+pub(super) enum TestVerb {
+    Endpoint(TestEndpoint),
+    Uuid(TestUuid),
+}
+
+/// whether a push endpoint may be used
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "endpoint")]
+pub(super) struct TestEndpoint {
+    /// push endpoint
+    #[argh(positional, arg_name = "ENDPOINT")]
+    pub(super) endpoint: String,
+}
+
+/// whether an account may register
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "uuid")]
+pub(super) struct TestUuid {
+    /// account
+    #[argh(positional, arg_name = "UUID")]
+    pub(super) uuid: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::argv;
+    use super::*;
+
+    /// argh's structs and the table of the normaliser must agree: an example of every verb parses.
+    #[test]
+    fn argh_reads_every_verb_of_the_table() {
+        for words in argv::examples() {
+            let args = argv::normalise(&words).unwrap();
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            let parsed = Args::from_args(&["mollysocket"], &args);
+            assert!(parsed.is_ok_and(|parsed| parsed.verb.is_some()), "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+use super::*;
+
+fn line(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+fn reads_as(given: &str, expected: &str) {
+    assert_eq!(normalise(&line(given)), Ok(line(expected)), "{given}");
+}
+
+fn fails(given: &str, problem: &str) {
+    let error = normalise(&line(given)).unwrap_err();
+    assert!(error.problem.contains(problem), "{given}: {error:?}");
+    assert!(error.usage.starts_with("usage: mollysocket "), "{error:?}");
+    assert!(!error.problem.contains('\n') && !error.usage.contains('\n'), "{error:?}");
+}
+
+#[test]
+fn options_of_the_program_stand_anywhere_in_any_form() {
+    let expected = "--config x.toml --verbose --verbose server";
+    for given in [
+        "-c x.toml -vv server",
+        "-cx.toml -vv server",
+        "-c=x.toml -vv server",
+        "--config x.toml -v -v server",
+        "--config=x.toml -vv server",
+        "server -c x.toml -vv",
+        "server --config=x.toml --verbose -v",
+        "-c x.toml server -vv",
+    ] {
+        reads_as(given, expected);
+    }
+    reads_as("-v connection -vv list", "--verbose --verbose --verbose connection list");
+}
+
+#[test]
+fn unambiguous_prefixes_are_enough() {
+    for (given, expected) in [
+        ("s", "server"),
+        ("v g", "vapid generate"),
+        ("vapid gen", "vapid generate"),
+        ("vap test U", "vapid test -- U"),
+        ("qr air", "qrcode airgapped"),
+        ("q a", "qrcode airgapped"),
+        ("qr u X", "qrcode url -- X"),
+        ("qr-code url X", "qrcode url -- X"),
+        ("qr- url X", "qrcode url -- X"),
+        ("c l", "connection list"),
+        ("conn rem U", "connection remove -- U"),
+        ("c p U", "connection ping -- U"),
+        ("c a U 2 P E", "connection add -- U 2 P E"),
+        ("t u U", "test uuid -- U"),
+        ("t e U", "test endpoint -- U"),
+    ] {
+        reads_as(given, expected);
+    }
+}
+
+#[test]
+fn options_of_a_verb_stand_before_or_after_it() {
+    for given in ["connection list -a --json", "connection -a list --json", "-a --json connection list"] {
+        reads_as(given, "connection list --anonymized --json");
+    }
+    reads_as("c l -a -a", "connection list --anonymized --anonymized");
+    reads_as("qr air --plain -c f", "--config f qrcode airgapped --plain");
+}
+
+#[test]
+fn arguments_are_taken_verbatim() {
+    reads_as(
+        "connection add U 2 -cdef+/== https://h/up?a=1&b=-x",
+        "connection add -- U 2 -cdef+/== https://h/up?a=1&b=-x",
+    );
+    reads_as("connection add U 2 --pass/+ E", "connection add -- U 2 --pass/+ E");
+    reads_as("connection add U 2 -- -v E", "connection add -- U 2 -v E");
+    reads_as("connection add U 2 -vw== E -v", "--verbose connection add -- U 2 -vw== E");
+    reads_as("connection remove help", "connection remove -- help");
+    reads_as("connection remove -", "connection remove -- -");
+    let empty = ["connection", "remove", ""].map(str::to_owned);
+    assert_eq!(normalise(&empty).unwrap(), ["connection", "remove", "--", ""]);
+}
+
+#[test]
+fn help_and_version_work_everywhere() {
+    for given in ["-h", "--help", "help", "-v help"] {
+        reads_as(given, "--help");
+    }
+    for given in ["connection -h", "help connection", "connection help", "c --help"] {
+        reads_as(given, "connection --help");
+    }
+    for given in ["connection add --help", "help c a", "c a U -h"] {
+        reads_as(given, "connection add --help");
+    }
+    for given in ["-V", "--version", "server --version", "-v -V"] {
+        reads_as(given, "--version");
+    }
+}
+
+#[test]
+fn mistakes_are_named_and_never_shown_when_they_may_be_secret() {
+    fails("", "a command is missing");
+    fails("-v", "a command is missing");
+    fails("connection", "connection: a command is missing");
+    fails("conection list", "\"conection\" is no command; did you mean connection?");
+    fails("connection lst", "did you mean list?");
+    fails("bogus", "\"bogus\" is no command");
+    fails("connection add U 2", "connection add: missing PASSWORD ENDPOINT");
+    fails("connection remove", "missing UUID");
+    fails("connection list extra", "1 arguments too many");
+    fails("connection list --jsno", "\"--jsno\" is no option here");
+    fails("--bogus server", "\"--bogus\" is no option here");
+    fails("server --json", "\"--json\" is no option here");
+    fails("server -c", "-c needs a FILE");
+    fails("--config", "--config needs a FILE");
+    for secret in ["AbC+/d9==", "-AbC+/d9==", "https://h/upSECRET"] {
+        for given in [format!("{secret} list"), format!("connection {secret}"), format!("connection remove U {secret}")]
+        {
+            let error = normalise(&line(&given)).unwrap_err();
+            assert!(!format!("{error:?}").contains(secret), "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn usage_lines_name_everything() {
+    let usage = |given: &str| normalise(&line(given)).unwrap_err().usage;
+    assert_eq!(usage(""), "usage: mollysocket server|vapid|qrcode|connection|test");
+    assert_eq!(usage("connection"), "usage: mollysocket connection add|list|remove|ping");
+    assert_eq!(usage("c add"), "usage: mollysocket connection add UUID DEVICE PASSWORD ENDPOINT");
+    assert_eq!(usage("c list x"), "usage: mollysocket connection list [-a|--anonymized] [--json]");
+}
+
+#[test]
+fn a_prefix_of_several_words_is_refused() {
+    // No two words begin alike today; the rule is what must hold when some do.
+    let mut line = Line { path: vec!["connection"], ..Line::default() };
+    assert_eq!(line.infer("l").unwrap(), "list");
+    line.path.clear();
+    for word in ["server", "vapid", "qrcode", "connection", "test"] {
+        assert_eq!(line.infer(&word[..1]).unwrap(), word);
+    }
+    assert!(line.infer("").is_err(), "nothing is a prefix of everything");
+}

@@ -1,0 +1,224 @@
+//! `connection`: the accounts in the database.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use super::args::{ConnectionAdd, ConnectionList};
+use super::reach::Reach;
+use super::{Answer, CliError};
+use crate::account::{Account, AccountId, Credentials, DeviceId, Endpoint, Secret};
+use crate::config::Config;
+use crate::push::{Delivery, Kind, Outcome};
+use crate::store::{IfMissing, Store};
+
+/// How soon a running daemon acts on a change of the database; a little more than `Timings::store_poll`.
+const NOTICED: &str = "a running server notices within 3 seconds";
+
+/// `connection add`: checks, stores, and sends a test push.
+pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -> Result<Answer, CliError> {
+    let id = AccountId::parse(&args.uuid)?;
+    let number = args.device.trim().parse().unwrap_or(0);
+    let device = DeviceId::new(number)?;
+    let password = Secret::password(&args.password)?;
+    let endpoint = Endpoint::parse(&args.endpoint)?;
+    if !config.allowed_uuids.permits(id) {
+        return Err(CliError::failed(format_args!("{id} is not in allowed_uuids; to allow it, add \"{id}\" to it")));
+    }
+    let reach = Reach::new(config)?;
+    reach.block_on(async {
+        let checked = reach.net.check_endpoint(&config.allowed_endpoints, &endpoint).await;
+        checked.map_err(|refusal| CliError::failed(format_args!("nothing stored: {refusal}")))?;
+        let store = Store::open(&config.db, IfMissing::Create)?;
+        let credentials = Credentials { id, device, password };
+        let known = store.get(id).await?;
+        if known.is_none() && store.count().await? >= config.max_accounts {
+            let full =
+                format_args!("nothing stored: there are max_accounts ({}) accounts; raise it", config.max_accounts);
+            return Err(CliError::failed(full));
+        }
+        // What Signal's clock says stays true for the same device only.
+        let covered_until =
+            known.filter(|known| known.credentials == credentials).and_then(|known| known.covered_until);
+        let account = Account {
+            credentials,
+            endpoint: endpoint.clone(),
+            forbidden: false,
+            endpoint_gone: false,
+            last_registration: seconds(SystemTime::now()),
+            covered_until,
+        };
+        store.put(account).await?;
+        writeln!(out, "stored {id}, device {device}, in {}; {NOTICED}", shown(&config.db))?;
+        let again = format!("mollysocket connection ping {id}");
+        let kept = |why: &dyn std::fmt::Display| {
+            CliError::failed(format_args!("the account is stored, but the test push failed: {why}; then try `{again}`"))
+        };
+        let pusher = reach.pusher(config).map_err(|error| kept(&error))?;
+        match pusher.send(&endpoint, Kind::Test).await {
+            Delivery { outcome: Outcome::Accepted, .. } => {
+                writeln!(out, "test push accepted by {}: the phone shows a notification", endpoint.origin())?;
+                Ok(Answer::Yes)
+            }
+            delivery => Err(kept(&told(&delivery))),
+        }
+    })
+}
+
+/// `connection list`.
+pub(super) fn list(config: &Config, args: &ConnectionList, out: &mut impl Write) -> Result<Answer, CliError> {
+    let store = Store::open(&config.db, IfMissing::Fail)?;
+    let listing = smol::block_on(store.list())?;
+    let rows: Vec<Row> = listing.accounts.iter().map(|account| Row::of(account, args.anonymized)).collect();
+    if args.json {
+        let accounts: Vec<_> = rows.iter().map(Row::to_json).collect();
+        let all = json!({
+            "database": shown(&config.db),
+            "accounts": accounts,
+            "unreadable": listing.unreadable,
+        });
+        writeln!(out, "{all:#}")?;
+        return Ok(Answer::Yes);
+    }
+    writeln!(out, "database: {}", shown(&config.db))?;
+    writeln!(out, "accounts: {}", rows.len())?;
+    for row in &rows {
+        writeln!(out, "\n{}", row.to_text())?;
+    }
+    for what in &listing.unreadable {
+        writeln!(out, "\nunreadable: {what}")?;
+    }
+    Ok(Answer::Yes)
+}
+
+/// `connection remove UUID`.
+pub(super) fn remove(config: &Config, uuid: &str, out: &mut impl Write) -> Result<Answer, CliError> {
+    let id = AccountId::parse(uuid)?;
+    let store = Store::open(&config.db, IfMissing::Fail)?;
+    if smol::block_on(store.remove(id))? {
+        writeln!(out, "removed {id} from {}; {NOTICED}", shown(&config.db))?;
+        Ok(Answer::Yes)
+    } else {
+        Err(unknown(id, &config.db))
+    }
+}
+
+/// `connection ping UUID`: a test push, and whether anything else keeps wake-ups from this phone.
+pub(super) fn ping(config: &Config, uuid: &str, out: &mut impl Write) -> Result<Answer, CliError> {
+    let id = AccountId::parse(uuid)?;
+    let store = Store::open(&config.db, IfMissing::Fail)?;
+    let reach = Reach::new(config)?;
+    reach.block_on(async {
+        let account = store.get(id).await?.ok_or_else(|| unknown(id, &config.db))?;
+        let delivery = reach.pusher(config)?.send(&account.endpoint, Kind::Test).await;
+        if delivery.outcome != Outcome::Accepted {
+            return Err(CliError::failed(format_args!("the test push failed: {}", told(&delivery))));
+        }
+        let origin = account.endpoint.origin();
+        if account.forbidden {
+            writeln!(out, "push OK ({origin}), but the Signal side is disabled because {UNLINKED}")?;
+            return Ok(Answer::No);
+        }
+        if account.endpoint_gone {
+            // The push server was wrong, or changed its mind; the account may go on.
+            store.set_endpoint_gone(id, account.endpoint, false).await?;
+            writeln!(out, "push OK ({origin}); the account was suspended because {GONE}; it is resumed, {NOTICED}")?;
+            return Ok(Answer::Yes);
+        }
+        writeln!(out, "push OK ({origin}): the phone shows a notification")?;
+        Ok(Answer::Yes)
+    })
+}
+
+const UNLINKED: &str = "Signal no longer knows this device; register again from Molly";
+const GONE: &str = "the push server said that the endpoint no longer exists";
+
+fn unknown(id: AccountId, db: &Path) -> CliError {
+    CliError::failed(format_args!("{id} is not in {}; `mollysocket connection list` shows what is", shown(db)))
+}
+
+/// A failed push and what to do about it.
+fn told(delivery: &Delivery) -> String {
+    let remedy = match delivery.outcome {
+        Outcome::Accepted => return delivery.reason.clone(),
+        Outcome::Gone => "let the phone register again, so that it gets a new endpoint",
+        Outcome::Unauthorized => "check that the phone was linked with this server's key and may use the push server",
+        Outcome::Limited(_) => "wait a little",
+        Outcome::Failed => "check that the push server is up and can be reached from here",
+        Outcome::Rejected => "this is a bug of mollysocket or of the push server, please report it",
+    };
+    format!("{}; {remedy}", delivery.reason)
+}
+
+/// What is shown of an account. Never the password.
+struct Row {
+    uuid: String,
+    device: u8,
+    endpoint: String,
+    forbidden: bool,
+    endpoint_gone: bool,
+    /// RFC 3339, if known.
+    last_registration: Option<String>,
+}
+
+impl Row {
+    fn of(account: &Account, anonymized: bool) -> Self {
+        let (uuid, endpoint) = if anonymized {
+            (format!("{}…", account.id().short()), format!("{}/…", account.endpoint.origin()))
+        } else {
+            (account.id().to_string(), account.endpoint.as_str().to_owned())
+        };
+        let registered = Some(account.last_registration)
+            .filter(|&at| at > 0)
+            .and_then(|at| UNIX_EPOCH.checked_add(Duration::from_secs(at)))
+            .filter(|&at| at < UNIX_EPOCH + LAST_YEAR);
+        Self {
+            uuid,
+            device: account.credentials.device.get(),
+            endpoint,
+            forbidden: account.forbidden,
+            endpoint_gone: account.endpoint_gone,
+            last_registration: registered.map(|at| humantime::format_rfc3339_seconds(at).to_string()),
+        }
+    }
+
+    /// Scripts look for `forbidden: true` and `forbidden: false`, as in the reference implementation's list.
+    fn to_text(&self) -> String {
+        let why = |state: bool, why: &str| if state { format!("true ({why})") } else { "false".to_owned() };
+        format!(
+            "account: {}\n  device: {}\n  endpoint: {}\n  forbidden: {}\n  endpoint gone: {}\n  last registration: {}",
+            self.uuid,
+            self.device,
+            self.endpoint,
+            why(self.forbidden, UNLINKED),
+            why(self.endpoint_gone, GONE),
+            self.last_registration.as_deref().unwrap_or("unknown"),
+        )
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        json!({
+            "uuid": self.uuid,
+            "device_id": self.device,
+            "endpoint": self.endpoint,
+            "forbidden": self.forbidden,
+            "endpoint_gone": self.endpoint_gone,
+            "last_registration": self.last_registration,
+        })
+    }
+}
+
+/// Beyond the year 9999 there is no RFC 3339 date; a row may hold any number.
+const LAST_YEAR: Duration = Duration::from_secs(253_402_300_800);
+
+/// Seconds since 1970.
+fn seconds(now: SystemTime) -> u64 {
+    now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The whole path of the database: relative ones are the usual reason why two people look at two files.
+fn shown(db: &Path) -> String {
+    std::path::absolute(db).unwrap_or_else(|_| PathBuf::from(db)).display().to_string()
+}

@@ -1,0 +1,67 @@
+//! Standard output that may go away, as in `mollysocket connection list | head -1`.
+
+use std::io::{self, ErrorKind, Write};
+
+/// A writer whose reader may leave early: what it does not want to read is no error, and the verb goes on.
+pub(super) struct Lenient<W> {
+    inner: W,
+    closed: bool,
+}
+
+impl<W: Write> Lenient<W> {
+    pub(super) fn new(inner: W) -> Self {
+        Self { inner, closed: false }
+    }
+
+    fn forgive<T>(&mut self, result: io::Result<T>, instead: T) -> io::Result<T> {
+        match result {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(instead)
+            }
+            other => other,
+        }
+    }
+}
+
+impl<W: Write> Write for Lenient<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.closed {
+            return Ok(bytes.len());
+        }
+        let result = self.inner.write(bytes);
+        self.forgive(result, bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.closed {
+            return Ok(());
+        }
+        let result = self.inner.flush();
+        self.forgive(result, ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Broken(ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_error_and_a_full_disk_is() {
+        let mut left = Lenient::new(Broken(ErrorKind::BrokenPipe));
+        assert!(writeln!(left, "result").is_ok() && left.flush().is_ok());
+        let mut full = Lenient::new(Broken(ErrorKind::StorageFull));
+        assert!(writeln!(full, "result").is_err() && full.flush().is_err());
+    }
+}

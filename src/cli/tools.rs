@@ -1,0 +1,100 @@
+//! `vapid`, `qrcode` and `test`: verbs that change nothing.
+
+use std::io::Write;
+use std::time::SystemTime;
+
+use super::args::{QrCodeAirgapped, QrCodeUrl};
+use super::reach::{Reach, vapid};
+use super::{Answer, CliError};
+use crate::account::{AccountId, Endpoint};
+use crate::config::{Config, Permission, public_url};
+use crate::link::{Link, qr_plain, qr_terminal};
+use crate::vapid::VapidKey;
+
+/// `vapid generate`: the key and nothing else, for pipes.
+pub(super) fn vapid_generate(out: &mut impl Write) -> Result<Answer, CliError> {
+    writeln!(out, "{}", VapidKey::generate().to_private().expose())?;
+    Ok(Answer::Yes)
+}
+
+/// `vapid test ENDPOINT`: the header a push to it would carry.
+pub(super) fn vapid_test(config: &Config, endpoint: &str, out: &mut impl Write) -> Result<Answer, CliError> {
+    let endpoint = Endpoint::parse(endpoint)?;
+    writeln!(out, "{}", vapid(config)?.authorization(&endpoint.origin(), SystemTime::now()))?;
+    Ok(Answer::Yes)
+}
+
+/// `qrcode url URL`.
+pub(super) fn qrcode_url(config: &Config, args: &QrCodeUrl, out: &mut impl Write) -> Result<Answer, CliError> {
+    let url = public_url(&args.url).map_err(|problem| CliError::Usage(format!("URL {problem}")))?;
+    qrcode(config, &Link::Webserver(url), args.plain, out)
+}
+
+/// `qrcode airgapped`.
+pub(super) fn qrcode_airgapped(
+    config: &Config,
+    args: &QrCodeAirgapped,
+    out: &mut impl Write,
+) -> Result<Answer, CliError> {
+    qrcode(config, &Link::Airgapped, args.plain, out)
+}
+
+fn qrcode(config: &Config, link: &Link, plain: bool, out: &mut impl Write) -> Result<Answer, CliError> {
+    let text = link.to_text(vapid(config)?.public());
+    let code = if plain { qr_plain(&text) } else { qr_terminal(&text) };
+    writeln!(out, "{}\n{text}", code?)?;
+    Ok(Answer::Yes)
+}
+
+/// `test endpoint ENDPOINT`: what a registration with it would be told, why, and what to change.
+pub(super) fn test_endpoint(config: &Config, endpoint: &str, out: &mut impl Write) -> Result<Answer, CliError> {
+    let endpoint = match Endpoint::parse(endpoint) {
+        Ok(endpoint) => endpoint,
+        Err(error) => {
+            writeln!(out, "refused: {error}")?;
+            return Ok(Answer::No);
+        }
+    };
+    let origin = endpoint.origin();
+    let permission = config.allowed_endpoints.permits(&endpoint);
+    if permission == Permission::No {
+        writeln!(out, "refused: {origin} is not in allowed_endpoints ({})", config.allowed_endpoints)?;
+        writeln!(out, "to allow it, add \"{origin}\" to allowed_endpoints")?;
+        return Ok(Answer::No);
+    }
+    let reach = Reach::new(config)?;
+    match reach.block_on(reach.net.check_endpoint(&config.allowed_endpoints, &endpoint)) {
+        Err(refusal) => {
+            writeln!(out, "refused: {refusal}")?;
+            writeln!(out, "to allow it all the same, add \"{origin}\" to allowed_endpoints")?;
+            Ok(Answer::No)
+        }
+        Ok(()) => {
+            let why = match permission {
+                Permission::Listed => "allowed_endpoints names it",
+                _ => "it is at no private address, and allowed_endpoints holds \"*\"",
+            };
+            writeln!(out, "allowed: {origin}: {why}")?;
+            Ok(Answer::Yes)
+        }
+    }
+}
+
+/// `test uuid UUID`: whether the account may register.
+pub(super) fn test_uuid(config: &Config, uuid: &str, out: &mut impl Write) -> Result<Answer, CliError> {
+    let id = match AccountId::parse(uuid) {
+        Ok(id) => id,
+        Err(error) => {
+            writeln!(out, "refused: {error}")?;
+            return Ok(Answer::No);
+        }
+    };
+    if config.allowed_uuids.permits(id) {
+        writeln!(out, "allowed: {id} ({})", config.allowed_uuids)?;
+        Ok(Answer::Yes)
+    } else {
+        writeln!(out, "refused: {id} is not in allowed_uuids ({})", config.allowed_uuids)?;
+        writeln!(out, "to allow it, add \"{id}\" to allowed_uuids")?;
+        Ok(Answer::No)
+    }
+}

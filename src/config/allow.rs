@@ -1,0 +1,239 @@
+//! The two allow lists.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use url::Url;
+
+use crate::account::{AccountId, Endpoint};
+
+/// What the allow list says of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// Named by the operator: may be anywhere, private networks included.
+    Listed,
+    /// Allowed by `*`: only at public addresses.
+    IfPublic,
+    /// Not allowed.
+    No,
+}
+
+/// An entry of an allow list that cannot be used: its place, counted from 1, and what is wrong with it. Never its text,
+/// which may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("entry {entry} {problem}")]
+pub struct EntryError {
+    /// Counted from 1.
+    pub entry: usize,
+    /// What is wrong, to be read after "entry N".
+    pub problem: &'static str,
+}
+
+/// Which push servers may be used.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AllowedEndpoints {
+    listed: Vec<Server>,
+    any_public: bool,
+}
+
+/// What must be the same for an endpoint to be on a listed server.
+#[derive(Clone, PartialEq, Eq)]
+struct Server {
+    scheme: String,
+    host: String,
+    port: Option<u16>,
+    username: String,
+    password: Option<String>,
+    /// For people: holds no user info.
+    origin: String,
+}
+
+impl Server {
+    fn of(url: &Url) -> Option<Self> {
+        let host = url.host_str().filter(|h| !h.is_empty())?.to_owned();
+        Some(Self {
+            scheme: url.scheme().to_owned(),
+            host,
+            port: url.port_or_known_default(),
+            username: url.username().to_owned(),
+            password: url.password().map(str::to_owned),
+            origin: url.origin().ascii_serialization(),
+        })
+    }
+}
+
+impl AllowedEndpoints {
+    /// Reads the entries: `*`, or the URL of a push server, of which the path does not count.
+    ///
+    /// # Errors
+    /// Names the first entry that is neither.
+    pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, EntryError> {
+        let mut list = Self { listed: Vec::new(), any_public: false };
+        for (at, text) in entries.iter().map(|e| e.as_ref().trim()).enumerate() {
+            let fail = |problem| EntryError { entry: at + 1, problem };
+            if text == "*" {
+                list.any_public = true;
+                continue;
+            }
+            let url = Url::parse(text)
+                .map_err(|_| fail("is neither * nor a URL; write it like https://ntfy.example.org/"))?;
+            if !matches!(url.scheme(), "http" | "https") {
+                return Err(fail("is not an http or https URL; write it like https://ntfy.example.org/"));
+            }
+            list.listed.push(Server::of(&url).ok_or_else(|| fail("has no host"))?);
+        }
+        Ok(list)
+    }
+
+    /// What the list says of `endpoint`: scheme, host, port and user info must match an entry. An entry that names the
+    /// server wins over `*`.
+    pub fn permits(&self, endpoint: &Endpoint) -> Permission {
+        if Server::of(endpoint.url()).is_some_and(|server| self.listed.contains(&server)) {
+            Permission::Listed
+        } else if self.any_public {
+            Permission::IfPublic
+        } else {
+            Permission::No
+        }
+    }
+
+    /// Whether the list names `url`'s server and nothing else.
+    pub(super) fn is_only(&self, url: &Url) -> bool {
+        let origin = url.origin().ascii_serialization();
+        !self.any_public && !self.listed.is_empty() && self.listed.iter().all(|s| s.origin == origin)
+    }
+
+    /// Whether nothing at all is allowed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.listed.is_empty() && !self.any_public
+    }
+}
+
+/// For people: the origins, without user info.
+impl fmt::Display for AllowedEndpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts: Vec<&str> = self.listed.iter().map(|s| s.origin.as_str()).collect();
+        if self.any_public {
+            parts.push("any public address");
+        }
+        f.write_str(&if parts.is_empty() { "none".to_owned() } else { parts.join(", ") })
+    }
+}
+
+impl fmt::Debug for AllowedEndpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AllowedEndpoints({self})")
+    }
+}
+
+/// Which accounts may register.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedUuids {
+    listed: BTreeSet<AccountId>,
+    any: bool,
+}
+
+impl AllowedUuids {
+    /// Reads the entries: `*`, or an account's UUID in any spelling.
+    ///
+    /// # Errors
+    /// Names the first entry that is neither.
+    pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, EntryError> {
+        let mut list = Self { listed: BTreeSet::new(), any: false };
+        for (at, text) in entries.iter().map(|e| e.as_ref().trim()).enumerate() {
+            if text == "*" {
+                list.any = true;
+                continue;
+            }
+            let problem = "is neither * nor a UUID";
+            list.listed.insert(AccountId::parse(text).map_err(|_| EntryError { entry: at + 1, problem })?);
+        }
+        Ok(list)
+    }
+
+    /// Whether `id` may register.
+    pub fn permits(&self, id: AccountId) -> bool {
+        self.any || self.listed.contains(&id)
+    }
+
+    /// Whether nobody may register.
+    pub(super) fn is_empty(&self) -> bool {
+        self.listed.is_empty() && !self.any
+    }
+}
+
+/// For people: how many, never which.
+impl fmt::Display for AllowedUuids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.any, self.listed.len()) {
+            (true, _) => f.write_str("any account"),
+            (false, 1) => f.write_str("1 account"),
+            (false, n) => write!(f, "{n} accounts"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn says(entries: &[&str], endpoint: &str) -> Permission {
+        AllowedEndpoints::parse(entries).unwrap().permits(&Endpoint::parse(endpoint).unwrap())
+    }
+
+    #[test]
+    fn scheme_host_port_and_user_info_decide_and_the_path_does_not() {
+        use Permission::{IfPublic, Listed, No};
+        for (entry, endpoint, expected) in [
+            ("https://ntfy.sh/", "https://ntfy.sh/upX?up=1", Listed),
+            ("https://ntfy.sh/some/path", "https://NTFY.sh:443/other", Listed),
+            ("https://ntfy.sh", "http://ntfy.sh/", No),
+            ("https://ntfy.sh", "https://ntfy.sh:8443/", No),
+            ("https://ntfy.sh:8443", "https://ntfy.sh:8443/x", Listed),
+            ("https://ntfy.sh", "https://ntfy.sh.evil.example/", No),
+            ("https://ntfy.sh", "https://sub.ntfy.sh/", No),
+            ("https://ntfy.sh", "https://ntfy.sh@evil.example/", No),
+            ("https://ntfy.sh", "https://user:pw@ntfy.sh/", No),
+            ("https://user:pw@ntfy.sh", "https://user:pw@ntfy.sh/x", Listed),
+            ("https://user:pw@ntfy.sh", "https://user:other@ntfy.sh/x", No),
+            ("https://user:pw@ntfy.sh", "https://ntfy.sh/x", No),
+            ("http://192.168.1.2:8080", "http://192.168.1.2:8080/x", Listed),
+            ("http://[::1]:80", "http://[0:0::1]/x", Listed),
+            ("*", "https://ntfy.sh/x", IfPublic),
+        ] {
+            assert_eq!(says(&[entry], endpoint), expected, "{entry} {endpoint}");
+        }
+    }
+
+    #[test]
+    fn a_named_server_wins_over_the_star_in_any_order() {
+        for list in [["*", "http://10.0.0.1"], ["http://10.0.0.1", "*"]] {
+            assert_eq!(says(&list, "http://10.0.0.1/x"), Permission::Listed);
+            assert_eq!(says(&list, "http://10.0.0.2/x"), Permission::IfPublic);
+        }
+        assert_eq!(says(&[], "https://ntfy.sh/x"), Permission::No);
+    }
+
+    #[test]
+    fn what_is_shown_of_the_lists_holds_no_secret() {
+        let list = AllowedEndpoints::parse(&["https://user:hunter2@ntfy.sh/SECRET", "*"]).unwrap();
+        assert_eq!(list.to_string(), "https://ntfy.sh, any public address");
+        let shown = format!("{list:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("SECRET"), "{shown}");
+        let error = AllowedEndpoints::parse(&["*", "user:hunter2"]).unwrap_err().to_string();
+        assert!(error.starts_with("entry 2 ") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn accounts_are_compared_as_uuids() {
+        let list = AllowedUuids::parse(&[" 0F2B1A3C-1111-4222-8333-444455556666"]).unwrap();
+        assert!(list.permits(AccountId::parse("0f2b1a3c111142228333444455556666").unwrap()));
+        assert!(!list.permits(AccountId::parse("1f2b1a3c-1111-4222-8333-444455556666").unwrap()));
+        assert!(
+            AllowedUuids::parse(&["*"])
+                .unwrap()
+                .permits(AccountId::parse("1f2b1a3c-1111-4222-8333-444455556666").unwrap())
+        );
+        assert_eq!(AllowedUuids::parse(&["*", "me"]).unwrap_err().entry, 2);
+    }
+}

@@ -1,0 +1,91 @@
+//! Which file is read.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::raw::FILE_VARIABLE;
+use super::{ConfigError, Env};
+
+/// A configuration file and its text.
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    pub(super) text: String,
+}
+
+/// Reads the file the operator named (`-c`, then `MOLLY_CONF`), else the first one that is there.
+pub(super) fn read(explicit: Option<&Path>, env: &Env) -> Result<Option<Source>, ConfigError> {
+    let named = explicit.map(|path| ("--config", path.to_owned())).or_else(|| {
+        let path = env.get(FILE_VARIABLE).filter(|path| !path.trim().is_empty())?;
+        Some((FILE_VARIABLE, PathBuf::from(unquote(path))))
+    });
+    let (path, text) = match named {
+        Some((by, path)) => {
+            let text = fs::read_to_string(&path).map_err(|e| unreadable(&path, &e, Some(by)))?;
+            (path, text)
+        }
+        // A file that is there but cannot be read is an error: without its allow lists the server would be open.
+        None => match candidates(env).into_iter().find(|path| fs::metadata(path).is_ok()) {
+            Some(path) => {
+                let text = fs::read_to_string(&path).map_err(|e| unreadable(&path, &e, None))?;
+                (path, text)
+            }
+            None => return Ok(None),
+        },
+    };
+    Ok(Some(Source { path, text }))
+}
+
+/// Compose files keep the quotes of `- MOLLY_CONF="/conf.toml"`.
+fn unquote(path: &str) -> String {
+    match path.trim().parse() {
+        Ok(toml::Value::String(text)) => text,
+        _ => path.trim().to_owned(),
+    }
+}
+
+/// Where a file is looked for when none is named, first one first.
+pub(super) fn candidates(env: &Env) -> Vec<PathBuf> {
+    // XDG Base Directory Specification: a relative XDG_CONFIG_HOME is to be ignored.
+    let set = |name: &str| env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = set("XDG_CONFIG_HOME")
+        .filter(|path| path.is_absolute())
+        .or_else(|| set("HOME").map(|home| home.join(".config")))
+        .map(|config| config.join("mollysocket/config.toml"));
+    let others = ["./mollysocket.toml", "/etc/mollysocket/config.toml", "/etc/mollysocket/conf.toml"];
+    home.into_iter().chain(others.map(PathBuf::from)).collect()
+}
+
+fn unreadable(path: &Path, error: &std::io::Error, named_by: Option<&str>) -> ConfigError {
+    let path = path.display();
+    let named = named_by.map(|by| format!(" (named by {by})")).unwrap_or_default();
+    let (problem, remedy) = match error.kind() {
+        ErrorKind::NotFound => ("there is no such file".to_owned(), "check the path"),
+        ErrorKind::PermissionDenied => ("no permission to read it".to_owned(), "make it readable for this user"),
+        ErrorKind::IsADirectory => ("it is a directory".to_owned(), "name the file in it"),
+        ErrorKind::InvalidData => ("it is not UTF-8 text".to_owned(), "save it as UTF-8"),
+        _ => (error.to_string(), "check the path"),
+    };
+    ConfigError(format!("{path}{named}: {problem}; {remedy}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(env: &[(&str, &str)]) -> Vec<String> {
+        let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        candidates(&env).iter().map(|p| p.display().to_string()).collect()
+    }
+
+    #[test]
+    fn the_search_order_is_the_documented_one() {
+        let rest = ["./mollysocket.toml", "/etc/mollysocket/config.toml", "/etc/mollysocket/conf.toml"];
+        let with = |first: &'static str| [&[first][..], &rest[..]].concat();
+        assert_eq!(paths(&[("HOME", "/home/u"), ("XDG_CONFIG_HOME", "/xdg")]), with("/xdg/mollysocket/config.toml"));
+        assert_eq!(paths(&[("HOME", "/home/u")]), with("/home/u/.config/mollysocket/config.toml"));
+        let relative = [("HOME", "/home/u"), ("XDG_CONFIG_HOME", "xdg")];
+        assert_eq!(paths(&relative), with("/home/u/.config/mollysocket/config.toml"));
+        assert_eq!(paths(&[]), rest, "no home at all");
+    }
+}

@@ -1,0 +1,268 @@
+//! The settings as written, by key: every key and its type, and which value wins. Nothing is interpreted here.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::Value as Toml;
+
+use super::ConfigError;
+use super::nearest::hint;
+
+/// What a key holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Number,
+    Flag,
+    List,
+}
+
+impl Kind {
+    /// How to write such a value.
+    fn example(self) -> &'static str {
+        match self {
+            Self::Text => "a string like \"text\"",
+            Self::Number => "a whole number",
+            Self::Flag => "true or false",
+            Self::List => "a list of strings like [\"one\", \"two\"]",
+        }
+    }
+}
+
+/// Every key there is.
+pub(super) const KEYS: [(&str, Kind); 20] = [
+    ("host", Kind::Text),
+    ("port", Kind::Number),
+    ("webserver", Kind::Flag),
+    ("allowed_endpoints", Kind::List),
+    ("allowed_uuids", Kind::List),
+    ("db", Kind::Text),
+    ("vapid_privkey", Kind::Text),
+    ("vapid_key_file", Kind::Text),
+    ("vapid_contact", Kind::Text),
+    ("public_url", Kind::Text),
+    ("signal_env", Kind::Text),
+    ("signal_url", Kind::Text),
+    ("signal_ca_file", Kind::Text),
+    ("user_agents", Kind::List),
+    ("push_ca_file", Kind::Text),
+    ("wake_for_own_sync", Kind::Flag),
+    ("max_accounts", Kind::Number),
+    ("trusted_proxies", Kind::List),
+    ("metrics", Kind::Flag),
+    ("admin_socket", Kind::Text),
+];
+
+/// Keys only old versions of the reference implementation knew, and what became of them.
+const OLD_KEYS: [(&str, &str); 3] = [
+    ("environment", "it has no effect any more; remove it"),
+    ("strategy", "it has no effect any more; remove it"),
+    ("user_agent", "it has no effect; user_agents replaces it"),
+];
+
+/// Prefix of every variable.
+const PREFIX: &str = "MOLLY_";
+
+/// Names the file, so it is a variable but no key.
+pub(super) const FILE_VARIABLE: &str = "MOLLY_CONF";
+
+/// A value of the right type.
+#[derive(Clone, PartialEq, Eq)]
+enum Value {
+    Text(String),
+    Number(i64),
+    Flag(bool),
+    List(Vec<String>),
+}
+
+/// A value and where it was found. Carries the place so that a complaint about the value can name it.
+pub(super) struct Found<T> {
+    pub(super) value: T,
+    place: String,
+}
+
+impl<T> Found<T> {
+    /// A default, which has no place but its key.
+    pub(super) fn new(value: T, key: &str) -> Self {
+        Self { value, place: key.to_owned() }
+    }
+
+    /// The complaint about this value.
+    pub(super) fn error(&self, problem: impl std::fmt::Display) -> ConfigError {
+        ConfigError(self.remark(problem))
+    }
+
+    /// A remark about this value, for the warnings.
+    pub(super) fn remark(&self, problem: impl std::fmt::Display) -> String {
+        format!("{}: {problem}", self.place)
+    }
+
+    /// The value read further; a complaint names the place.
+    pub(super) fn read<U, E: std::fmt::Display>(
+        self,
+        reader: impl FnOnce(&T) -> Result<U, E>,
+    ) -> Result<Found<U>, ConfigError> {
+        match reader(&self.value) {
+            Ok(value) => Ok(Found { value, place: self.place }),
+            Err(problem) => Err(self.error(problem)),
+        }
+    }
+}
+
+/// All values that were set. A later one replaces an earlier one.
+#[derive(Default)]
+pub(super) struct Settings {
+    values: BTreeMap<&'static str, (Value, String)>,
+    /// Remarks on old keys.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Settings {
+    /// Takes everything from the text of a configuration file.
+    pub(super) fn take_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let table: toml::Table = text.parse().map_err(|e| syntax_error(path, text, &e))?;
+        for (name, value) in table {
+            let place = format!("{}: {name}", path.display());
+            if let Some((_, what)) = OLD_KEYS.iter().find(|(old, _)| *old == name) {
+                self.warnings.push(format!("{place}: {what}"));
+                continue;
+            }
+            let Some(&(key, kind)) = KEYS.iter().find(|(key, _)| *key == name) else {
+                let hint = hint(&name, KEYS.iter().map(|(key, _)| *key));
+                return Err(ConfigError(format!("{place}: there is no such key{hint}")));
+            };
+            let value = typed(kind, value)
+                .ok_or_else(|| ConfigError(format!("{place}: wrong type; write {}", kind.example())))?;
+            self.set(key, value, place);
+        }
+        Ok(())
+    }
+
+    /// Takes every `MOLLY_*` variable.
+    pub(super) fn take_variables(&mut self, env: &super::Env) -> Result<(), ConfigError> {
+        for (name, raw) in env.iter().filter(|(name, _)| is_ours(name)) {
+            let key = name.strip_prefix(PREFIX).map(str::to_ascii_lowercase).unwrap_or_default();
+            if name == FILE_VARIABLE {
+                continue;
+            }
+            if let Some((_, what)) = OLD_KEYS.iter().find(|(old, _)| is_variable_of(name, old)) {
+                self.warnings.push(format!("{name}: {what}"));
+                continue;
+            }
+            let Some(&(key, kind)) = KEYS.iter().find(|(key, _)| is_variable_of(name, key)) else {
+                let known: Vec<String> = KEYS.iter().map(|(k, _)| variable(k)).collect();
+                let hint = match KEYS.iter().find(|(k, _)| *k == key) {
+                    Some((k, _)) => format!("; did you mean {}?", variable(k)),
+                    None => hint(name, known.iter().map(String::as_str).chain([FILE_VARIABLE])),
+                };
+                return Err(ConfigError(format!("{name}: there is no such variable{hint}")));
+            };
+            if let Some(value) = from_variable(kind, raw).map_err(|what| ConfigError(format!("{name}: {what}")))? {
+                self.set(key, value, name.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, key: &'static str, value: Value, place: String) {
+        self.values.insert(key, (value, place));
+    }
+
+    fn find<T>(&self, key: &str, pick: impl FnOnce(&Value) -> Option<T>) -> Option<Found<T>> {
+        let (value, place) = self.values.get(key)?;
+        Some(Found { value: pick(value)?, place: place.clone() })
+    }
+
+    /// A text. An empty one counts as not set: compose files make such from variables they do not have.
+    pub(super) fn text(&self, key: &str) -> Option<Found<String>> {
+        let pick = |v: &Value| if let Value::Text(t) = v { Some(t.trim().to_owned()) } else { None };
+        self.find(key, pick).filter(|found| !found.value.is_empty())
+    }
+
+    /// A text that is a path.
+    pub(super) fn path(&self, key: &str) -> Option<PathBuf> {
+        self.text(key).map(|found| PathBuf::from(found.value))
+    }
+
+    /// A number.
+    pub(super) fn number(&self, key: &str) -> Option<Found<i64>> {
+        self.find(key, |v| if let Value::Number(n) = v { Some(*n) } else { None })
+    }
+
+    /// A flag.
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+        self.find(key, |v| if let Value::Flag(b) = v { Some(*b) } else { None }).map(|found| found.value)
+    }
+
+    /// A list.
+    pub(super) fn list(&self, key: &str) -> Option<Found<Vec<String>>> {
+        self.find(key, |v| if let Value::List(l) = v { Some(l.clone()) } else { None })
+    }
+}
+
+/// The variable of a key.
+fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.to_ascii_uppercase())
+}
+
+fn is_variable_of(name: &str, key: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|rest| rest == key.to_ascii_uppercase())
+}
+
+/// Variables in small letters are ours too: to overlook `molly_allowed_uuids` would leave the server open.
+fn is_ours(name: &str) -> bool {
+    name.get(..PREFIX.len()).is_some_and(|head| head.eq_ignore_ascii_case(PREFIX))
+}
+
+/// The value, if TOML's type is the key's.
+fn typed(kind: Kind, value: Toml) -> Option<Value> {
+    match (kind, value) {
+        (Kind::Text, Toml::String(text)) => Some(Value::Text(text)),
+        (Kind::Number, Toml::Integer(number)) => Some(Value::Number(number)),
+        (Kind::Flag, Toml::Boolean(flag)) => Some(Value::Flag(flag)),
+        (Kind::List, Toml::Array(items)) => {
+            let text = |item| if let Toml::String(text) = item { Some(text) } else { None };
+            items.into_iter().map(text).collect::<Option<_>>().map(Value::List)
+        }
+        _ => None,
+    }
+}
+
+/// Reads a variable: as TOML where that gives the key's type, else as plain text. `None` when it is empty and may be.
+fn from_variable(kind: Kind, raw: &str) -> Result<Option<Value>, String> {
+    let raw = raw.trim();
+    // Compose files keep the quotes of `- MOLLY_DB="/data/db.sqlite"`: the text inside is meant, whatever the type.
+    let toml = raw.parse::<Toml>().ok();
+    let unquoted = match &toml {
+        Some(Toml::String(text)) => text.trim().to_owned(),
+        _ => raw.to_owned(),
+    };
+    let value = toml.and_then(|value| typed(kind, value)).or_else(|| match kind {
+        Kind::Text => Some(Value::Text(unquoted.clone())),
+        // A bracket means a list, so a broken list must not become a name.
+        Kind::List if unquoted.is_empty() || unquoted.starts_with('[') => None,
+        Kind::List => Some(Value::List(vec![unquoted.clone()])),
+        Kind::Number | Kind::Flag => unquoted.parse().ok().and_then(|value| typed(kind, value)),
+    });
+    match value {
+        Some(value) => Ok(Some(value)),
+        None if unquoted.is_empty() && kind == Kind::List => {
+            Err(format!("it is empty; remove it or write {}", kind.example()))
+        }
+        None if unquoted.is_empty() => Ok(None),
+        None => Err(format!("wrong type; write {}", kind.example())),
+    }
+}
+
+/// Line and column of a syntax error. The parser's own text would show the line, which may hold a key.
+fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let at = error.span().map_or(0, |span| span.start).min(text.len());
+    let before = &text.as_bytes()[..at];
+    let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|&&b| b != b'\n').count() + 1;
+    let what = error.message().lines().collect::<Vec<_>>().join(", ");
+    ConfigError(format!("{}: line {line}, column {column}: not valid TOML: {what}", path.display()))
+}
+
+#[cfg(test)]
+mod tests;
