@@ -21,7 +21,7 @@ pub(crate) fn address(
         x_forwarded_for.iter().flat_map(|line| line.split(',')).map(node).collect()
     };
     for hop in hops.into_iter().rev() {
-        if !trusted.iter().any(|network| contains(network, client)) {
+        if !trusted.iter().any(|network| network.contains(client)) {
             break;
         }
         // A hop that hides its address (RFC 7239 section 6.3) ends what is known.
@@ -52,18 +52,6 @@ fn node(text: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// Whether `address` is in `network`.
-fn contains(network: &Network, address: IpAddr) -> bool {
-    let (bits, base, width) = match (address, network.address) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
-        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
-        _ => return false,
-    };
-    let host_bits = width - u32::from(network.prefix).min(width);
-    // A shift by the whole width would overflow; it leaves nothing to compare.
-    (bits ^ base).checked_shr(host_bits).is_none_or(|difference| difference == 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,28 +60,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn network(text: &str) -> Network {
-        let (address, prefix) = text.split_once('/').unwrap();
-        Network { address: ip(address), prefix: prefix.parse().unwrap() }
-    }
-
     fn trusted() -> Vec<Network> {
-        ["127.0.0.0/8", "::1/128", "10.1.0.0/16"].map(network).to_vec()
-    }
-
-    #[test]
-    fn networks_hold_what_their_prefix_says() {
-        for (block, inside, outside) in [
-            ("10.1.0.0/16", "10.1.255.255", "10.2.0.0"),
-            ("10.1.2.3/32", "10.1.2.3", "10.1.2.2"),
-            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
-            ("::1/128", "::1", "::2"),
-            ("0.0.0.0/0", "255.255.255.255", "::1"),
-            ("::/0", "ffff::", "1.2.3.4"),
-        ] {
-            assert!(contains(&network(block), ip(inside)), "{block} {inside}");
-            assert!(!contains(&network(block), ip(outside)), "{block} {outside}");
-        }
+        ["127.0.0.0/8", "::1/128", "10.1.0.0/16"].map(|text| Network::parse(text).unwrap()).to_vec()
     }
 
     #[test]

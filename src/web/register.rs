@@ -78,7 +78,7 @@ pub(crate) enum Refused {
     #[error("the push server could not be asked whether the endpoint is back: {0}")]
     EndpointUndecided(String),
     /// The database failed.
-    #[error("the database failed, so nothing was promised to the phone: {0}; check free space and permissions")]
+    #[error("the database failed, so nothing was promised to the phone: {0}")]
     Store(#[from] StoreError),
     /// Something hung.
     #[error("no decision in time; it was still {0}")]

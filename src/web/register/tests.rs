@@ -202,7 +202,7 @@ fn replacement_refused_or_undecided_is_internal_error_and_changes_nothing() {
 
 #[test]
 fn what_the_database_cannot_keep_is_never_ok() {
-    let refused = Refused::from(StoreError::Other("disk full".to_owned()));
+    let refused = Refused::from(StoreError::Empty("db.sqlite".into()));
     assert_eq!((refused.status(), refused.level()), (Status::InternalError, log::Level::Error));
     assert_eq!(Refused::Late("asking Signal").status(), Status::InternalError);
 }
