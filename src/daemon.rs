@@ -1,19 +1,49 @@
 //! The composition root: builds everything, runs it, ends it in order.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use crate::config::Config;
-use crate::timings::{Limits, Timings};
+use smol::{Executor, channel};
 
-/// Why the daemon could not start.
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::net::{Net, NetOptions};
+use crate::push::Pusher;
+use crate::signal::gate::Gate;
+use crate::signal::{Checker, Signal};
+use crate::store::{DaemonLock, IfMissing, Store};
+use crate::supervisor::{Runner, Supervisor, Tools};
+use crate::timings::{Limits, Timings};
+use crate::vapid::{Create, Vapid, VapidKey};
+use crate::web;
+
+/// Threads beside the main one that run tasks. Two keep a second core busy with TLS; more only cost memory.
+const EXTRA_THREADS: usize = 1;
+
+/// Why the daemon could not start: one line that says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(pub String);
+pub enum StartError {
+    /// The configuration is at fault.
+    #[error("{0}")]
+    Configuration(String),
+    /// Something the program needs is.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// A daemon that is built and listening.
 pub struct Daemon {
-    _todo: (),
+    config: Arc<Config>,
+    executor: Arc<Executor<'static>>,
+    listener: Option<(smol::net::TcpListener, SocketAddr)>,
+    app: Arc<web::App>,
+    supervisor: Supervisor,
+    runner: Runner,
+    report: String,
+    /// Held until the daemon ends: no second one may use the database.
+    _lock: DaemonLock,
 }
 
 impl Daemon {
@@ -21,27 +51,164 @@ impl Daemon {
     ///
     /// # Errors
     /// One line: what is wrong, where, what to do.
-    pub fn new(_config: Config, _timings: Timings, _limits: Limits) -> Result<Self, StartError> {
-        unimplemented!()
+    pub fn new(config: Config, timings: Timings, limits: Limits) -> Result<Self, StartError> {
+        // Host look-ups block threads; the default of 500 would let a dead resolver take them all.
+        if let Some(n) = NonZeroUsize::new(limits.blocking_threads) {
+            blocking::set_max_blocking_threads(n);
+        }
+        let config = Arc::new(config);
+        let executor = Arc::new(Executor::new());
+        let metrics = Arc::new(Metrics::default());
+        let failed = |error: &dyn std::fmt::Display| StartError::Failed(error.to_string());
+
+        let store = Store::open(&config.db, IfMissing::Create).map_err(|e| failed(&e))?;
+        let lock = Store::lock_for_daemon(&config.db).map_err(|e| failed(&e))?;
+        let accounts = smol::block_on(store.count()).map_err(|e| failed(&e))?;
+        let (key, key_origin) =
+            VapidKey::load(&config.vapid, Create::Yes).map_err(|e| StartError::Configuration(e.to_string()))?;
+        let vapid = Arc::new(Vapid::new(key, config.vapid_contact.clone()));
+
+        let options =
+            NetOptions { signal_ca_file: config.signal_ca_file.clone(), push_ca_file: config.push_ca_file.clone() };
+        let net = Net::new(&options, timings.clone(), limits.clone(), executor.clone())
+            .map_err(|e| StartError::Configuration(e.to_string()))?;
+        let net = Arc::new(net);
+        let pusher = Arc::new(Pusher::new(net.clone(), vapid.clone(), config.allowed_endpoints.clone()));
+        let signal = Arc::new(Signal {
+            net: net.clone(),
+            url: config.signal_url.clone(),
+            user_agents: config.user_agents.clone(),
+            gate: Gate::new(&limits),
+            metrics: metrics.clone(),
+            timings: timings.clone(),
+            limits: limits.clone(),
+        });
+        let tools = Tools {
+            signal: signal.clone(),
+            pusher: pusher.clone(),
+            store: store.clone(),
+            wake_for_own_sync: config.wake_for_own_sync,
+        };
+        let (supervisor, runner) = Runner::new(tools, executor.clone());
+        let listener = if config.webserver { Some(listen(&config)?) } else { None };
+        let report = report(&config, accounts, &key_origin, listener.as_ref().map(|(_, addr)| *addr));
+        let app = Arc::new(web::App {
+            config: config.clone(),
+            timings,
+            limits,
+            net,
+            store,
+            supervisor: supervisor.clone(),
+            checker: Checker::new(signal),
+            pusher,
+            vapid,
+            metrics,
+        });
+        Ok(Self { config, executor, listener, app, supervisor, runner, report, _lock: lock })
     }
 
     /// Where the web server listens, if it runs.
     pub fn web_addr(&self) -> Option<SocketAddr> {
-        unimplemented!()
+        self.listener.as_ref().map(|(_, addr)| *addr)
     }
 
     /// What the operator should see at start, whatever the log level.
-    pub fn report(&self) -> String {
-        unimplemented!()
+    pub fn report(&self) -> &str {
+        &self.report
     }
 
-    /// Runs until `stop` resolves, then ends in order.
-    pub fn run(self, _stop: impl Future<Output = ()> + Send + 'static) {
-        unimplemented!()
+    /// The public VAPID key, as in links.
+    pub fn vapid_public(&self) -> &str {
+        self.app.vapid.public()
     }
 
     /// The configuration it was built from.
-    pub fn config(&self) -> &Arc<Config> {
-        unimplemented!()
+    pub fn config(&self) -> &Config {
+        &self.config
     }
+
+    /// A handle to the running accounts.
+    pub fn supervisor(&self) -> Supervisor {
+        self.supervisor.clone()
+    }
+
+    /// Runs until `stop` resolves, then ends in order: no new requests, answers and pushes in flight finish, Close
+    /// frames go out. Blocks the calling thread.
+    pub fn run(self, stop: impl Future<Output = ()>) {
+        let executor = self.executor;
+        let (stopping, stopped) = channel::bounded::<()>(1);
+        let (ending, ended) = channel::bounded::<()>(1);
+        let runner_stop = stopped.clone();
+        let runner = executor.spawn(self.runner.run(async move {
+            let _ = runner_stop.recv().await;
+        }));
+        let web = self.listener.map(|(listener, _)| {
+            let (app, tasks) = (self.app.clone(), executor.clone());
+            executor.spawn(async move {
+                web::serve(app, listener, tasks, async move {
+                    let _ = stopped.recv().await;
+                })
+                .await;
+            })
+        });
+        let work = async {
+            stop.await;
+            drop(stopping);
+            if let Some(web) = web {
+                web.await;
+            }
+            runner.await;
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..EXTRA_THREADS {
+                let (executor, ended) = (executor.clone(), ended.clone());
+                scope.spawn(move || {
+                    smol::block_on(executor.run(async {
+                        let _ = ended.recv().await;
+                    }));
+                });
+            }
+            smol::block_on(executor.run(work));
+            drop(ending);
+        });
+    }
+}
+
+fn listen(config: &Config) -> Result<(smol::net::TcpListener, SocketAddr), StartError> {
+    let bound = std::net::TcpListener::bind((config.host.as_str(), config.port)).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        let addr = listener.local_addr()?;
+        Ok((smol::net::TcpListener::try_from(listener)?, addr))
+    });
+    bound.map_err(|error| {
+        let remedy = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "another program uses it: stop that one or set another `port`",
+            std::io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: set a higher `port`",
+            _ => "set `host` to an address of this machine",
+        };
+        StartError::Failed(format!("cannot listen on {} port {}: {error}; {remedy}", config.host, config.port))
+    })
+}
+
+fn report(config: &Config, accounts: usize, key_origin: &str, web: Option<SocketAddr>) -> String {
+    let db = std::path::absolute(&config.db).unwrap_or_else(|_| config.db.clone());
+    let mut text = format!("MollySocket {}\n", env!("CARGO_PKG_VERSION"));
+    let mut line = |name: &str, value: &dyn std::fmt::Display| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {name:<18} {value}");
+    };
+    match &config.file {
+        Some(file) => line("configuration", &file.display()),
+        None => line("configuration", &"no file; defaults and environment"),
+    }
+    match web {
+        Some(addr) => line("listening on", &format_args!("http://{addr}/")),
+        None => line("listening on", &"nothing (webserver = false)"),
+    }
+    let plural = if accounts == 1 { "account" } else { "accounts" };
+    line("database", &format_args!("{} ({accounts} {plural})", db.display()));
+    line("VAPID key", &key_origin);
+    line("allowed accounts", &config.allowed_uuids);
+    line("push servers", &config.allowed_endpoints);
+    text
 }

@@ -8,18 +8,24 @@
 //! touches SQLite, only `net` opens outbound sockets, only `cli` prints.
 
 pub mod account;
+pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod link;
+pub mod live;
 pub mod logging;
 pub mod metrics;
 pub mod net;
+pub mod notifier;
 mod private_file;
 pub mod push;
+pub mod retry_after;
 pub mod signal;
+pub mod status;
 pub mod store;
 pub mod supervisor;
 pub mod timings;
 pub mod vapid;
+pub mod wakeup;
 pub mod web;

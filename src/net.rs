@@ -1,14 +1,28 @@
 //! The way out: name look-up, guard, dialling, TLS and HTTP. Nothing else opens outbound sockets.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use smol::Executor;
+use futures_lite::FutureExt as _;
+use smol::net::TcpStream;
+use smol::{Executor, Timer};
+use url::Host;
 
+use self::resolve::{Lookup, LookupError, Purpose};
+use self::tls::{Connector, Pem, PemError};
 use crate::account::Endpoint;
-use crate::config::AllowedEndpoints;
+use crate::config::{AllowedEndpoints, Permission};
 use crate::timings::{Limits, Timings};
 
+mod dial;
+mod guard;
+pub(crate) mod http;
+pub mod resolve;
+mod slots;
 pub mod tls;
 
 /// What the way out needs to know.
@@ -24,9 +38,29 @@ pub struct NetOptions {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetError {
-    /// Placeholder.
-    #[error("{0}")]
-    Other(String),
+    /// A certificate file cannot be read.
+    #[error("the file {} ({key}) cannot be read: {what}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The configuration key that names it.
+        key: &'static str,
+        /// What the operating system said.
+        what: String,
+    },
+    /// A certificate file holds no usable certificate.
+    #[error("the file {} ({key}) cannot be used: {what}", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// The configuration key that names it.
+        key: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The certificates of the program or of the system cannot be used: nothing the operator could have caused.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
 }
 
 /// Why an endpoint may not be used.
@@ -57,31 +91,60 @@ pub struct DialError {
     pub reason: String,
 }
 
+/// Which addresses a dial may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Any: the operator named the host.
+    Anywhere,
+    /// Public ones only.
+    Public,
+}
+
 /// Resolver, TLS and limits, built once.
 pub struct Net {
-    _todo: (),
+    timings: Timings,
+    limits: Limits,
+    lookup: Lookup,
+    signal: Connector,
+    push: Connector,
+    slots: slots::Slots,
 }
 
 impl Net {
-    /// Reads the certificates and sets everything up.
+    /// Reads the certificates and sets everything up. Look-ups run as tasks of `executor`.
     ///
     /// # Errors
     /// When a certificate file cannot be used.
     pub fn new(
-        _options: &NetOptions,
-        _timings: Timings,
-        _limits: Limits,
-        _executor: Arc<Executor<'static>>,
+        options: &NetOptions,
+        timings: Timings,
+        limits: Limits,
+        executor: Arc<Executor<'static>>,
     ) -> Result<Self, NetError> {
-        unimplemented!()
+        let signal = connector("signal_ca_file", options.signal_ca_file.as_deref(), Connector::signal)?;
+        let push = connector("push_ca_file", options.push_ca_file.as_deref(), Connector::push)?;
+        // Two threads stay free for Signal's name and for whatever else blocks.
+        let lookups = limits.blocking_threads.saturating_sub(2);
+        let lookup = Lookup::new(Arc::new(resolve::SystemResolver), executor, lookups);
+        let slots = slots::Slots::new(limits.pushes, limits.pushes_per_origin);
+        Ok(Self { timings, limits, lookup, signal, push, slots })
+    }
+
+    /// The same with another resolver, for tests.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Arc<dyn resolve::Resolve>) -> Self {
+        self.lookup = self.lookup.with(resolver);
+        self
     }
 
     /// Connects to Signal: look-up, TCP (Happy Eyeballs) and TLS with the pinned roots, each under its deadline.
     ///
     /// # Errors
     /// Says which stage failed and why.
-    pub async fn dial_signal(&self, _host: &url::Host<String>, _port: u16) -> Result<tls::Stream, DialError> {
-        unimplemented!()
+    pub async fn dial_signal(&self, host: &Host<String>, port: u16) -> Result<tls::Stream, DialError> {
+        let addresses = self.addresses(host, Purpose::Signal, Reach::Anywhere).await?;
+        let tcp = self.tcp(host, port, &addresses).await?;
+        self.tls(&self.signal, host, tcp).await
     }
 
     /// Whether an endpoint may be used: the allow list, then, unless the list names it, whether it is at a public
@@ -89,7 +152,124 @@ impl Net {
     ///
     /// # Errors
     /// Says what the operator could do to allow it.
-    pub async fn check_endpoint(&self, _allowed: &AllowedEndpoints, _endpoint: &Endpoint) -> Result<(), Refusal> {
-        unimplemented!()
+    pub async fn check_endpoint(&self, allowed: &AllowedEndpoints, endpoint: &Endpoint) -> Result<(), Refusal> {
+        match allowed.permits(endpoint) {
+            Permission::Listed => return Ok(()),
+            Permission::No => return Err(Refusal(not_listed(endpoint))),
+            Permission::IfPublic => {}
+        }
+        match self.look_up(&endpoint.host(), Purpose::Push, self.timings.check_endpoint).await {
+            Err(LookupError::Late) => Ok(()),
+            Err(LookupError::Failed(why)) => {
+                Err(Refusal(format!("the push server {} cannot be found: {why}", endpoint.origin())))
+            }
+            Ok(addresses) => match public(addresses) {
+                Ok(_) => Ok(()),
+                Err((address, what)) => Err(Refusal(not_public(endpoint, address, what))),
+            },
+        }
     }
+
+    async fn look_up(
+        &self,
+        host: &Host<String>,
+        purpose: Purpose,
+        deadline: Duration,
+    ) -> Result<Vec<IpAddr>, LookupError> {
+        match host {
+            Host::Ipv4(address) => Ok(vec![IpAddr::V4(*address)]),
+            Host::Ipv6(address) => Ok(vec![IpAddr::V6(*address)]),
+            Host::Domain(name) => self.lookup.addresses(name, purpose, deadline).await,
+        }
+    }
+
+    /// The addresses a dial to `host` may use: looked up once, vetted, and then used as they are.
+    async fn addresses(&self, host: &Host<String>, purpose: Purpose, reach: Reach) -> Result<Vec<IpAddr>, DialError> {
+        let found = self.look_up(host, purpose, self.timings.dns).await.map_err(|error| {
+            let reason = match error {
+                LookupError::Late => format!("{host} could not be looked up within {:?}", self.timings.dns),
+                LookupError::Failed(why) => format!("{host} could not be looked up: {why}"),
+            };
+            DialError { stage: Stage::Dns, reason }
+        })?;
+        match reach {
+            Reach::Anywhere => Ok(found.into_iter().map(guard::canonical).collect()),
+            Reach::Public => public(found).map_err(|(address, what)| {
+                let reason = format!("{host} is at {address}, which is {what}; only public addresses are used");
+                DialError { stage: Stage::Guard, reason }
+            }),
+        }
+    }
+
+    async fn tcp(&self, host: &Host<String>, port: u16, addresses: &[IpAddr]) -> Result<TcpStream, DialError> {
+        let order = dial::interleave(addresses.iter().map(|&address| SocketAddr::new(address, port)).collect());
+        dial::connect(&order, &self.timings).await.map_err(|why| DialError {
+            stage: Stage::Tcp,
+            reason: format!("no connection to {host}, port {port} ({why})"),
+        })
+    }
+
+    async fn tls(&self, connector: &Connector, host: &Host<String>, tcp: TcpStream) -> Result<tls::Stream, DialError> {
+        let late = async {
+            Timer::after(self.timings.tls).await;
+            Err(format!("no answer within {:?}", self.timings.tls))
+        };
+        connector
+            .connect(host, tcp)
+            .or(late)
+            .await
+            .map_err(|why| DialError { stage: Stage::Tls, reason: format!("no TLS connection to {host}: {why}") })
+    }
+}
+
+impl fmt::Debug for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Net").finish_non_exhaustive()
+    }
+}
+
+fn connector(
+    key: &'static str,
+    path: Option<&Path>,
+    build: impl FnOnce(Option<&Pem>) -> Result<Connector, PemError>,
+) -> Result<Connector, NetError> {
+    let Some(path) = path else {
+        return build(None).map_err(|error| NetError::Tls(error.to_string()));
+    };
+    let bytes =
+        fs::read(path).map_err(|error| NetError::Unreadable { path: path.to_owned(), key, what: error.to_string() })?;
+    build(Some(&Pem { bytes })).map_err(|error| NetError::Certificates {
+        path: path.to_owned(),
+        key,
+        what: error.to_string(),
+    })
+}
+
+/// The public ones of `addresses`, or the first of them and what speaks against it.
+fn public(addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, (IpAddr, &'static str)> {
+    let mut objection = None;
+    let mut fine = Vec::new();
+    for address in addresses {
+        match guard::objection(address) {
+            None => fine.push(guard::canonical(address)),
+            Some(what) => objection = objection.or(Some((address, what))),
+        }
+    }
+    match objection {
+        Some(objection) if fine.is_empty() => Err(objection),
+        _ => Ok(fine),
+    }
+}
+
+fn not_listed(endpoint: &Endpoint) -> String {
+    let origin = endpoint.origin();
+    format!("the push server {origin} is not in allowed_endpoints; to allow it, add \"{origin}\" to the list")
+}
+
+fn not_public(endpoint: &Endpoint, address: IpAddr, what: &str) -> String {
+    let origin = endpoint.origin();
+    format!(
+        "the push server {origin} is at {address}, which is {what}; to allow it, name it: \
+         allowed_endpoints = [\"{origin}\", \"*\"]"
+    )
 }

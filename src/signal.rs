@@ -1,6 +1,136 @@
 //! Signal's side: one account's life, and the question whether credentials are good.
 
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use futures_lite::FutureExt;
+use smol::Timer;
+use url::Url;
+
 use crate::account::Credentials;
+use crate::live::{Halt, Live};
+use crate::metrics::Metrics;
+use crate::net::Net;
+use crate::status::State;
+use crate::timings::{Limits, Timings};
+
+pub mod connect;
+pub mod gate;
+pub mod keepalive;
+pub mod policy;
+pub mod session;
+pub mod wire;
+
+use connect::{ConnectError, Open, Purpose};
+use gate::Gate;
+use policy::{Policy, Retry, Step};
+
+/// The way to Signal, shared by all accounts.
+pub struct Signal {
+    /// The way out.
+    pub net: Arc<Net>,
+    /// Signal's WebSocket.
+    pub url: Url,
+    /// User-Agents, tried in turn on 499. Never empty.
+    pub user_agents: Vec<String>,
+    /// The one door to the host.
+    pub gate: Gate,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Deadlines.
+    pub timings: Timings,
+    /// Limits.
+    pub limits: Limits,
+}
+
+impl Signal {
+    /// One attempt, through the gate.
+    async fn attempt(&self, credentials: &Credentials, agent: usize, purpose: Purpose) -> Result<Open, ConnectError> {
+        let permit = self.gate.enter().await;
+        let agent = self.user_agents.get(agent).or(self.user_agents.first()).map_or("", String::as_str);
+        let open =
+            connect::connect(&self.net, &self.url, credentials, agent, purpose, &self.timings, &self.limits).await;
+        drop(permit);
+        match &open {
+            Err(ConnectError::Refused(refusal)) => {
+                self.metrics.refusal(refusal.status);
+                if refusal.status >= 500 { self.gate.failed(&refusal.to_string()) } else { self.gate.reached() }
+            }
+            Err(error) => self.gate.failed(&error.to_string()),
+            Ok(_) => self.gate.reached(),
+        }
+        open
+    }
+}
+
+/// Why an account's life on Signal's side ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Signal confirmed that the device is not linked any more.
+    Unlinked,
+    /// It was told to end.
+    Halted(Halt),
+}
+
+/// Keeps one account connected until its device is unlinked or it is told to end.
+pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credentials) -> End {
+    let mut rng = fastrand::Rng::new();
+    let mut policy = Policy::new(&signal.timings, signal.user_agents.len());
+    let mut first = true;
+    loop {
+        live.enter(State::Connecting, "", "", None);
+        if !std::mem::take(&mut first) {
+            signal.metrics.reconnection();
+        }
+        // Boxed, so that the handshake's large state is gone while the session idles.
+        let attempt = Box::pin(signal.attempt(credentials, policy.agent(), Purpose::Messages));
+        let open = async { Ok(attempt.await) }.or(async { Err(live.halted().await) }).await;
+        let step = match open {
+            Err(halt) => return End::Halted(halt),
+            Ok(Err(error)) => policy.failed(&error, &mut rng),
+            Ok(Ok(open)) => {
+                policy.accepted();
+                let since = Instant::now();
+                live.note_server_time(open.server_time, since);
+                if let Some(alert) = open.alert {
+                    log::warn!("{}: Signal's notice: {}", live.id().short(), alert.escape_default());
+                }
+                let ended = session::run(open.socket, live, &signal.metrics, &signal.timings, &mut rng).await;
+                if let session::Ended::Halted(halt) = ended {
+                    return End::Halted(halt);
+                }
+                policy.ended(&ended, since.elapsed(), &mut rng)
+            }
+        };
+        match step {
+            Step::Unlinked => return End::Unlinked,
+            Step::Retry(retry) => {
+                if let Some(halt) = wait(signal, live, &retry).await {
+                    return End::Halted(halt);
+                }
+            }
+        }
+    }
+}
+
+/// Waits as the policy says. Ends early when the outage is over or the account is told to end.
+async fn wait(signal: &Signal, live: &Live, retry: &Retry) -> Option<Halt> {
+    let until = SystemTime::now().checked_add(retry.after);
+    live.enter(retry.state, retry.trouble, &retry.reason, until);
+    let timer = async {
+        Timer::after(retry.after).await;
+        None
+    };
+    let halted = async { Some(live.halted().await) };
+    let released = async {
+        if !retry.ends_with_outage {
+            futures_lite::future::pending::<()>().await;
+        }
+        signal.gate.outage_over().await;
+        None
+    };
+    halted.or(timer).or(released).await
+}
 
 /// What Signal says of credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,15 +144,46 @@ pub enum Verdict {
 }
 
 /// Asks Signal about credentials without disturbing a live connection.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct Checker {
-    _todo: (),
+    signal: Arc<Signal>,
 }
 
 impl Checker {
+    /// Asks the Signal that `signal` leads to.
+    pub fn new(signal: Arc<Signal>) -> Self {
+        Self { signal }
+    }
+
     /// Asks, within the check deadline. Sends `X-Signal-Disable-Messages: true`, which displaces nobody (protocol note,
     /// section 2.1).
-    pub async fn ask(&self, _credentials: &Credentials) -> Verdict {
-        unimplemented!()
+    pub async fn ask(&self, credentials: &Credentials) -> Verdict {
+        let timings = &self.signal.timings;
+        let timeout = async {
+            Timer::after(timings.check).await;
+            Verdict::Undecided("Signal did not answer in time".into())
+        };
+        Box::pin(self.ask_twice(credentials)).or(timeout).await
+    }
+
+    async fn ask_twice(&self, credentials: &Credentials) -> Verdict {
+        let mut refused = 0;
+        let mut agent = 0;
+        loop {
+            match self.signal.attempt(credentials, agent, Purpose::Check).await {
+                Ok(_) => return Verdict::Accepted,
+                Err(ConnectError::Refused(r)) if r.status == 403 && r.by_signal => {
+                    refused += 1;
+                    if refused == 2 {
+                        return Verdict::Refused;
+                    }
+                    Timer::after(self.signal.timings.confirm_check).await;
+                }
+                Err(ConnectError::Refused(r)) if r.status == 499 && agent + 1 < self.signal.user_agents.len() => {
+                    agent += 1;
+                }
+                Err(error) => return Verdict::Undecided(error.to_string()),
+            }
+        }
     }
 }

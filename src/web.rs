@@ -1,9 +1,15 @@
 //! The web server: what Molly and browsers ask for (design, section 6).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::Serialize;
+use smol::Executor;
+use smol::net::TcpListener;
+use tide::{Middleware, Next, Request, Response};
+
 use crate::config::Config;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::net::Net;
 use crate::push::Pusher;
 use crate::signal::Checker;
@@ -11,6 +17,22 @@ use crate::store::Store;
 use crate::supervisor::Supervisor;
 use crate::timings::{Limits, Timings};
 use crate::vapid::Vapid;
+
+mod apply;
+mod body;
+mod client;
+mod connection;
+mod head;
+mod listener;
+mod locks;
+mod origin;
+mod page;
+mod register;
+
+use apply::Registrar;
+use body::Body;
+use connection::{Bounds, Peer};
+use register::Status;
 
 /// Everything the routes need.
 pub struct App {
@@ -39,10 +61,155 @@ pub struct App {
 /// Serves until `stop` resolves, then lets requests in flight finish within `timings.shutdown`.
 /// Connection tasks run on `executor`.
 pub async fn serve(
-    _app: Arc<App>,
-    _listener: smol::net::TcpListener,
-    _executor: Arc<smol::Executor<'static>>,
-    _stop: impl Future<Output = ()> + Send,
+    app: Arc<App>,
+    listener: TcpListener,
+    executor: Arc<Executor<'static>>,
+    stop: impl Future<Output = ()> + Send,
 ) {
-    unimplemented!()
+    let bounds = Bounds {
+        connections: app.limits.web_connections,
+        head_bytes: app.limits.web_head,
+        body_bytes: app.limits.web_body,
+        head: app.timings.web_head,
+        request: app.timings.web_request,
+        shutdown: app.timings.shutdown,
+    };
+    let metrics = app.metrics.clone();
+    let site = Site { registrar: Registrar::new(app.clone(), executor.clone()), app, policy: page::policy().into() };
+    listener::serve(routes(site), listener, bounds, metrics, executor, stop).await;
+}
+
+/// What the routes share.
+#[derive(Clone)]
+struct Site {
+    app: Arc<App>,
+    registrar: Registrar,
+    /// The page's Content-Security-Policy.
+    policy: Arc<str>,
+}
+
+fn routes(site: Site) -> tide::Server<Site> {
+    let with_metrics = site.app.config.metrics;
+    let mut server = tide::with_state(site);
+    server.with(Hardening);
+    server.at("/").get(index).head(index).post(register).all(|_| not_allowed("GET, HEAD, POST"));
+    server.at("/discover").get(discover).head(discover).all(|_| not_allowed("GET, HEAD"));
+    if with_metrics {
+        server.at("/metrics").get(show_metrics).head(show_metrics).all(|_| not_allowed("GET, HEAD"));
+    }
+    server
+}
+
+/// What Molly parses. The order of the keys is fixed: health checks look for the text `"mollysocket":{"version":`.
+#[derive(Serialize)]
+struct Answer {
+    mollysocket: Inner,
+}
+
+#[derive(Serialize)]
+struct Inner {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    version: &'static str,
+}
+
+fn json(status: Option<Status>) -> tide::Result {
+    let inner = Inner { status: status.map(Status::as_str), version: env!("CARGO_PKG_VERSION") };
+    let text = serde_json::to_string(&Answer { mollysocket: inner })?;
+    Ok(Response::builder(200).body(text).content_type("application/json").build())
+}
+
+fn text(status: u16, line: impl std::fmt::Display) -> tide::Result {
+    Ok(Response::builder(status).body(format!("{line}\n")).content_type("text/plain; charset=utf-8").build())
+}
+
+async fn not_allowed(allowed: &'static str) -> tide::Result {
+    let mut response = text(405, format_args!("only {allowed} here"))?;
+    response.insert_header("Allow", allowed);
+    Ok(response)
+}
+
+/// `GET /discover`: what Molly asks before it registers.
+async fn discover(_: Request<Site>) -> tide::Result {
+    json(None)
+}
+
+/// `GET /`: the same for Molly, the page for people.
+async fn index(request: Request<Site>) -> tide::Result {
+    if header(&request, "User-Agent").is_some_and(|agent| agent.contains("Signal-Android")) {
+        return json(None);
+    }
+    let site = request.state();
+    let vapid = site.app.vapid.public();
+    let html = if request.url().query_pairs().any(|(name, _)| name == "airgapped") {
+        page::airgapped(vapid)
+    } else {
+        let hints = origin::Hints {
+            host: header(&request, "Host"),
+            original_url: header(&request, "X-Original-URL"),
+            forwarded_prefix: header(&request, "X-Forwarded-Prefix"),
+            forwarded_host: header(&request, "X-Forwarded-Host"),
+        };
+        page::webserver(origin::public_url(site.app.config.public_url.as_ref(), hints), vapid)
+    };
+    let response = Response::builder(200).body(html).content_type("text/html; charset=utf-8");
+    Ok(response.header("Content-Security-Policy", &*site.policy).build())
+}
+
+/// `POST /`: a registration.
+async fn register(mut request: Request<Site>) -> tide::Result {
+    let media_type = header(&request, "Content-Type").and_then(|value| value.split(';').next()).unwrap_or_default();
+    if !media_type.trim().eq_ignore_ascii_case("application/json") {
+        return text(415, "the content type must be application/json");
+    }
+    let client = client_address(&request);
+    let bytes = request.body_bytes().await?;
+    match Body::parse(&bytes) {
+        Ok(body) => json(Some(request.state().registrar.register(body, client).await)),
+        Err(error) => {
+            log::debug!("web: registration refused: {error}");
+            text(error.status(), error)
+        }
+    }
+}
+
+/// `GET /metrics`, when the operator wants it here.
+async fn show_metrics(request: Request<Site>) -> tide::Result {
+    let app = &request.state().app;
+    let page = app.metrics.render(&app.supervisor.gauges());
+    Ok(Response::builder(200).body(page).content_type(metrics::CONTENT_TYPE).build())
+}
+
+fn header<'a>(request: &'a Request<Site>, name: &str) -> Option<&'a str> {
+    request.header(name).map(|values| values.last().as_str())
+}
+
+fn client_address(request: &Request<Site>) -> Option<IpAddr> {
+    let all = |name| -> Vec<&str> { request.header(name).into_iter().flatten().map(|value| value.as_str()).collect() };
+    let peer = request.ext::<Peer>().and_then(|peer| peer.0);
+    client::address(peer, &all("X-Forwarded-For"), &all("Forwarded"), &request.state().app.config.trusted_proxies)
+}
+
+/// Headers that keep browsers from doing more with our answers than show them; a word for answers without one.
+struct Hardening;
+
+#[tide::utils::async_trait]
+impl Middleware<Site> for Hardening {
+    async fn handle(&self, request: Request<Site>, next: Next<'_, Site>) -> tide::Result {
+        let mut response = next.run(request).await;
+        if response.status() == 404 {
+            response = text(404, "there is nothing here")?;
+        }
+        for (name, value) in [
+            ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "no-referrer"),
+            ("Cache-Control", "no-store"),
+        ] {
+            if response.header(name).is_none() {
+                response.insert_header(name, value);
+            }
+        }
+        Ok(response)
+    }
 }

@@ -1,4 +1,97 @@
-//! TLS behind one seam: [`Connector`] and [`Stream`].
+//! TLS behind one seam: [`Stream`] and the connectors for Signal and for push. Two back ends offer the same; which one is
+//! compiled is chosen here and nowhere else.
+
+use smol::net::TcpStream;
+use url::Host;
+
+#[cfg(feature = "native-tls")]
+#[path = "tls/native.rs"]
+mod backend;
+#[cfg(all(feature = "rustls", not(feature = "native-tls")))]
+#[path = "tls/rustls.rs"]
+mod backend;
+#[cfg(not(any(feature = "rustls", feature = "native-tls")))]
+compile_error!("TLS is needed: enable the feature `rustls` (the default) or `native-tls`");
 
 /// A TLS connection.
-pub type Stream = futures_rustls::client::TlsStream<smol::net::TcpStream>;
+pub type Stream = backend::Stream<TcpStream>;
+
+/// The roots of Signal's own certification authority: RSA until 2032, Ed25519 until 2036. Nothing else is trusted for
+/// Signal, so no other authority can give anybody a certificate that works here.
+const SIGNAL_ROOTS: [&str; 2] =
+    [include_str!("../../certs/signal-rsa.pem"), include_str!("../../certs/signal-ed25519.pem")];
+
+/// What a file of certificates holds.
+#[derive(Debug, Clone)]
+pub(super) struct Pem {
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Why certificates cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PemError {
+    /// No `BEGIN CERTIFICATE` in it.
+    #[error("it holds no certificate in PEM form")]
+    Empty,
+    /// What stands between the markers is not a certificate.
+    #[error("it holds something that is not a certificate: {0}")]
+    Broken(String),
+}
+
+/// Makes TLS connections that trust one set of roots. One per purpose and process: it keeps sessions for resumption.
+#[derive(Clone)]
+pub(super) struct Connector(backend::Connector);
+
+impl Connector {
+    /// Trusts only Signal's roots, or only those in `replacement`.
+    pub(super) fn signal(replacement: Option<&Pem>) -> Result<Self, PemError> {
+        match replacement {
+            Some(pem) => backend::Connector::only(&[&pem.bytes]),
+            None => backend::Connector::only(&SIGNAL_ROOTS.map(str::as_bytes)),
+        }
+        .map(Self)
+    }
+
+    /// Trusts the system's roots and those in `extra`.
+    pub(super) fn push(extra: Option<&Pem>) -> Result<Self, PemError> {
+        backend::Connector::system_and(extra.map(|pem| pem.bytes.as_slice())).map(Self)
+    }
+
+    /// Shakes hands; the certificate must be for `host`. The caller sets the deadline.
+    pub(super) async fn connect(&self, host: &Host<String>, tcp: TcpStream) -> Result<Stream, String> {
+        let name = match host {
+            // The dot that ends an absolute name is no part of the name in a certificate (RFC 6066 section 3).
+            Host::Domain(name) => name.trim_end_matches('.').to_owned(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        };
+        // The handshake's state is large and soon over: on the heap it does not swell the task that waits for it.
+        Box::pin(self.0.connect(name, tcp)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pinned_roots_are_usable() {
+        assert!(Connector::signal(None).is_ok());
+    }
+
+    #[test]
+    fn files_without_certificates_are_refused() {
+        for (text, empty) in [
+            ("", true),
+            ("hello", true),
+            ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", true),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", false),
+        ] {
+            let pem = Pem { bytes: text.as_bytes().to_vec() };
+            for result in [Connector::signal(Some(&pem)), Connector::push(Some(&pem))] {
+                let error = result.err().expect(text);
+                assert_eq!(error == PemError::Empty, empty, "{text:?}: {error}");
+            }
+        }
+    }
+}

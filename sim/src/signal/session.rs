@@ -1,0 +1,364 @@
+//! The task of one connection: TLS, upgrade, then frames until the end.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_tungstenite::WebSocketStream;
+use async_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
+use async_tungstenite::tungstenite::protocol::frame::Frame;
+use async_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use async_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use async_tungstenite::tungstenite::{Bytes, Message};
+use event_listener::Event;
+use futures_lite::{AsyncWriteExt, FutureExt, StreamExt, future};
+use futures_rustls::TlsAcceptor;
+use futures_rustls::server::TlsStream;
+use futures_util::SinkExt;
+use smol::Timer;
+use smol::net::TcpStream;
+
+use super::Shared;
+use super::mode::Handshake;
+use super::records::{CloseRecord, UpgradeRequest};
+use super::state::{Kill, Out};
+use super::upgrade::{Decision, decide};
+use crate::host;
+use crate::http::read_head;
+
+/// Limit of client messages on the real server; one byte more is Close 1009.
+const MAX_MESSAGE: usize = 512 * 1024;
+/// A handshake that takes longer is given up.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
+
+type Tls = TlsStream<TcpStream>;
+
+/// How a WebSocket ends.
+enum End {
+    /// We send this Close frame first.
+    Close(u16, String),
+    /// The peer sent a Close frame.
+    PeerClosed,
+    Kill(Kill),
+    /// EOF or an error.
+    Gone,
+}
+
+/// Serves one TCP connection.
+pub(super) async fn serve(shared: Arc<Shared>, acceptor: TlsAcceptor, tcp: TcpStream, _peer: SocketAddr) {
+    let (forced, mode) = shared.update(|s| {
+        s.records.tcp_accepts += 1;
+        let forced = s.settings.next_handshakes.pop_front();
+        (forced.clone(), forced.or_else(|| s.settings.handshake.clone()))
+    });
+    match mode {
+        Some(Handshake::AcceptTcpOnly) => return host::swallow(&mut tcp.clone()).await,
+        Some(Handshake::RefuseTcp) => return host::reset(&tcp),
+        _ => {}
+    }
+    let handshake = async { upgrade(&shared, &acceptor, tcp, forced).await };
+    let timeout = async {
+        Timer::after(HANDSHAKE_TIMEOUT).await;
+        None
+    };
+    let Some(session) = handshake.or(timeout).await else { return };
+    session.run().await;
+}
+
+/// TLS and upgrade. `None` if it did not become a WebSocket.
+async fn upgrade(
+    shared: &Arc<Shared>,
+    acceptor: &TlsAcceptor,
+    tcp: TcpStream,
+    forced: Option<Handshake>,
+) -> Option<Session> {
+    let Ok(mut tls) = acceptor.accept(tcp.clone()).await else {
+        shared.update(|s| s.records.tls_failures += 1);
+        return None;
+    };
+    let sni = tls.get_ref().1.server_name().map(str::to_owned);
+    let mut rest = Vec::new();
+    let head = read_head(&mut tls, &mut rest).await.ok()??;
+    // The socket is open, and an older one displaced, before the client can see the 101.
+    let (decision, opened) = shared.update(|s| {
+        let decision = decide(s, &head, forced);
+        let status = match &decision {
+            Decision::Answer { status, .. } => Some(*status),
+            Decision::Upgrade { .. } => Some(101),
+            Decision::Silent | Decision::Reset => None,
+        };
+        let (method, target, headers) = (head.method, head.target, head.headers);
+        s.records.upgrades.push(UpgradeRequest { method, target, headers, sni, at: Instant::now(), status });
+        let opened = match &decision {
+            Decision::Upgrade { device, messages, stories, .. } => Some(s.open(*device, *messages, *stories)),
+            _ => None,
+        };
+        (decision, opened)
+    });
+    match decision {
+        Decision::Silent => host::swallow(&mut tls).await,
+        Decision::Reset => host::reset(&tcp),
+        Decision::Answer { response, .. } => {
+            let _ = tls.write_all(response.as_bytes()).await;
+            let _ = tls.close().await;
+            host::linger(tcp).await;
+        }
+        Decision::Upgrade { response, .. } => {
+            let (id, wake) = opened?;
+            let guard = Registration { shared: shared.clone(), id };
+            tls.write_all(response.as_bytes()).await.ok()?;
+            tls.flush().await.ok()?;
+            let config = WebSocketConfig::default()
+                .read_buffer_size(4096)
+                .write_buffer_size(4096)
+                .max_message_size(Some(MAX_MESSAGE))
+                .max_frame_size(Some(MAX_MESSAGE));
+            let ws = WebSocketStream::from_partially_read(tls, rest, Role::Server, Some(config)).await;
+            return Some(Session { registration: guard, wake, ws, tcp });
+        }
+    }
+    None
+}
+
+/// Removes the socket from the state, however the task ends.
+struct Registration {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.shared.update(|s| s.remove(self.id));
+    }
+}
+
+struct Session {
+    registration: Registration,
+    wake: Arc<Event>,
+    ws: WebSocketStream<Tls>,
+    tcp: TcpStream,
+}
+
+impl Session {
+    async fn run(mut self) {
+        let end = self.pump().await;
+        let Self { registration, ws, tcp, .. } = self;
+        if let End::Close(code, reason) = &end {
+            let id = registration.id;
+            registration.shared.update(|s| {
+                let device = s.sockets.get(&id).and_then(|s| s.device);
+                let (code, reason) = (Some(*code), reason.clone());
+                s.records.server_closes.push(CloseRecord { device, socket: id, code, reason });
+            });
+        }
+        // Before the peer can see the end, so that its next connect does not meet this socket.
+        drop(registration);
+        match end {
+            End::Close(code, reason) => close(ws.into_inner(), tcp, code, &reason).await,
+            End::PeerClosed => {
+                let _ = ws.into_inner().close().await;
+                host::linger(tcp).await;
+            }
+            End::Kill(Kill::Cut) => host::cut(tcp).await,
+            End::Kill(Kill::Reset) => host::reset(&tcp),
+            End::Gone => {}
+        }
+    }
+
+    async fn pump(&mut self) -> End {
+        let id = self.registration.id;
+        let shared = self.registration.shared.clone();
+        let mut last_frame = Instant::now();
+        let mut timer = Timer::never();
+        let mut armed: Option<Instant> = None;
+        let mut shrunk = false;
+        loop {
+            let woken = self.wake.listen();
+            let (batch, kill) = shared.update(|s| (s.take_batch(id), s.sockets.get(&id).and_then(|s| s.kill)));
+            if let Some(kill) = kill {
+                return End::Kill(kill);
+            }
+            if batch.silent {
+                woken.await;
+                last_frame = Instant::now();
+                continue;
+            }
+            if !batch.out.is_empty() {
+                if let Some(end) = self.write(batch.out, batch.fragment_size).await {
+                    return end;
+                }
+                last_frame = Instant::now();
+                continue;
+            }
+            if batch.never_read && !shrunk {
+                host::shrink_window(&self.tcp);
+                shrunk = true;
+            }
+            let idle_at = last_frame + batch.idle_timeout;
+            if !batch.never_read && Instant::now() >= idle_at {
+                return End::Close(1001, "Connection Idle Timeout".to_owned());
+            }
+            let wake_at = batch.wake_at.map_or(idle_at, |at| at.min(idle_at));
+            // Setting a timer costs more than looking once too early, so an earlier one is left alone.
+            if armed.is_none_or(|at| at > wake_at) {
+                timer.set_at(wake_at);
+                armed = Some(wake_at);
+            }
+            let incoming =
+                async { if batch.never_read { future::pending().await } else { Input::Frame(self.ws.next().await) } };
+            let event = incoming
+                .or(async {
+                    woken.await;
+                    Input::Woken
+                })
+                .or(async {
+                    (&mut timer).await;
+                    Input::Timer
+                })
+                .await;
+            match event {
+                Input::Woken => {}
+                Input::Timer => armed = None,
+                Input::Frame(frame) => {
+                    last_frame = Instant::now();
+                    if let Some(end) = self.on_frame(&shared, frame).await {
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn on_frame(&mut self, shared: &Shared, frame: Option<Result<Message, Error>>) -> Option<End> {
+        let id = self.registration.id;
+        match frame {
+            Some(Ok(Message::Binary(bytes))) => shared.update(|s| s.on_binary(id, &bytes)).map(End::Kill),
+            Some(Ok(Message::Text(_))) => {
+                shared.update(|s| s.records.texts += 1);
+                None
+            }
+            Some(Ok(Message::Ping(_))) => {
+                shared.update(|s| s.records.pings += 1);
+                // Sends the pong tungstenite has queued.
+                self.ws.flush().await.err().map(|_| End::Gone)
+            }
+            Some(Ok(Message::Close(frame))) => {
+                let (code, reason) = frame.map(|f| (u16::from(f.code), f.reason.to_string())).unzip();
+                let reason = reason.unwrap_or_default();
+                shared.update(|s| {
+                    let device = s.sockets.get(&id).and_then(|s| s.device);
+                    s.records.client_closes.push(CloseRecord { device, socket: id, code, reason });
+                });
+                let _ = self.ws.flush().await;
+                Some(End::PeerClosed)
+            }
+            Some(Ok(_)) => None,
+            Some(Err(Error::Capacity(CapacityError::MessageTooLong { size, max_size }))) => {
+                let reason = format!("Binary message too large: {} > {}", thousands(size), thousands(max_size));
+                Some(End::Close(1009, reason))
+            }
+            Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => Some(End::Gone),
+            Some(Err(Error::Protocol(e))) => Some(End::Close(1002, e.to_string())),
+            Some(Err(Error::Utf8(e))) => Some(End::Close(1007, e)),
+            Some(Err(_)) | None => Some(End::Gone),
+        }
+    }
+
+    /// Writes and flushes. A cut or reset interrupts it; the peer may not be reading.
+    async fn write(&mut self, out: Vec<Out>, fragment_size: usize) -> Option<End> {
+        let Self { registration, wake, ws, .. } = self;
+        let mut write = pin!(write_all(ws, out, fragment_size));
+        loop {
+            let woken = wake.listen();
+            let id = registration.id;
+            if let Some(kill) = registration.shared.update(|s| s.sockets.get(&id).and_then(|s| s.kill)) {
+                return Some(End::Kill(kill));
+            }
+            let written = async { Some(write.as_mut().await) }.or(async {
+                woken.await;
+                None
+            });
+            match written.await {
+                Some(Ok(end)) => return end,
+                Some(Err(_)) => return Some(End::Gone),
+                None => {}
+            }
+        }
+    }
+}
+
+/// What the task waits for.
+enum Input {
+    Frame(Option<Result<Message, Error>>),
+    Woken,
+    Timer,
+}
+
+async fn write_all(ws: &mut WebSocketStream<Tls>, out: Vec<Out>, size: usize) -> Result<Option<End>, Error> {
+    let mut end = None;
+    for out in out {
+        match out {
+            Out::Binary(bytes) if bytes.len() > size => fragments(ws, bytes, size).await?,
+            Out::Binary(bytes) => ws.feed(Message::binary(bytes)).await?,
+            Out::Fragments(bytes, n) => {
+                let size = bytes.len().div_ceil(n.max(1)).max(1);
+                fragments(ws, bytes, size).await?;
+            }
+            Out::Text(text) => ws.feed(Message::text(text)).await?,
+            Out::Ping => ws.feed(Message::Ping(Bytes::new())).await?,
+            Out::Close(code, reason) => {
+                end = Some(End::Close(code, reason));
+                break;
+            }
+        }
+    }
+    ws.flush().await?;
+    Ok(end)
+}
+
+async fn fragments(ws: &mut WebSocketStream<Tls>, bytes: Vec<u8>, size: usize) -> Result<(), Error> {
+    let bytes = Bytes::from(bytes);
+    let mut start = 0;
+    loop {
+        let end = (start + size).min(bytes.len());
+        let opcode = OpCode::Data(if start == 0 { Data::Binary } else { Data::Continue });
+        ws.feed(Message::Frame(Frame::message(bytes.slice(start..end), opcode, end == bytes.len()))).await?;
+        if end == bytes.len() {
+            return Ok(());
+        }
+        start = end;
+    }
+}
+
+/// Writes a Close frame and shuts the sending side at once, without waiting for the peer's Close.
+///
+/// The frame is written by hand: after a protocol error tungstenite may refuse to.
+async fn close(mut tls: Tls, tcp: TcpStream, code: u16, reason: &str) {
+    let reason = &reason.as_bytes()[..reason.len().min(123)];
+    let mut frame = vec![0x88, reason.len() as u8 + 2];
+    frame.extend_from_slice(&code.to_be_bytes());
+    frame.extend_from_slice(reason);
+    let write = async {
+        let _ = tls.write_all(&frame).await;
+        let _ = tls.close().await;
+    };
+    let timeout = async {
+        Timer::after(Duration::from_secs(5)).await;
+    };
+    write.or(timeout).await;
+    host::linger(tcp).await;
+}
+
+/// Jetty writes sizes with thousands separators.
+fn thousands(n: usize) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -1,0 +1,323 @@
+//! What is shared about one account while the program runs: its debt, its endpoint, its status.
+//!
+//! The session asks it what an envelope needs, the push loop asks it what to send, the supervisor tells it about
+//! changes. It outlives both loops, so that what is owed survives reconnects, endpoint changes and suspensions.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use event_listener::{Event, EventListener};
+use fastrand::Rng;
+
+use crate::account::{Account, AccountId, Endpoint, ServerTime};
+use crate::notifier::{Next, Notifier, Ticket, Verdict};
+use crate::push::{Delivery, Kind};
+use crate::signal::wire::Envelope;
+use crate::status::{PushState, State, Status};
+use crate::timings::Timings;
+
+/// Why an account's loops must end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Halt {
+    /// The program ends, or the account was removed or replaced.
+    Stop,
+    /// The push server said the endpoint is gone.
+    EndpointGone,
+}
+
+/// One account at run time.
+#[derive(Debug)]
+pub struct Live {
+    id: AccountId,
+    wake_for_own_sync: bool,
+    cover_margin: Duration,
+    inner: Mutex<Inner>,
+    changed: Event,
+}
+
+#[derive(Debug)]
+struct Inner {
+    endpoint: Endpoint,
+    /// Counts endpoint changes, so that the end of a push to an old endpoint is not taken for news about the new one.
+    endpoint_generation: u64,
+    notifier: Notifier,
+    /// Signal's clock, as last heard, and when that was.
+    clock: Option<(ServerTime, Instant)>,
+    /// Signal's time when the push in flight was sent.
+    sent_at: Option<ServerTime>,
+    covered: Option<ServerTime>,
+    halt: Option<Halt>,
+    status: Status,
+    /// What trouble was already logged since all was well.
+    announced: Vec<&'static str>,
+}
+
+impl Live {
+    /// An account that does nothing yet.
+    pub fn new(account: &Account, wake_for_own_sync: bool, timings: &Timings) -> Self {
+        Self {
+            id: account.id(),
+            wake_for_own_sync,
+            cover_margin: timings.cover_margin,
+            inner: Mutex::new(Inner {
+                endpoint: account.endpoint.clone(),
+                endpoint_generation: 0,
+                notifier: Notifier::new(timings),
+                clock: None,
+                sent_at: None,
+                covered: account.covered_until,
+                halt: None,
+                status: Status::new(resting_state(account), SystemTime::now()),
+                announced: Vec::new(),
+            }),
+            changed: Event::new(),
+        }
+    }
+
+    /// Whose it is.
+    pub fn id(&self) -> AccountId {
+        self.id
+    }
+
+    /// Resolves at the next change. Ask for it before looking, else a change in between is missed.
+    pub fn listen(&self) -> EventListener {
+        self.changed.listen()
+    }
+
+    /// A copy of the status.
+    pub fn status(&self) -> Status {
+        self.lock().status.clone()
+    }
+
+    /// Whether a wake-up is owed.
+    pub fn owes(&self) -> bool {
+        self.lock().notifier.owes()
+    }
+
+    // What the session says and asks.
+
+    /// Signal's clock shows this now.
+    pub fn note_server_time(&self, time: Option<ServerTime>, now: Instant) {
+        if let Some(time) = time {
+            self.lock().clock = Some((time, now));
+        }
+    }
+
+    /// A message arrived. The ticket to wait for before it may be acked; `None` when it may be acked at once.
+    pub fn take_in(&self, envelope: Option<Envelope>, now: Instant) -> Option<Ticket> {
+        let mut inner = self.lock();
+        inner.status.last_envelope = Some(SystemTime::now());
+        if let Some(envelope) = envelope {
+            let own = envelope.from_own_phone && !self.wake_for_own_sync;
+            let covered = matches!((envelope.server_timestamp, inner.covered), (Some(at), Some(until)) if at < until);
+            if !envelope.urgent || own || covered {
+                return None;
+            }
+        }
+        let ticket = inner.notifier.owe(now);
+        drop(inner);
+        self.changed.notify(usize::MAX);
+        Some(ticket)
+    }
+
+    /// Every ticket up to this one may be acked.
+    pub fn accepted(&self) -> Ticket {
+        self.lock().notifier.accepted()
+    }
+
+    /// Whether a push is on its way.
+    pub fn push_in_flight(&self) -> bool {
+        self.lock().notifier.in_flight()
+    }
+
+    // What the push loop says and asks.
+
+    /// What to push at `now`.
+    pub fn next_push(&self, now: Instant) -> Next {
+        let inner = self.lock();
+        if inner.halt.is_some() { Next::Idle } else { inner.notifier.next(now) }
+    }
+
+    /// A push of this kind goes out now. Where to, and the generation of that endpoint.
+    pub fn push_started(&self, kind: Kind, now: Instant) -> (Endpoint, u64) {
+        let mut inner = self.lock();
+        inner.sent_at = inner.clock.and_then(|(time, heard)| {
+            let since = u64::try_from(now.saturating_duration_since(heard).as_millis()).ok()?;
+            Some(ServerTime(time.0.checked_add(since)?))
+        });
+        inner.notifier.started(kind);
+        (inner.endpoint.clone(), inner.endpoint_generation)
+    }
+
+    /// Where pushes go now.
+    pub fn endpoint(&self) -> Endpoint {
+        self.lock().endpoint.clone()
+    }
+
+    /// Resolves when the endpoint is no longer the one of `generation`.
+    pub async fn endpoint_changed(&self, generation: u64) {
+        loop {
+            let changed = self.changed.listen();
+            if self.lock().endpoint_generation != generation {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// The push started last ended. `None` when the endpoint changed meanwhile: then it tells nothing.
+    pub fn push_finished(
+        &self,
+        kind: Kind,
+        generation: u64,
+        delivery: &Delivery,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Option<Verdict> {
+        let mut inner = self.lock();
+        if inner.endpoint_generation != generation {
+            return None;
+        }
+        let verdict = inner.notifier.finished(&delivery.outcome, now, rng);
+        let wall = SystemTime::now();
+        match verdict {
+            Verdict::Accepted(_) => {
+                inner.status.last_push = Some(wall);
+                if kind == Kind::Wake
+                    && let Some(ServerTime(sent)) = inner.sent_at
+                {
+                    let margin = u64::try_from(self.cover_margin.as_millis()).unwrap_or(u64::MAX);
+                    inner.covered = inner.covered.max(Some(ServerTime(sent.saturating_sub(margin))));
+                }
+                if inner.status.push.state != PushState::Ok {
+                    log::info!("{}: pushes are accepted again by {}", self.id.short(), inner.endpoint.origin());
+                }
+                inner.status.push.enter(PushState::Ok, "", None, wall);
+            }
+            Verdict::Retry(at) => {
+                let until = wall + at.saturating_duration_since(now);
+                self.push_trouble(&mut inner, PushState::Retrying, &delivery.reason, until);
+            }
+            Verdict::Unauthorized(at) => {
+                let until = wall + at.saturating_duration_since(now);
+                self.push_trouble(&mut inner, PushState::Unauthorized, &delivery.reason, until);
+            }
+            Verdict::Gone => inner.halt = inner.halt.or(Some(Halt::EndpointGone)),
+        }
+        drop(inner);
+        self.changed.notify(usize::MAX);
+        Some(verdict)
+    }
+
+    /// Envelopes older than this are covered by an accepted wake-up.
+    pub fn covered(&self) -> Option<ServerTime> {
+        self.lock().covered
+    }
+
+    // What the supervisor says.
+
+    /// The phone has another endpoint.
+    pub fn set_endpoint(&self, endpoint: Endpoint) {
+        let mut inner = self.lock();
+        inner.endpoint = endpoint;
+        inner.endpoint_generation += 1;
+        inner.notifier.endpoint_changed();
+        inner.status.push.enter(PushState::Ok, "new endpoint", None, SystemTime::now());
+        drop(inner);
+        self.changed.notify(usize::MAX);
+    }
+
+    /// The account logs in with other credentials: what was covered for the old device says nothing about the new one.
+    pub fn forget_covered(&self) {
+        self.lock().covered = None;
+    }
+
+    /// The loops may run (again); what is owed may go out.
+    pub fn resume(&self) {
+        let mut inner = self.lock();
+        inner.halt = None;
+        inner.notifier.endpoint_changed();
+        inner.endpoint_generation += 1;
+    }
+
+    /// The phone gets a test push.
+    pub fn owe_test(&self) {
+        self.lock().notifier.owe_test();
+        self.changed.notify(usize::MAX);
+    }
+
+    /// The loops must end.
+    pub fn stop(&self) {
+        self.lock().halt = Some(Halt::Stop);
+        self.changed.notify(usize::MAX);
+    }
+
+    /// Whether, and why, the loops must end.
+    pub fn halt(&self) -> Option<Halt> {
+        self.lock().halt
+    }
+
+    /// Resolves when the loops must end.
+    pub async fn halted(&self) -> Halt {
+        loop {
+            let changed = self.changed.listen();
+            if let Some(halt) = self.halt() {
+                return halt;
+            }
+            changed.await;
+        }
+    }
+
+    /// Enters a state. Logged once, until all is well again; `trouble` names the kind of trouble.
+    pub fn enter(&self, state: State, trouble: &'static str, reason: &str, until: Option<SystemTime>) {
+        let mut inner = self.lock();
+        inner.status.signal.enter(state, reason, until, SystemTime::now());
+        let id = self.id.short();
+        match state {
+            State::Connecting => log::debug!("{id}: connecting to Signal"),
+            State::Connected => {
+                if std::mem::take(&mut inner.announced).is_empty() {
+                    log::debug!("{id}: connected to Signal");
+                } else {
+                    log::info!("{id}: connected to Signal");
+                }
+                // The next trouble is news, and so is the end of it.
+                inner.announced.clear();
+            }
+            _ if inner.announced.contains(&trouble) => log::debug!("{id}: {}: {reason}", state.label()),
+            _ => {
+                inner.announced.push(trouble);
+                let remedy = state.remedy();
+                let level = if state == State::Waiting { log::Level::Info } else { log::Level::Warn };
+                log::log!(level, "{id}: {}: {reason}. To do: {remedy}", state.label());
+            }
+        }
+    }
+
+    fn push_trouble(&self, inner: &mut Inner, state: PushState, reason: &str, until: SystemTime) {
+        let known = inner.status.push.state == state && inner.status.push.reason == reason;
+        inner.status.push.enter(state, reason, Some(until), SystemTime::now());
+        let (id, origin) = (self.id.short(), inner.endpoint.origin());
+        if known {
+            log::debug!("{id}: push to {origin} failed again: {reason}");
+        } else {
+            log::warn!("{id}: push to {origin} failed: {reason}. To do: {}", state.remedy());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic elsewhere does not make these values less true.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The state an account is in before anything was tried.
+pub fn resting_state(account: &Account) -> State {
+    if account.forbidden {
+        State::Unlinked
+    } else if account.endpoint_gone {
+        State::EndpointGone
+    } else {
+        State::Connecting
+    }
+}

@@ -1,0 +1,83 @@
+//! TCP to the first of several addresses that answers (Happy Eyeballs, RFC 8305): an address that swallows packets costs
+//! a head start, not the kernel's two minutes.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures_lite::{FutureExt as _, StreamExt as _, future};
+use futures_util::stream::FuturesUnordered;
+use smol::Timer;
+use smol::net::TcpStream;
+
+use crate::timings::Timings;
+
+/// Addresses tried for one connection. A name has a handful; a hostile one could have hundreds.
+const MOST: usize = 12;
+
+/// Alternates between the address families, starting with that of the resolver's first choice (RFC 8305 section 4).
+pub(super) fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else {
+        return addresses;
+    };
+    let (preferred, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first);
+    let mut other = other.into_iter();
+    let mut order = Vec::new();
+    for address in preferred {
+        order.push(address);
+        order.extend(other.next());
+    }
+    order.extend(other);
+    order.truncate(MOST);
+    order
+}
+
+/// Connects to one of `addresses`, which are tried in order, each with a head start. The text of an error names the
+/// address that failed first, which is the one the resolver preferred.
+pub(super) async fn connect(addresses: &[SocketAddr], timings: &Timings) -> Result<TcpStream, String> {
+    let mut waiting = addresses.iter();
+    let mut running = FuturesUnordered::new();
+    let mut failure: Option<(IpAddr, io::Error)> = None;
+    loop {
+        let started = waiting.next();
+        match (started, running.is_empty()) {
+            (Some(&address), _) => running.push(attempt(address, timings.tcp)),
+            (None, true) => break,
+            (None, false) => {}
+        }
+        let head_start = async {
+            // With nobody left to start there is nothing to be early for.
+            if started.is_none() {
+                future::pending::<()>().await;
+            }
+            Timer::after(timings.happy_eyeballs).await;
+            None
+        };
+        match async { running.next().await }.or(head_start).await {
+            Some(Ok(stream)) => return Ok(stream),
+            Some(Err(error)) => {
+                failure.get_or_insert(error);
+            }
+            None => {}
+        }
+    }
+    Err(match failure {
+        Some((address, error)) if addresses.len() == 1 => format!("{address}: {error}"),
+        Some((address, error)) => format!("{address}: {error}, and so on for all {} addresses", addresses.len()),
+        None => "it has no address".to_owned(),
+    })
+}
+
+async fn attempt(address: SocketAddr, limit: Duration) -> Result<TcpStream, (IpAddr, io::Error)> {
+    let connect = async {
+        let stream = TcpStream::connect(address).await?;
+        // Small messages both ways: waiting to fill a segment only delays them.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    let late = async {
+        Timer::after(limit).await;
+        Err(io::Error::new(io::ErrorKind::TimedOut, "no answer"))
+    };
+    connect.or(late).await.map_err(|error| (address.ip(), error))
+}

@@ -1,0 +1,113 @@
+//! Which addresses are public. Whoever may register names the host we POST to, so without this anybody could reach the
+//! services of the machine and network we run in.
+//!
+//! The tables are the IANA special-purpose address registries
+//! (<https://www.iana.org/assignments/iana-ipv4-special-registry>, <https://www.iana.org/assignments/iana-ipv6-special-registry>)
+//! less the blocks that are globally reachable and hold no other address inside them, and the multicast spaces.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A block of addresses and what it is for.
+struct Block<A> {
+    first: A,
+    prefix: u32,
+    what: &'static str,
+}
+
+const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u32, what: &'static str) -> Block<Ipv4Addr> {
+    Block { first: Ipv4Addr::new(a, b, c, d), prefix, what }
+}
+
+const fn v6(first: [u16; 8], prefix: u32, what: &'static str) -> Block<Ipv6Addr> {
+    let [a, b, c, d, e, f, g, h] = first;
+    Block { first: Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix, what }
+}
+
+const V4: [Block<Ipv4Addr>; 16] = [
+    v4(0, 0, 0, 0, 8, "this host on this network"),
+    v4(10, 0, 0, 0, 8, "a private network"),
+    v4(100, 64, 0, 0, 10, "a provider's shared address space"),
+    v4(127, 0, 0, 0, 8, "this machine"),
+    v4(169, 254, 0, 0, 16, "link-local"),
+    v4(172, 16, 0, 0, 12, "a private network"),
+    v4(192, 0, 0, 0, 24, "protocol assignments"),
+    v4(192, 0, 2, 0, 24, "for documentation"),
+    v4(192, 88, 99, 0, 24, "a 6to4 relay"),
+    v4(192, 168, 0, 0, 16, "a private network"),
+    v4(198, 18, 0, 0, 15, "for benchmarks"),
+    v4(198, 51, 100, 0, 24, "for documentation"),
+    v4(203, 0, 113, 0, 24, "for documentation"),
+    v4(224, 0, 0, 0, 4, "multicast"),
+    // More exact than the next one, for the message's sake.
+    v4(255, 255, 255, 255, 32, "broadcast"),
+    v4(240, 0, 0, 0, 4, "reserved"),
+];
+
+const V6: [Block<Ipv6Addr>; 16] = [
+    v6([0, 0, 0, 0, 0, 0, 0, 0], 128, "unspecified"),
+    v6([0, 0, 0, 0, 0, 0, 0, 1], 128, "this machine"),
+    // The translators: an IPv4 address of any kind hides in these.
+    v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96, "a translation to IPv4 (NAT64)"),
+    v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48, "a local translation to IPv4 (NAT64)"),
+    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32, "a tunnel (Teredo)"),
+    v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16, "a tunnel (6to4)"),
+    v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64, "discard-only"),
+    v6([0x100, 0, 0, 1, 0, 0, 0, 0], 64, "a dummy prefix"),
+    // Benchmarks, ORCHID, anycast of protocols and the like: nothing there is a web server.
+    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23, "protocol assignments"),
+    v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32, "for documentation"),
+    v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20, "for documentation"),
+    v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16, "segment routing"),
+    v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7, "a private network (unique local)"),
+    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10, "link-local"),
+    v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10, "a private network (site-local)"),
+    v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8, "multicast"),
+];
+
+/// The space global unicast addresses are given out from (RFC 4291 section 2.4, IANA).
+const GLOBAL_UNICAST: Block<Ipv6Addr> = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3, "global unicast");
+
+/// The address that is really meant: IPv4-mapped (`::ffff:a.b.c.d`) and IPv4-compatible (`::a.b.c.d`, RFC 4291 section
+/// 2.5.5) ones are IPv4 addresses. Connect to this one, not to the one that was given.
+pub(super) fn canonical(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else {
+        return address;
+    };
+    match v6.segments() {
+        // `::` and `::1` look compatible but have a meaning of their own.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => address,
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] => {
+            let [a, b] = high.to_be_bytes();
+            let [c, d] = low.to_be_bytes();
+            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+        }
+        _ => address,
+    }
+}
+
+/// What speaks against an address, as in "it is …"; `None` for a public one.
+pub(super) fn objection(address: IpAddr) -> Option<&'static str> {
+    match canonical(address) {
+        IpAddr::V4(address) => V4.iter().find(|block| block.holds(address)).map(|block| block.what),
+        IpAddr::V6(address) => {
+            let special = V6.iter().find(|block| block.holds(address)).map(|block| block.what);
+            special.or_else(|| if GLOBAL_UNICAST.holds(address) { None } else { Some("not in use on the Internet") })
+        }
+    }
+}
+
+impl Block<Ipv4Addr> {
+    fn holds(&self, address: Ipv4Addr) -> bool {
+        (self.first.to_bits() ^ address.to_bits()).leading_zeros() >= self.prefix
+    }
+}
+
+impl Block<Ipv6Addr> {
+    fn holds(&self, address: Ipv6Addr) -> bool {
+        (self.first.to_bits() ^ address.to_bits()).leading_zeros() >= self.prefix
+    }
+}
+
+#[cfg(test)]
+#[path = "guard/tests.rs"]
+mod tests;

@@ -1,0 +1,48 @@
+//! How many pushes are in flight: in all, and to one origin. One slow push server must not use up what the others need.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use smol::lock::{Semaphore, SemaphoreGuardArc};
+
+/// Origins remembered before the idle ones are forgotten.
+const SWEEP: usize = 256;
+
+/// Hands out slots.
+pub(super) struct Slots {
+    all: Arc<Semaphore>,
+    per_origin: usize,
+    /// Only origins with somebody in or waiting for a slot are alive here, so the map is bounded by the pushes.
+    origins: Mutex<HashMap<String, Weak<Semaphore>>>,
+}
+
+/// The right to have one push in flight, until it is dropped.
+pub(super) struct Slot {
+    _origin: SemaphoreGuardArc,
+    _all: SemaphoreGuardArc,
+}
+
+impl Slots {
+    pub(super) fn new(all: usize, per_origin: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(all.max(1))), per_origin: per_origin.max(1), origins: Mutex::default() }
+    }
+
+    /// Waits for a slot: first among those for the same origin, so that a queue for a slow one holds up nobody else.
+    pub(super) async fn acquire(&self, origin: &str) -> Slot {
+        let origin = self.of(origin).acquire_arc().await;
+        Slot { _origin: origin, _all: self.all.acquire_arc().await }
+    }
+
+    fn of(&self, origin: &str) -> Arc<Semaphore> {
+        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = origins.get(origin).and_then(Weak::upgrade) {
+            return known;
+        }
+        if origins.len() >= SWEEP {
+            origins.retain(|_, known| known.strong_count() > 0);
+        }
+        let new = Arc::new(Semaphore::new(self.per_origin));
+        origins.insert(origin.to_owned(), Arc::downgrade(&new));
+        new
+    }
+}

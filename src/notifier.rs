@@ -1,0 +1,278 @@
+//! What is owed to one phone, and when the next push may go out. Pure: no clock, no socket.
+//!
+//! Each envelope that needs a wake-up draws a [`Ticket`]. A wake-up covers every ticket drawn before it was sent; its
+//! acceptance is what allows the session to ack those envelopes (design, section 2).
+
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use crate::backoff::Backoff;
+use crate::push::{Kind, Outcome};
+use crate::timings::Timings;
+
+/// Number of an envelope that needs a wake-up, counted from 1 for the life of the account's entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing until something changes.
+    Idle,
+    /// Nothing before this moment.
+    Wait(Instant),
+    /// Send this.
+    Send(Kind),
+}
+
+/// A push on its way.
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    kind: Kind,
+    /// Last ticket drawn before it was sent.
+    covers: Ticket,
+    /// Arrival of the oldest envelope it covers.
+    oldest: Option<Instant>,
+    /// Whether it was held back by the quiet time.
+    trailing: bool,
+}
+
+/// The wake-ups owed to one phone.
+#[derive(Debug)]
+pub struct Notifier {
+    /// Last ticket drawn.
+    drawn: Ticket,
+    /// Every ticket up to this one is covered by an accepted wake-up.
+    accepted: Ticket,
+    /// Arrival of the oldest envelope that no wake-up on its way covers.
+    oldest: Option<Instant>,
+    test_owed: bool,
+    in_flight: Option<InFlight>,
+    /// No wake-up before this moment: the last one failed.
+    retry_at: Option<Instant>,
+    /// No push of any kind before this moment: the push server asked for it.
+    limited_until: Option<Instant>,
+    /// No wake-up before this moment: one was just accepted.
+    quiet_until: Option<Instant>,
+    quiet: Duration,
+    last_trailing: Option<Instant>,
+    /// The endpoint is gone: nothing is sent until there is another one.
+    suspended: bool,
+    failed: Backoff,
+    limited: Backoff,
+    unauthorized: Backoff,
+    timings: PushTimings,
+}
+
+/// The part of [`Timings`] a notifier needs.
+#[derive(Debug, Clone, Copy)]
+struct PushTimings {
+    quiet_base: Duration,
+    quiet_cap: Duration,
+    quiet_reset: Duration,
+    rejected: Duration,
+    floor: Duration,
+    ceiling: Duration,
+}
+
+/// What the end of a push means for the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Accepted. For a wake-up: how long the oldest envelope it covers had waited.
+    Accepted(Option<Duration>),
+    /// Failed; tried again at this moment if a wake-up is owed.
+    Retry(Instant),
+    /// Failed as a matter of permission; tried again at this moment.
+    Unauthorized(Instant),
+    /// The endpoint is gone; the account must be suspended.
+    Gone,
+}
+
+impl Notifier {
+    /// Nothing is owed.
+    pub fn new(t: &Timings) -> Self {
+        Self {
+            drawn: Ticket(0),
+            accepted: Ticket(0),
+            oldest: None,
+            test_owed: false,
+            in_flight: None,
+            retry_at: None,
+            limited_until: None,
+            quiet_until: None,
+            quiet: t.quiet_base,
+            last_trailing: None,
+            suspended: false,
+            failed: Backoff::new(t.push_retry_base, t.push_retry_cap),
+            limited: Backoff::new(t.push_limited_base, t.push_retry_cap),
+            unauthorized: Backoff::new(t.push_unauthorized_base, t.push_slow_cap),
+            timings: PushTimings {
+                quiet_base: t.quiet_base,
+                quiet_cap: t.quiet_cap,
+                quiet_reset: t.quiet_reset,
+                rejected: t.push_rejected,
+                floor: t.retry_after_floor,
+                ceiling: t.push_slow_cap,
+            },
+        }
+    }
+
+    /// An envelope that needs a wake-up arrived.
+    pub fn owe(&mut self, now: Instant) -> Ticket {
+        self.drawn.0 += 1;
+        self.oldest.get_or_insert(now);
+        self.drawn
+    }
+
+    /// One test push is wanted. Asking again before it went out asks for the same one.
+    pub fn owe_test(&mut self) {
+        self.test_owed = true;
+    }
+
+    /// Every ticket up to this one is covered by an accepted wake-up.
+    pub fn accepted(&self) -> Ticket {
+        self.accepted
+    }
+
+    /// Whether a wake-up is owed.
+    pub fn owes(&self) -> bool {
+        self.drawn > self.accepted
+    }
+
+    /// Whether a push is on its way.
+    pub fn in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// What to do at `now`.
+    pub fn next(&self, now: Instant) -> Next {
+        if self.in_flight.is_some() || self.suspended {
+            return Next::Idle;
+        }
+        let wake = self.owes().then(|| latest([self.retry_at, self.quiet_until, self.limited_until]));
+        let test = self.test_owed.then(|| latest([self.limited_until, None, None]));
+        let due = |at: Option<Option<Instant>>| at.is_some_and(|at| at.is_none_or(|at| at <= now));
+        if due(wake) {
+            return Next::Send(Kind::Wake);
+        }
+        if due(test) {
+            return Next::Send(Kind::Test);
+        }
+        match (wake.flatten(), test.flatten()) {
+            (Some(a), Some(b)) => Next::Wait(a.min(b)),
+            (Some(at), None) | (None, Some(at)) => Next::Wait(at),
+            (None, None) => Next::Idle,
+        }
+    }
+
+    /// A push of this kind goes out now.
+    pub fn started(&mut self, kind: Kind) {
+        let oldest = match kind {
+            Kind::Wake => self.oldest.take(),
+            Kind::Test => {
+                self.test_owed = false;
+                None
+            }
+        };
+        let trailing = matches!((oldest, self.quiet_until), (Some(arrived), Some(until)) if arrived < until);
+        self.in_flight = Some(InFlight { kind, covers: self.drawn, oldest, trailing });
+    }
+
+    /// The push on its way ended.
+    pub fn finished(&mut self, outcome: &Outcome, now: Instant, rng: &mut Rng) -> Verdict {
+        let Some(push) = self.in_flight.take() else {
+            return Verdict::Retry(now);
+        };
+        if *outcome != Outcome::Accepted {
+            self.oldest = push.oldest.or(self.oldest);
+        }
+        match outcome {
+            Outcome::Accepted => {
+                self.forget_failures();
+                if push.kind == Kind::Wake {
+                    self.accepted = push.covers;
+                    self.lengthen_or_shorten_quiet(push.trailing, now);
+                }
+                Verdict::Accepted(push.oldest.map(|arrived| now.saturating_duration_since(arrived)))
+            }
+            Outcome::Gone => {
+                self.suspended = true;
+                Verdict::Gone
+            }
+            Outcome::Limited(after) => {
+                let wait = match after {
+                    Some(after) => (*after).clamp(self.timings.floor, self.timings.ceiling),
+                    None => self.limited.spread(rng),
+                };
+                self.limited_until = Some(now + wait);
+                Verdict::Retry(now + wait)
+            }
+            // A test is tried once: whoever asked for it looks at the phone now, not in an hour.
+            Outcome::Unauthorized if push.kind == Kind::Test => Verdict::Unauthorized(now),
+            _ if push.kind == Kind::Test => Verdict::Retry(now),
+            Outcome::Unauthorized => Verdict::Unauthorized(self.retry_in(now, Retry::Unauthorized, rng)),
+            Outcome::Failed => Verdict::Retry(self.retry_in(now, Retry::Failed, rng)),
+            Outcome::Rejected => Verdict::Retry(self.retry_in(now, Retry::Rejected, rng)),
+        }
+    }
+
+    /// The phone has another endpoint, or the old one works again: what is owed goes there at once.
+    pub fn endpoint_changed(&mut self) {
+        if let Some(push) = self.in_flight.take() {
+            self.oldest = push.oldest.or(self.oldest);
+            self.test_owed |= push.kind == Kind::Test;
+        }
+        self.suspended = false;
+        self.quiet_until = None;
+        self.forget_failures();
+    }
+
+    /// Until when failures hold back the next wake-up.
+    pub fn held_until(&self) -> Option<Instant> {
+        latest([self.retry_at, self.limited_until, None])
+    }
+
+    fn forget_failures(&mut self) {
+        self.retry_at = None;
+        self.limited_until = None;
+        self.failed.reset();
+        self.limited.reset();
+        self.unauthorized.reset();
+    }
+
+    fn retry_in(&mut self, now: Instant, class: Retry, rng: &mut Rng) -> Instant {
+        let wait = match class {
+            Retry::Failed => self.failed.spread(rng),
+            Retry::Unauthorized => self.unauthorized.spread(rng),
+            Retry::Rejected => self.timings.rejected,
+        };
+        self.retry_at = Some(now + wait);
+        now + wait
+    }
+
+    fn lengthen_or_shorten_quiet(&mut self, trailing: bool, now: Instant) {
+        let t = self.timings;
+        if trailing {
+            self.quiet = (self.quiet * 2).min(t.quiet_cap);
+            self.last_trailing = Some(now);
+        } else if self.last_trailing.is_none_or(|at| now.saturating_duration_since(at) >= t.quiet_reset) {
+            self.quiet = t.quiet_base;
+        }
+        self.quiet_until = Some(now + self.quiet);
+    }
+}
+
+/// Why a wake-up is tried again.
+enum Retry {
+    Failed,
+    Unauthorized,
+    Rejected,
+}
+
+fn latest(moments: [Option<Instant>; 3]) -> Option<Instant> {
+    moments.into_iter().flatten().max()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+use super::*;
+
+const S: Duration = Duration::from_secs(1);
+
+struct Bench {
+    notifier: Notifier,
+    now: Instant,
+    rng: Rng,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { notifier: Notifier::new(&Timings::default()), now: Instant::now(), rng: Rng::with_seed(7) }
+    }
+
+    fn next(&self) -> Next {
+        self.notifier.next(self.now)
+    }
+
+    /// Sends what is due and reports how it ended.
+    fn push(&mut self, outcome: Outcome) -> Verdict {
+        let Next::Send(kind) = self.next() else { panic!("nothing is due: {:?}", self.next()) };
+        self.notifier.started(kind);
+        self.notifier.finished(&outcome, self.now, &mut self.rng)
+    }
+
+    /// Goes to the moment something is due.
+    fn advance(&mut self) -> Duration {
+        let Next::Wait(at) = self.next() else { panic!("nothing to wait for: {:?}", self.next()) };
+        let waited = at - self.now;
+        self.now = at;
+        waited
+    }
+
+    fn owe(&mut self) -> Ticket {
+        self.notifier.owe(self.now)
+    }
+}
+
+#[test]
+fn the_first_wake_up_goes_out_at_once() {
+    let mut b = Bench::new();
+    assert_eq!(b.next(), Next::Idle);
+    b.owe();
+    assert_eq!(b.next(), Next::Send(Kind::Wake));
+}
+
+#[test]
+fn only_an_accepted_wake_up_sent_after_the_envelope_covers_it() {
+    let mut b = Bench::new();
+    let first = b.owe();
+    b.notifier.started(Kind::Wake);
+    let during = b.owe();
+    assert!(b.notifier.accepted() < first, "nothing is accepted yet");
+    b.notifier.finished(&Outcome::Accepted, b.now, &mut b.rng);
+    assert_eq!(b.notifier.accepted(), first);
+    assert!(b.notifier.accepted() < during && b.notifier.owes(), "an envelope that came meanwhile is still owed");
+    b.advance();
+    b.push(Outcome::Accepted);
+    assert_eq!(b.notifier.accepted(), during);
+    assert!(!b.notifier.owes());
+}
+
+#[test]
+fn failures_cover_nothing() {
+    for outcome in [Outcome::Gone, Outcome::Unauthorized, Outcome::Limited(None), Outcome::Failed, Outcome::Rejected] {
+        let mut b = Bench::new();
+        let ticket = b.owe();
+        b.push(outcome.clone());
+        assert!(b.notifier.accepted() < ticket && b.notifier.owes(), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_burst_costs_two_wake_ups() {
+    let mut b = Bench::new();
+    b.owe();
+    b.push(Outcome::Accepted);
+    for _ in 0..1000 {
+        b.owe();
+    }
+    assert_eq!(b.advance(), S);
+    b.push(Outcome::Accepted);
+    assert_eq!(b.next(), Next::Idle);
+}
+
+#[test]
+fn quiet_time_doubles_to_ten_seconds_while_trailing_wake_ups_come_and_falls_back_after_thirty() {
+    let mut b = Bench::new();
+    b.owe();
+    b.push(Outcome::Accepted);
+    for expected in [1, 2, 4, 8, 10, 10] {
+        b.owe();
+        assert_eq!(b.advance(), expected * S);
+        b.push(Outcome::Accepted);
+    }
+    b.now += 29 * S;
+    b.owe();
+    b.push(Outcome::Accepted);
+    b.owe();
+    assert_eq!(b.advance(), 10 * S, "thirty seconds without a trailing one have not passed");
+    b.push(Outcome::Accepted);
+    b.now += 31 * S;
+    b.owe();
+    b.push(Outcome::Accepted);
+    b.owe();
+    assert_eq!(b.advance(), S);
+}
+
+#[test]
+fn failed_pushes_are_retried_from_one_second_doubling_to_five_minutes_whatever_arrives_meanwhile() {
+    let mut b = Bench::new();
+    b.owe();
+    for ceiling in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
+        b.push(Outcome::Failed);
+        b.owe();
+        let waited = b.advance();
+        assert!(waited <= ceiling * S && waited >= ceiling * S * 3 / 4, "{waited:?} of {ceiling}");
+    }
+    b.push(Outcome::Accepted);
+    assert!(!b.notifier.owes(), "one wake-up covers all that waited");
+    b.now += 2 * S;
+    b.owe();
+    b.push(Outcome::Failed);
+    assert!(b.advance() <= S, "success starts the clock again");
+}
+
+#[test]
+fn refused_pushes_are_retried_from_a_minute_doubling_to_an_hour() {
+    let mut b = Bench::new();
+    b.owe();
+    for ceiling in [60, 120, 240, 480, 960, 1920, 3600, 3600] {
+        assert!(matches!(b.push(Outcome::Unauthorized), Verdict::Unauthorized(_)));
+        let waited = b.advance();
+        assert!(waited <= ceiling * S && waited >= ceiling * S * 3 / 4, "{waited:?} of {ceiling}");
+    }
+}
+
+#[test]
+fn retry_after_is_honoured_within_one_second_and_one_hour() {
+    for (said, kept) in [(0, 1), (1, 1), (17, 17), (3600, 3600), (86_400, 3600)] {
+        let mut b = Bench::new();
+        b.owe();
+        b.push(Outcome::Limited(Some(said * S)));
+        b.owe();
+        b.notifier.owe_test();
+        assert_eq!(b.advance(), kept * S, "Retry-After {said}");
+    }
+}
+
+#[test]
+fn limits_without_retry_after_start_at_five_seconds() {
+    let mut b = Bench::new();
+    b.owe();
+    for ceiling in [5, 10, 20, 40] {
+        b.push(Outcome::Limited(None));
+        let waited = b.advance();
+        assert!(waited <= ceiling * S && waited >= ceiling * S * 3 / 4);
+    }
+}
+
+#[test]
+fn rejected_requests_are_retried_hourly() {
+    let mut b = Bench::new();
+    b.owe();
+    for _ in 0..3 {
+        b.push(Outcome::Rejected);
+        assert_eq!(b.advance(), 3600 * S);
+    }
+}
+
+#[test]
+fn a_gone_endpoint_suspends_and_the_debt_goes_to_the_next_one_at_once() {
+    let mut b = Bench::new();
+    b.owe();
+    assert_eq!(b.push(Outcome::Gone), Verdict::Gone);
+    b.owe();
+    b.notifier.owe_test();
+    assert_eq!(b.next(), Next::Idle);
+    b.notifier.endpoint_changed();
+    assert_eq!(b.next(), Next::Send(Kind::Wake));
+}
+
+#[test]
+fn an_endpoint_change_clears_waits_and_takes_back_what_is_on_its_way() {
+    let mut b = Bench::new();
+    let ticket = b.owe();
+    b.push(Outcome::Failed);
+    b.notifier.endpoint_changed();
+    assert_eq!(b.next(), Next::Send(Kind::Wake));
+    b.notifier.started(Kind::Wake);
+    b.notifier.endpoint_changed();
+    assert!(b.notifier.accepted() < ticket);
+    assert_eq!(b.next(), Next::Send(Kind::Wake));
+}
+
+#[test]
+fn a_test_is_sent_once_beside_wake_ups_and_acks_nothing() {
+    let mut b = Bench::new();
+    b.notifier.owe_test();
+    b.notifier.owe_test();
+    let ticket = b.owe();
+    assert_eq!(b.next(), Next::Send(Kind::Wake), "wake-ups first");
+    b.push(Outcome::Failed);
+    assert_eq!(b.next(), Next::Send(Kind::Test), "a failed wake-up does not hold back a test");
+    b.push(Outcome::Accepted);
+    assert!(b.notifier.accepted() < ticket, "a locked phone ignores tests");
+    assert_eq!(b.next(), Next::Send(Kind::Wake), "an accepted test ends the waiting");
+    b.push(Outcome::Accepted);
+    assert_eq!(b.next(), Next::Idle);
+}
+
+#[test]
+fn latency_counts_from_the_oldest_envelope_through_all_retries() {
+    let mut b = Bench::new();
+    let start = b.now;
+    b.owe();
+    b.push(Outcome::Failed);
+    b.now += S;
+    b.owe();
+    b.now += 9 * S;
+    assert_eq!(b.push(Outcome::Accepted), Verdict::Accepted(Some(b.now - start)));
+}

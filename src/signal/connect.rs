@@ -1,0 +1,183 @@
+//! From credentials to an open WebSocket: TCP, TLS and the upgrade, each under its deadline. Nothing outside this file
+//! assumes one TLS connection per account.
+
+use std::time::Duration;
+
+use async_tungstenite::WebSocketStream;
+use async_tungstenite::tungstenite::client::IntoClientRequest;
+use async_tungstenite::tungstenite::http::{HeaderMap, HeaderName, HeaderValue};
+use async_tungstenite::tungstenite::protocol::WebSocketConfig;
+use async_tungstenite::tungstenite::{self};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_lite::FutureExt;
+use smol::Timer;
+use url::Url;
+
+use crate::account::{Credentials, ServerTime};
+use crate::net::{DialError, Net, tls};
+use crate::retry_after;
+use crate::timings::{Limits, Timings};
+
+/// An open connection.
+pub type Socket = WebSocketStream<tls::Stream>;
+
+/// Why there is none.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ConnectError {
+    /// The host could not be reached.
+    #[error("Signal could not be reached: {0}")]
+    Dial(#[from] DialError),
+    /// A stage took too long.
+    #[error("Signal did not answer in time ({0})")]
+    Timeout(&'static str),
+    /// Signal, or something on the way, answered with another status than 101.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The answer was no WebSocket upgrade.
+    #[error("the WebSocket handshake failed: {0}")]
+    Handshake(String),
+}
+
+/// An upgrade answered with another status than 101.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The answer carries `X-Signal-Timestamp`: it comes from Signal's service, not from a proxy (protocol note, 2.3).
+    pub by_signal: bool,
+    /// How long Signal asks to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// Name of the kind of trouble: each is logged once.
+    pub fn label(&self) -> &'static str {
+        match self.status {
+            403 => "403",
+            401 => "401",
+            404 => "404",
+            429 => "429",
+            500..=599 => "5xx",
+            _ => "status",
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let status = self.status;
+        match (status, self.by_signal) {
+            (403, true) => f.write_str("Signal refuses the login (403): the device is not linked"),
+            (403, false) => f.write_str("403 that does not come from Signal: a proxy or firewall is in the way"),
+            (499, _) => f.write_str("Signal refuses this client (499)"),
+            (404, _) => f.write_str("404: the address of Signal is wrong (`signal_url`)"),
+            (429, _) => f.write_str("Signal asks for fewer requests (429)"),
+            _ => write!(f, "Signal answered {status}"),
+        }
+    }
+}
+
+/// What the connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To receive messages.
+    Messages,
+    /// Only to see whether the credentials work. Gets no messages and displaces nobody.
+    Check,
+}
+
+/// An open connection and what its handshake told.
+#[derive(Debug)]
+pub struct Open {
+    /// The WebSocket.
+    pub socket: Socket,
+    /// Signal's clock.
+    pub server_time: Option<ServerTime>,
+    /// `X-Signal-Alert`, such as `idle-primary-device`.
+    pub alert: Option<String>,
+}
+
+/// Connects. Box the future: its state is large, and the caller lives much longer than the handshake.
+///
+/// # Errors
+/// Says what failed; its kind decides what to do next ([`crate::signal::policy`]).
+pub async fn connect(
+    net: &Net,
+    url: &Url,
+    credentials: &Credentials,
+    user_agent: &str,
+    purpose: Purpose,
+    timings: &Timings,
+    limits: &Limits,
+) -> Result<Open, ConnectError> {
+    let whole = async {
+        let host = url.host().map(|h| h.to_owned());
+        let host = host.ok_or_else(|| ConnectError::Handshake("`signal_url` has no host".into()))?;
+        let stream = net.dial_signal(&host, url.port_or_known_default().unwrap_or(443)).await?;
+        let upgrade = upgrade(stream, url, credentials, user_agent, purpose, limits);
+        upgrade.or(expire(timings.upgrade, "upgrade")).await
+    };
+    whole.or(expire(timings.connect, "connecting")).await
+}
+
+async fn expire(after: Duration, stage: &'static str) -> Result<Open, ConnectError> {
+    Timer::after(after).await;
+    Err(ConnectError::Timeout(stage))
+}
+
+async fn upgrade(
+    stream: tls::Stream,
+    url: &Url,
+    credentials: &Credentials,
+    user_agent: &str,
+    purpose: Purpose,
+    limits: &Limits,
+) -> Result<Open, ConnectError> {
+    let mut request = url.as_str().into_client_request().map_err(|e| ConnectError::Handshake(e.to_string()))?;
+    let headers = request.headers_mut();
+    headers.insert("authorization", authorization(credentials)?);
+    let agent = HeaderValue::from_str(user_agent)
+        .map_err(|_| ConnectError::Handshake("the User-Agent cannot be sent in a header".into()))?;
+    headers.insert("user-agent", agent);
+    if purpose == Purpose::Check {
+        headers.insert("x-signal-disable-messages", HeaderValue::from_static("true"));
+    }
+    // No permessage-deflate: everything is ciphertext. Small buffers: thousands of connections idle.
+    let config = WebSocketConfig::default()
+        .read_buffer_size(4096)
+        .write_buffer_size(0)
+        .max_write_buffer_size(64 * 1024)
+        .max_message_size(Some(limits.signal_message))
+        .max_frame_size(Some(limits.signal_message));
+    match async_tungstenite::client_async_with_config(request, stream, Some(config)).await {
+        Ok((socket, answer)) => Ok(Open {
+            socket,
+            server_time: text(answer.headers(), "x-signal-timestamp").and_then(|t| t.parse().ok()).map(ServerTime),
+            alert: text(answer.headers(), "x-signal-alert").map(str::to_owned),
+        }),
+        Err(tungstenite::Error::Http(answer)) => {
+            let headers = answer.headers();
+            Err(ConnectError::Refused(Refusal {
+                status: answer.status().as_u16(),
+                by_signal: headers.contains_key("x-signal-timestamp"),
+                retry_after: text(headers, "retry-after")
+                    .and_then(|value| retry_after::parse(value, std::time::SystemTime::now())),
+            }))
+        }
+        Err(error) => Err(ConnectError::Handshake(error.to_string())),
+    }
+}
+
+/// `Basic base64("<account>.<device>:<password>")`: the only place Signal reads credentials from (protocol note, 2.1).
+fn authorization(credentials: &Credentials) -> Result<HeaderValue, ConnectError> {
+    let login = format!("{}.{}:{}", credentials.id, credentials.device, credentials.password.expose());
+    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(login)))
+        .map_err(|_| ConnectError::Handshake("the credentials cannot be sent in a header".into()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
+    headers.get(HeaderName::from_static(name)).and_then(|value| value.to_str().ok())
+}

@@ -1,0 +1,108 @@
+//! The keepalive: ask every so often, and know when the answer is overdue. Pure.
+
+use std::time::{Duration, Instant};
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beat {
+    /// Send a keepalive with this id.
+    Ask(u64),
+    /// The connection is dead.
+    Dead,
+    /// Nothing yet.
+    Wait,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The next one is due then.
+    Idle { due: Instant },
+    /// Sent then, not answered yet.
+    Asked { at: Instant },
+}
+
+/// The keepalive of one connection. Its clock starts when the connection is open, never before: a slow handshake must
+/// not count (reference issue 128).
+#[derive(Debug)]
+pub struct Keepalive {
+    interval: Duration,
+    patience: Duration,
+    last_id: u64,
+    phase: Phase,
+}
+
+impl Keepalive {
+    /// The first one is due `first` after `now`; then one every `interval`. An answer may take `patience`.
+    pub fn new(interval: Duration, patience: Duration, first: Duration, now: Instant) -> Self {
+        Self { interval, patience, last_id: 0, phase: Phase::Idle { due: now + first } }
+    }
+
+    /// What to do at `now`. After [`Beat::Ask`] the keepalive counts as sent.
+    pub fn poll(&mut self, now: Instant) -> Beat {
+        match self.phase {
+            Phase::Idle { due } if now < due => Beat::Wait,
+            Phase::Idle { .. } => {
+                self.last_id += 1;
+                self.phase = Phase::Asked { at: now };
+                Beat::Ask(self.last_id)
+            }
+            Phase::Asked { at } if now < at + self.patience => Beat::Wait,
+            Phase::Asked { .. } => Beat::Dead,
+        }
+    }
+
+    /// When [`Self::poll`] has something to do next.
+    pub fn deadline(&self) -> Instant {
+        match self.phase {
+            Phase::Idle { due } => due,
+            Phase::Asked { at } => at + self.patience,
+        }
+    }
+
+    /// An answer arrived. The round trip, if it is the one waited for.
+    pub fn answered(&mut self, id: u64, now: Instant) -> Option<Duration> {
+        let Phase::Asked { at } = self.phase else { return None };
+        if id != self.last_id {
+            return None;
+        }
+        self.phase = Phase::Idle { due: at + self.interval };
+        Some(now.saturating_duration_since(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn asks_at_its_interval_while_answers_come() {
+        let start = Instant::now();
+        let mut k = Keepalive::new(30 * S, 15 * S, 10 * S, start);
+        assert_eq!((k.poll(start), k.deadline()), (Beat::Wait, start + 10 * S));
+        assert_eq!(k.poll(start + 10 * S), Beat::Ask(1));
+        assert_eq!(k.answered(1, start + 11 * S), Some(S));
+        assert_eq!((k.poll(start + 39 * S), k.deadline()), (Beat::Wait, start + 40 * S));
+        assert_eq!(k.poll(start + 40 * S), Beat::Ask(2));
+    }
+
+    #[test]
+    fn is_dead_when_the_answer_is_overdue_and_not_a_moment_earlier() {
+        let start = Instant::now();
+        let mut k = Keepalive::new(30 * S, 15 * S, Duration::ZERO, start);
+        assert_eq!(k.poll(start), Beat::Ask(1));
+        assert_eq!((k.poll(start + 14 * S), k.deadline()), (Beat::Wait, start + 15 * S));
+        assert_eq!(k.poll(start + 15 * S), Beat::Dead);
+    }
+
+    #[test]
+    fn answers_to_other_requests_do_not_count() {
+        let start = Instant::now();
+        let mut k = Keepalive::new(30 * S, 15 * S, Duration::ZERO, start);
+        assert_eq!(k.answered(0, start), None);
+        assert_eq!(k.poll(start), Beat::Ask(1));
+        assert_eq!(k.answered(7, start + S), None);
+        assert_eq!(k.poll(start + 15 * S), Beat::Dead);
+    }
+}

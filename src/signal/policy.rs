@@ -1,0 +1,177 @@
+//! What to do after a connection to Signal ended or did not come about (design, section 3). Pure.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::backoff::Backoff;
+use crate::signal::connect::{ConnectError, Refusal};
+use crate::signal::session::Ended;
+use crate::status::State;
+use crate::timings::Timings;
+
+/// The longest `Retry-After` of Signal that is believed. A day without wake-ups is worse than one request too many.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Connect again after a wait.
+    Retry(Retry),
+    /// Signal confirmed that the device is not linked any more.
+    Unlinked,
+}
+
+/// A wait before the next attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// How long.
+    pub after: Duration,
+    /// The state meanwhile.
+    pub state: State,
+    /// Kind of trouble: each kind is logged once until all is well again.
+    pub trouble: &'static str,
+    /// For people.
+    pub reason: String,
+    /// Whether the wait ends early when Signal's host is reachable again.
+    pub ends_with_outage: bool,
+}
+
+/// The memory of one account between connections.
+#[derive(Debug)]
+pub struct Policy {
+    backoff: Backoff,
+    displaced: Backoff,
+    /// Index of the User-Agent in use.
+    agent: usize,
+    agents: usize,
+    /// How many User-Agents in a row Signal refused.
+    refused_agents: usize,
+    /// The last answer was a 403 of Signal itself.
+    refused_once: bool,
+    timings: Timings,
+}
+
+impl Policy {
+    /// A fresh account with a choice of `agents` User-Agents.
+    pub fn new(timings: &Timings, agents: usize) -> Self {
+        Self {
+            backoff: Backoff::new(timings.backoff_base, timings.backoff_cap),
+            displaced: Backoff::new(timings.displaced_base, timings.displaced_cap),
+            agent: 0,
+            agents: agents.max(1),
+            refused_agents: 0,
+            refused_once: false,
+            timings: timings.clone(),
+        }
+    }
+
+    /// Index of the User-Agent to present.
+    pub fn agent(&self) -> usize {
+        self.agent
+    }
+
+    /// Signal accepted the upgrade.
+    pub fn accepted(&mut self) {
+        self.refused_agents = 0;
+        self.refused_once = false;
+    }
+
+    /// No connection came about.
+    pub fn failed(&mut self, error: &ConnectError, rng: &mut Rng) -> Step {
+        let reason = error.to_string();
+        match error {
+            ConnectError::Refused(refusal) => self.refused(refusal, reason, rng),
+            ConnectError::Dial(_) | ConnectError::Timeout(_) | ConnectError::Handshake(_) => {
+                let after = self.backoff.full(rng);
+                wait(after, "unreachable", reason, true)
+            }
+        }
+    }
+
+    fn refused(&mut self, refusal: &Refusal, reason: String, rng: &mut Rng) -> Step {
+        if refusal.status == 403 && refusal.by_signal {
+            if self.refused_once {
+                return Step::Unlinked;
+            }
+            self.refused_once = true;
+            let after = self.timings.confirm.mul_f64(1.0 + 0.5 * rng.f64());
+            return wait(after, "refused once", format!("{reason}; asking once more"), false);
+        }
+        self.refused_once = false;
+        if refusal.status == 499 {
+            return self.refused_agent(reason, refusal.retry_after, rng);
+        }
+        if let Some(after) = refusal.retry_after {
+            return wait(after.min(LONGEST_RETRY_AFTER), refusal.label(), reason, false);
+        }
+        let cap = if refusal.status == 404 { self.timings.not_found_cap } else { self.timings.backoff_cap };
+        let after = self.backoff.full_up_to(cap, rng);
+        wait(after, refusal.label(), reason, false)
+    }
+
+    fn refused_agent(&mut self, reason: String, retry_after: Option<Duration>, rng: &mut Rng) -> Step {
+        self.agent = (self.agent + 1) % self.agents;
+        self.refused_agents += 1;
+        if self.refused_agents < self.agents {
+            let after = self.timings.backoff_base.mul_f64(0.5 + 0.5 * rng.f64());
+            return wait(after, "user agent", format!("{reason}; trying the next User-Agent"), false);
+        }
+        self.refused_agents = 0;
+        Step::Retry(Retry {
+            after: retry_after.unwrap_or_else(|| self.timings.refused.mul_f64(0.9 + 0.2 * rng.f64())),
+            state: State::Refused,
+            trouble: "refused",
+            reason: format!("{reason}: every configured User-Agent is refused, or the device lacks a capability"),
+            ends_with_outage: false,
+        })
+    }
+
+    /// A connection ended after it had lived for `lived`.
+    pub fn ended(&mut self, ended: &Ended, lived: Duration, rng: &mut Rng) -> Step {
+        let t = &self.timings;
+        if lived >= t.backoff_reset {
+            self.backoff.reset();
+        }
+        if lived >= t.displaced_reset {
+            self.displaced.reset();
+        }
+        match ended {
+            Ended::Closed(4409, _) => Step::Retry(Retry {
+                after: self.displaced.spread(rng),
+                state: State::Displaced,
+                trouble: "displaced",
+                reason: "Signal says this device is connected elsewhere".into(),
+                ends_with_outage: false,
+            }),
+            Ended::Closed(4401, _) => {
+                let after = t.reauthenticate.min(t.backoff_base + self.backoff.full(rng)).mul_f64(rng.f64());
+                wait(after, "reauthenticate", "Signal asks for a new login".into(), false)
+            }
+            Ended::Closed(code, text) => {
+                let after = self.backoff.full(rng);
+                wait(after, "closed", format!("Signal closed the connection ({code} {text})"), true)
+            }
+            Ended::Lost(why) => wait(self.backoff.full(rng), "lost", format!("connection lost: {why}"), true),
+            Ended::KeepaliveTimeout => {
+                wait(self.backoff.full(rng), "keepalive", "Signal did not answer a keepalive".into(), true)
+            }
+            Ended::Silent => {
+                let why = "Signal did not announce the end of its queue: not authenticated, or stalled";
+                wait(self.backoff.full(rng), "silent", why.into(), false)
+            }
+            Ended::WriteTimeout => wait(self.backoff.full(rng), "write", "Signal stopped reading".into(), true),
+            Ended::Protocol(why) => wait(self.backoff.full(rng), "protocol", format!("protocol error: {why}"), false),
+            Ended::Renewed | Ended::Halted(_) => {
+                wait(t.backoff_base.mul_f64(rng.f64()), "renewed", "renewing an old connection".into(), false)
+            }
+        }
+    }
+}
+
+fn wait(after: Duration, trouble: &'static str, reason: String, ends_with_outage: bool) -> Step {
+    Step::Retry(Retry { after, state: State::Waiting, trouble, reason, ends_with_outage })
+}
+
+#[cfg(test)]
+mod tests;

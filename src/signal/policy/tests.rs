@@ -1,0 +1,165 @@
+use super::*;
+use crate::net::{DialError, Stage};
+
+const S: Duration = Duration::from_secs(1);
+
+fn bench(agents: usize) -> (Policy, Rng) {
+    (Policy::new(&Timings::default(), agents), Rng::with_seed(3))
+}
+
+fn refusal(status: u16, by_signal: bool, retry_after: Option<Duration>) -> ConnectError {
+    ConnectError::Refused(Refusal { status, by_signal, retry_after })
+}
+
+fn retry(step: Step) -> Retry {
+    match step {
+        Step::Retry(retry) => retry,
+        Step::Unlinked => panic!("unlinked"),
+    }
+}
+
+#[test]
+fn a_403_of_signal_ends_the_account_only_when_confirmed() {
+    let (mut p, mut rng) = bench(1);
+    let first = retry(p.failed(&refusal(403, true, None), &mut rng));
+    assert!(first.after >= 5 * S && first.after <= 8 * S && first.state == State::Waiting);
+    assert_eq!(p.failed(&refusal(403, true, None), &mut rng), Step::Unlinked);
+}
+
+#[test]
+fn a_403_is_not_confirmed_across_a_success_or_another_answer() {
+    for between in [None, Some(refusal(500, true, None)), Some(refusal(403, false, None))] {
+        let (mut p, mut rng) = bench(1);
+        retry(p.failed(&refusal(403, true, None), &mut rng));
+        match &between {
+            None => p.accepted(),
+            Some(other) => drop(retry(p.failed(other, &mut rng))),
+        }
+        retry(p.failed(&refusal(403, true, None), &mut rng));
+    }
+}
+
+#[test]
+fn a_network_failure_does_not_forget_the_first_403() {
+    let (mut p, mut rng) = bench(1);
+    retry(p.failed(&refusal(403, true, None), &mut rng));
+    retry(p.failed(&ConnectError::Timeout("upgrade"), &mut rng));
+    assert_eq!(p.failed(&refusal(403, true, None), &mut rng), Step::Unlinked);
+}
+
+#[test]
+fn a_403_of_a_proxy_and_all_other_answers_only_back_off() {
+    for error in [
+        refusal(403, false, None),
+        refusal(401, true, None),
+        refusal(429, true, None),
+        refusal(500, true, None),
+        refusal(502, false, None),
+        refusal(503, false, None),
+        refusal(508, true, None),
+        refusal(302, false, None),
+        ConnectError::Dial(DialError { stage: Stage::Dns, reason: "x".into() }),
+        ConnectError::Dial(DialError { stage: Stage::Tcp, reason: "x".into() }),
+        ConnectError::Dial(DialError { stage: Stage::Tls, reason: "x".into() }),
+        ConnectError::Timeout("upgrade"),
+        ConnectError::Handshake("x".into()),
+    ] {
+        let (mut p, mut rng) = bench(1);
+        for step in 0..20 {
+            let r = retry(p.failed(&error, &mut rng));
+            let ceiling = (S * 2u32.pow(step.min(10))).min(60 * S);
+            assert!(r.after <= ceiling && r.state == State::Waiting, "{error:?}: {:?} of {ceiling:?}", r.after);
+        }
+    }
+}
+
+#[test]
+fn waits_after_404_grow_to_ten_minutes() {
+    let (mut p, mut rng) = bench(1);
+    let longest = (0..60).map(|_| retry(p.failed(&refusal(404, true, None), &mut rng)).after).max().unwrap();
+    assert!(longest > 300 * S && longest <= 600 * S, "{longest:?}");
+}
+
+#[test]
+fn retry_after_wins() {
+    for status in [429, 503, 500, 403, 508] {
+        let (mut p, mut rng) = bench(1);
+        let r = retry(p.failed(&refusal(status, false, Some(777 * S)), &mut rng));
+        assert_eq!((r.after, r.ends_with_outage), (777 * S, false), "{status}");
+    }
+}
+
+#[test]
+fn a_499_tries_each_user_agent_then_waits_an_hour_as_refused() {
+    let (mut p, mut rng) = bench(3);
+    for next in [1, 2] {
+        let r = retry(p.failed(&refusal(499, false, None), &mut rng));
+        assert!(r.after <= S && r.state == State::Waiting);
+        assert_eq!(p.agent(), next);
+    }
+    for _ in 0..2 {
+        let r = retry(p.failed(&refusal(499, false, None), &mut rng));
+        assert_eq!((r.state, p.agent()), (State::Refused, 0));
+        assert!(r.after >= 3200 * S && r.after <= 4000 * S);
+        retry(p.failed(&refusal(499, false, None), &mut rng));
+        retry(p.failed(&refusal(499, false, None), &mut rng));
+    }
+}
+
+#[test]
+fn an_accepted_user_agent_is_kept() {
+    let (mut p, mut rng) = bench(2);
+    retry(p.failed(&refusal(499, false, None), &mut rng));
+    p.accepted();
+    retry(p.ended(&Ended::Lost("x".into()), 90 * S, &mut rng));
+    assert_eq!(p.agent(), 1);
+}
+
+#[test]
+fn a_499_never_unlinks() {
+    let (mut p, mut rng) = bench(1);
+    for _ in 0..10 {
+        assert_eq!(retry(p.failed(&refusal(499, true, None), &mut rng)).state, State::Refused);
+    }
+}
+
+#[test]
+fn displacement_backs_off_from_a_minute_to_an_hour_and_only_an_hour_of_peace_resets_it() {
+    let (mut p, mut rng) = bench(1);
+    let elsewhere = Ended::Closed(4409, "Connected elsewhere".into());
+    for ceiling in [60, 120, 240, 480, 960, 1920, 3600, 3600] {
+        let r = retry(p.ended(&elsewhere, 120 * S, &mut rng));
+        assert_eq!(r.state, State::Displaced);
+        assert!(r.after <= ceiling * S && r.after >= ceiling * S * 3 / 4, "{:?} of {ceiling}", r.after);
+    }
+    assert!(retry(p.ended(&elsewhere, 3599 * S, &mut rng)).after > 2000 * S);
+    assert!(retry(p.ended(&elsewhere, 3600 * S, &mut rng)).after <= 60 * S);
+}
+
+#[test]
+fn a_request_for_a_new_login_is_followed_within_seconds() {
+    let (mut p, mut rng) = bench(1);
+    for _ in 0..50 {
+        let r = retry(p.ended(&Ended::Closed(4401, String::new()), S, &mut rng));
+        assert!(r.after <= 3 * S && r.state == State::Waiting);
+    }
+}
+
+#[test]
+fn every_other_end_backs_off_and_a_minute_connected_resets_it() {
+    for ended in [
+        Ended::Closed(1000, String::new()),
+        Ended::Closed(1001, String::new()),
+        Ended::Closed(1011, String::new()),
+        Ended::Lost("eof".into()),
+        Ended::KeepaliveTimeout,
+        Ended::Silent,
+        Ended::WriteTimeout,
+        Ended::Protocol("x".into()),
+    ] {
+        let (mut p, mut rng) = bench(1);
+        let longest = (0..50).map(|_| retry(p.ended(&ended, 10 * S, &mut rng)).after).max().unwrap();
+        assert!(longest > 20 * S && longest <= 60 * S, "{ended:?} {longest:?}");
+        assert!(retry(p.ended(&ended, 60 * S, &mut rng)).after <= S, "{ended:?}");
+    }
+}

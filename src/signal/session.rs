@@ -1,0 +1,340 @@
+//! One open connection to Signal: what each frame asks for, which acks are owed, when it must end.
+//!
+//! [`Session`] is the pure part: frames, times and accepted tickets in, frames out. [`run`] feeds it from a socket.
+//!
+//! Two rules carry the promise (design, section 2). An envelope that needs a wake-up is acked only once a wake-up sent
+//! after it was accepted; Signal keeps it until then. And every message is acked exactly once or the connection ends,
+//! because Signal sends nothing new while one is unacked (protocol note, section 5, the stall rule).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use async_tungstenite::tungstenite::{self, Message, protocol::CloseFrame, protocol::frame::coding::CloseCode};
+use futures_lite::{FutureExt, StreamExt};
+use futures_util::{Sink, SinkExt, Stream};
+use smol::Timer;
+
+use crate::live::{Halt, Live};
+use crate::metrics::Metrics;
+use crate::notifier::Ticket;
+use crate::signal::keepalive::{Beat, Keepalive};
+use crate::signal::wire::{self, Incoming};
+use crate::status::State;
+use crate::timings::Timings;
+
+/// More owed acks than Signal's window of 256 can explain: the peer is not Signal.
+const MAX_OWED: usize = 4096;
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// Signal closed it with this code and text.
+    Closed(u16, String),
+    /// The stream ended without a Close frame, or broke; the text says how.
+    Lost(String),
+    /// A keepalive was not answered.
+    KeepaliveTimeout,
+    /// Signal never announced the end of the queue: not authenticated, or stalled.
+    Silent,
+    /// Signal did not read what we wrote.
+    WriteTimeout,
+    /// The peer broke the protocol.
+    Protocol(String),
+    /// Old age; all was well.
+    Renewed,
+    /// We were told to end.
+    Halted(Halt),
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub struct Session<'a> {
+    live: &'a Live,
+    metrics: &'a Metrics,
+    keepalive: Keepalive,
+    /// Messages not acked yet, by the ticket they wait for. Tickets only grow.
+    owed: VecDeque<(Ticket, Option<u64>)>,
+    outbox: Vec<Message>,
+    queue_empty: bool,
+    connected: bool,
+    /// Since when nothing is owed and the end of the queue is awaited.
+    idle_since: Instant,
+    queue_empty_patience: Duration,
+    renew_at: Instant,
+}
+
+impl<'a> Session<'a> {
+    /// A connection that opened at `now`.
+    pub fn new(live: &'a Live, metrics: &'a Metrics, t: &Timings, now: Instant, rng: &mut fastrand::Rng) -> Self {
+        // Spread over the interval, so that thousands of accounts do not ask in the same second.
+        let first = t.keepalive.mul_f64(0.5 + 0.5 * rng.f64());
+        Self {
+            live,
+            metrics,
+            keepalive: Keepalive::new(t.keepalive, t.keepalive_answer, first, now),
+            owed: VecDeque::new(),
+            outbox: Vec::new(),
+            queue_empty: false,
+            connected: false,
+            idle_since: now,
+            queue_empty_patience: t.queue_empty,
+            renew_at: now + t.renew.mul_f64(0.75 + 0.25 * rng.f64()),
+        }
+    }
+
+    /// A frame arrived.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub fn on_frame(&mut self, frame: Message, now: Instant) -> Result<(), Ended> {
+        match frame {
+            Message::Binary(bytes) => self.on_binary(&bytes, now),
+            Message::Close(frame) => Err(closed(frame)),
+            // Text frames mean nothing here; pings are answered by the WebSocket layer.
+            _ => Ok(()),
+        }
+    }
+
+    fn on_binary(&mut self, bytes: &[u8], now: Instant) -> Result<(), Ended> {
+        match Incoming::parse(bytes, self.live.id()) {
+            Incoming::Message { id, envelope, server_time } => {
+                self.metrics.message();
+                if envelope.is_none() {
+                    self.metrics.malformed();
+                }
+                self.live.note_server_time(server_time, now);
+                self.became_connected();
+                match self.live.take_in(envelope, now) {
+                    None => self.ack(id),
+                    Some(_) if self.owed.len() >= MAX_OWED => {
+                        return Err(Ended::Protocol("more unacked messages than Signal ever sends".into()));
+                    }
+                    Some(ticket) => self.owed.push_back((ticket, id)),
+                }
+                self.idle_since = now;
+            }
+            Incoming::QueueEmpty { id, server_time } => {
+                self.live.note_server_time(server_time, now);
+                self.queue_empty = true;
+                self.became_connected();
+                self.ack(id);
+            }
+            Incoming::Answer { id, server_time } => {
+                self.live.note_server_time(server_time, now);
+                if let Some(rtt) = self.keepalive.answered(id, now) {
+                    self.metrics.keepalive_rtt(rtt);
+                }
+            }
+            Incoming::Unknown { id } => {
+                self.metrics.malformed();
+                if let Some(id) = id {
+                    self.outbox.push(binary(wire::answer(id, 404, "Not Found")));
+                }
+            }
+            Incoming::Malformed => {
+                self.metrics.malformed();
+                // It may have been a message: wake, rather than be silent.
+                let _ = self.live.take_in(None, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Wake-ups may have been accepted: acks the messages they cover.
+    pub fn on_accepted(&mut self, now: Instant) {
+        let accepted = self.live.accepted();
+        while let Some((ticket, id)) = self.owed.front().copied()
+            && ticket <= accepted
+        {
+            self.owed.pop_front();
+            self.ack(id);
+            self.idle_since = now;
+        }
+    }
+
+    /// Time passed.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub fn on_time(&mut self, now: Instant) -> Result<(), Ended> {
+        match self.keepalive.poll(now) {
+            Beat::Ask(id) => self.outbox.push(binary(wire::keepalive(id))),
+            Beat::Dead => return Err(Ended::KeepaliveTimeout),
+            Beat::Wait => {}
+        }
+        if self.watchdog().is_some_and(|at| now >= at) {
+            return Err(Ended::Silent);
+        }
+        if now >= self.renew_at {
+            return Err(Ended::Renewed);
+        }
+        Ok(())
+    }
+
+    /// When [`Self::on_time`] must be called next.
+    pub fn deadline(&self) -> Instant {
+        let next = self.keepalive.deadline().min(self.renew_at);
+        self.watchdog().map_or(next, |at| next.min(at))
+    }
+
+    /// What must be sent, in this order.
+    pub fn take_outgoing(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// Messages received on this connection and not acked yet.
+    pub fn owed(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// Until when the end of the queue must have been announced. Not while we owe acks: Signal waits for those.
+    fn watchdog(&self) -> Option<Instant> {
+        (!self.queue_empty && self.owed.is_empty()).then(|| self.idle_since + self.queue_empty_patience)
+    }
+
+    fn ack(&mut self, id: Option<u64>) {
+        if let Some(id) = id {
+            self.outbox.push(binary(wire::answer(id, 200, "OK")));
+        }
+    }
+
+    fn became_connected(&mut self) {
+        if !std::mem::replace(&mut self.connected, true) {
+            self.live.enter(State::Connected, "", "", None);
+        }
+    }
+}
+
+/// What happened while the session waited.
+enum Event {
+    Frame(Option<Result<Message, tungstenite::Error>>),
+    Changed,
+    Time,
+}
+
+/// Runs a session over a WebSocket until it ends. Reading never waits for a push: pushes are another loop's work.
+pub async fn run<S>(mut socket: S, live: &Live, metrics: &Metrics, timings: &Timings, rng: &mut fastrand::Rng) -> Ended
+where
+    S: Stream<Item = Result<Message, tungstenite::Error>> + Sink<Message, Error = tungstenite::Error> + Unpin,
+{
+    let mut session = Session::new(live, metrics, timings, Instant::now(), rng);
+    let mut stopping_since = None;
+    let mut timer = Timer::never();
+    let mut armed = None;
+    let ended = loop {
+        let changed = live.listen();
+        let now = Instant::now();
+        session.on_accepted(now);
+        if let Err(ended) = session.on_time(now) {
+            break ended;
+        }
+        let mut deadline = session.deadline();
+        if let Err(ended) = flush(&mut socket, session.take_outgoing(), timings.write).await {
+            break ended;
+        }
+        if let Some(halt) = live.halt() {
+            // A wake-up on its way may still be accepted: its acks spare the next start a redelivery.
+            let since = *stopping_since.get_or_insert(now);
+            let patience = since + timings.shutdown;
+            if halt == Halt::EndpointGone || !live.push_in_flight() || now >= patience {
+                break Ended::Halted(halt);
+            }
+            deadline = deadline.min(patience);
+        }
+        // Re-arming costs a trip to the reactor: only when the deadline came nearer or the timer fired.
+        if armed.is_none_or(|at| deadline < at || at <= now) {
+            timer.set_at(deadline);
+            armed = Some(deadline);
+        }
+        let frame = async { Event::Frame(socket.next().await) };
+        let change = async {
+            changed.await;
+            Event::Changed
+        };
+        let time = async {
+            (&mut timer).await;
+            Event::Time
+        };
+        match frame.or(change).or(time).await {
+            Event::Frame(Some(Ok(frame))) => {
+                if let Err(ended) = session.on_frame(frame, Instant::now()) {
+                    break ended;
+                }
+            }
+            Event::Frame(Some(Err(error))) => break lost(&error),
+            Event::Frame(None) => break Ended::Lost("the connection ended".into()),
+            Event::Changed => {}
+            Event::Time => armed = None,
+        }
+    };
+    farewell(&mut socket, &ended, timings).await;
+    ended
+}
+
+/// Says goodbye where the peer can still hear it, without waiting for an answer.
+async fn farewell<S>(socket: &mut S, ended: &Ended, timings: &Timings)
+where
+    S: Sink<Message, Error = tungstenite::Error> + Unpin,
+{
+    let code = match ended {
+        Ended::Halted(_) | Ended::Renewed | Ended::Silent => CloseCode::Normal,
+        Ended::Protocol(_) => CloseCode::Protocol,
+        Ended::Closed(..) | Ended::Lost(_) | Ended::KeepaliveTimeout | Ended::WriteTimeout => return,
+    };
+    let close = Message::Close(Some(CloseFrame { code, reason: "".into() }));
+    let patience = timings.write.min(Duration::from_secs(1));
+    let _ = flush(socket, vec![close], patience).await;
+}
+
+async fn flush<S>(socket: &mut S, messages: Vec<Message>, patience: Duration) -> Result<(), Ended>
+where
+    S: Sink<Message, Error = tungstenite::Error> + Unpin,
+{
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let write = async {
+        for message in messages {
+            socket.feed(message).await?;
+        }
+        socket.flush().await
+    };
+    let timeout = async {
+        Timer::after(patience).await;
+        None
+    };
+    match async { Some(write.await) }.or(timeout).await {
+        Some(Ok(())) => Ok(()),
+        // The peer closed. Its Close frame, if there is one, is still to be read: the code matters more than this error.
+        Some(Err(
+            tungstenite::Error::ConnectionClosed
+            | tungstenite::Error::Protocol(tungstenite::error::ProtocolError::SendAfterClosing),
+        )) => Ok(()),
+        Some(Err(error)) => Err(lost(&error)),
+        None => Err(Ended::WriteTimeout),
+    }
+}
+
+fn closed(frame: Option<CloseFrame>) -> Ended {
+    // 1005 stands for a Close frame without a code (RFC 6455 section 7.4.1).
+    frame.map_or_else(
+        || Ended::Closed(1005, String::new()),
+        |f| Ended::Closed(u16::from(f.code), f.reason.chars().filter(|c| !c.is_control()).take(123).collect()),
+    )
+}
+
+fn lost(error: &tungstenite::Error) -> Ended {
+    match error {
+        tungstenite::Error::Capacity(_) => Ended::Protocol("a message is larger than 1 MiB".into()),
+        tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+            Ended::Lost("the connection ended without a Close frame".into())
+        }
+        tungstenite::Error::Protocol(what) => Ended::Protocol(what.to_string()),
+        tungstenite::Error::Io(error) => Ended::Lost(error.to_string()),
+        other => Ended::Lost(other.to_string()),
+    }
+}
+
+fn binary(bytes: Vec<u8>) -> Message {
+    Message::Binary(bytes.into())
+}

@@ -1,0 +1,115 @@
+//! The push loop of one account: sends what its notifier owes, whatever Signal's side is doing.
+
+use std::time::Instant;
+
+use futures_lite::FutureExt;
+use smol::Timer;
+
+use crate::account::{Credentials, ServerTime};
+use crate::live::Live;
+use crate::metrics::{Metrics, PushResult};
+use crate::notifier::{Next, Verdict};
+use crate::push::{Kind, Outcome, Pusher};
+use crate::store::Store;
+use crate::timings::Timings;
+
+/// What the push loop works with.
+pub struct Wakeup<'a> {
+    /// Sends.
+    pub pusher: &'a Pusher,
+    /// Keeps the covered time.
+    pub store: &'a Store,
+    /// Counters.
+    pub metrics: &'a Metrics,
+    /// Waits.
+    pub timings: &'a Timings,
+    /// Whose row the covered time is kept in.
+    pub credentials: &'a Credentials,
+}
+
+impl Wakeup<'_> {
+    /// Never ends by itself.
+    pub async fn run(&self, live: &Live) -> std::convert::Infallible {
+        let mut rng = fastrand::Rng::new();
+        let mut saved = live.covered();
+        let mut saved_at: Option<Instant> = None;
+        loop {
+            let changed = live.listen();
+            let now = Instant::now();
+            let save_at = (live.covered() != saved).then(|| saved_at.map_or(now, |at| at + self.timings.cover_write));
+            if save_at.is_some_and(|at| at <= now) {
+                let covered = live.covered();
+                if self.save(covered).await {
+                    saved = covered;
+                }
+                saved_at = Some(now);
+                continue;
+            }
+            let due = match live.next_push(now) {
+                Next::Send(kind) => {
+                    self.send(live, kind, &mut rng).await;
+                    continue;
+                }
+                Next::Wait(at) => Some(save_at.map_or(at, |save| save.min(at))),
+                Next::Idle => save_at,
+            };
+            match due {
+                None => changed.await,
+                Some(at) => {
+                    let timer = async {
+                        Timer::at(at).await;
+                    };
+                    changed.or(timer).await;
+                }
+            }
+        }
+    }
+
+    /// One push. Given up when the endpoint changes meanwhile: what is owed goes to the new one.
+    async fn send(&self, live: &Live, kind: Kind, rng: &mut fastrand::Rng) {
+        let (endpoint, generation) = live.push_started(kind, Instant::now());
+        // Boxed, so that the request's large state is gone while nothing is owed.
+        let push = Box::pin(self.pusher.send(&endpoint, kind));
+        let moved = async {
+            live.endpoint_changed(generation).await;
+            None
+        };
+        let Some(delivery) = async { Some(push.await) }.or(moved).await else {
+            return;
+        };
+        self.metrics.push(result(&delivery.outcome));
+        let now = Instant::now();
+        match live.push_finished(kind, generation, &delivery, now, rng) {
+            Some(Verdict::Accepted(Some(latency))) => {
+                self.metrics.wake_latency(latency);
+                log::debug!("{}: wake-up accepted by {}", live.id().short(), endpoint.origin());
+            }
+            Some(Verdict::Accepted(None)) => {
+                log::info!("{}: test push accepted by {}", live.id().short(), endpoint.origin());
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes until when envelopes are covered. Whether it is written.
+    pub async fn save(&self, covered: Option<ServerTime>) -> bool {
+        let Some(until) = covered else { return true };
+        let written = self.store.set_covered(self.credentials.clone(), until).await;
+        if let Err(error) = &written {
+            // Costs one wake-up too many after the next start, nothing else.
+            log::debug!("the covered time was not kept: {error}");
+        }
+        written.is_ok()
+    }
+}
+
+fn result(outcome: &Outcome) -> PushResult {
+    match outcome {
+        Outcome::Accepted => PushResult::Accepted,
+        Outcome::Gone => PushResult::Gone,
+        Outcome::Unauthorized => PushResult::Unauthorized,
+        Outcome::Limited(_) => PushResult::Limited,
+        Outcome::Failed => PushResult::Failed,
+        Outcome::Rejected => PushResult::Rejected,
+    }
+}

@@ -1,0 +1,165 @@
+//! Carries out what `register` decides, with the real parts, under one deadline.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use futures_lite::FutureExt;
+use smol::{Executor, Timer, channel};
+
+use super::App;
+use super::body::Body;
+use super::locks::{Guard, Locks};
+use super::register::{self, Claim, Known, Plan, Refused, Saved, Status};
+use crate::account::AccountId;
+use crate::push::Kind;
+use crate::supervisor::TestPush;
+
+/// Registers phones.
+#[derive(Clone)]
+pub(crate) struct Registrar {
+    app: Arc<App>,
+    executor: Arc<Executor<'static>>,
+    locks: Locks,
+}
+
+/// What is going on, for the log line of a registration that hung.
+#[derive(Default)]
+struct Progress(Mutex<&'static str>);
+
+impl Progress {
+    fn enter(&self, step: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = step;
+    }
+
+    fn step(&self) -> &'static str {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registrar {
+    pub(crate) fn new(app: Arc<App>, executor: Arc<Executor<'static>>) -> Self {
+        Self { app, executor, locks: Locks::default() }
+    }
+
+    /// Decides and carries out one registration; always answers within `timings.answer`. Refusals are logged here,
+    /// with short id, origin and reason. `client` is only for the log.
+    pub(crate) async fn register(&self, body: Body, client: Option<IpAddr>) -> Status {
+        let progress = Progress::default();
+        let mut subject = Subject { account: None, client };
+        let decided = self.decide_and_apply(body, &progress, &mut subject);
+        let late = async {
+            Timer::after(self.app.timings.answer).await;
+            None
+        };
+        let refused = match async { Some(decided.await) }.or(late).await {
+            Some(Ok(())) => return Status::Ok,
+            Some(Err(refused)) => refused,
+            None => Refused::Late(progress.step()),
+        };
+        subject.log_refusal(&refused);
+        refused.status()
+    }
+
+    async fn decide_and_apply(&self, body: Body, progress: &Progress, subject: &mut Subject) -> Result<(), Refused> {
+        let app = &self.app;
+        let claim = register::claim(body, |id| app.config.allowed_uuids.permits(id))?;
+        let id = claim.credentials.id;
+        subject.account = Some((id, claim.endpoint.origin()));
+        progress.enter("looking up the endpoint's host");
+        let allowed = app.net.check_endpoint(&app.config.allowed_endpoints, &claim.endpoint).await;
+        allowed.map_err(|refusal| Refused::EndpointNotAllowed(refusal.to_string()))?;
+        progress.enter("waiting for another registration of the same account");
+        let guard = self.locks.lock(id).await;
+        progress.enter("reading the database");
+        let known = match app.store.get(id).await? {
+            Some(account) => Known::Yes(Box::new(account)),
+            None => Known::No { accounts: app.store.count().await? },
+        };
+        let now = seconds_since_1970();
+        let mut plan = register::decide(&claim, &known, app.config.max_accounts, now)?;
+        if let Plan::Ask(asked) = plan {
+            progress.enter("asking Signal about the credentials");
+            let verdict = app.checker.ask(&claim.credentials).await;
+            plan = Plan::Save(register::after_ask(asked, verdict, &claim, now)?);
+        }
+        progress.enter(if matches!(plan, Plan::Probe) { "sending a test push" } else { "saving it" });
+        // From here on a task of its own: what is saved must also be put to work, even if the phone hangs up.
+        let (done, outcome) = channel::bounded(1);
+        let work = carry_out(app.clone(), guard, claim, plan, now);
+        let subject = subject.clone();
+        let task = async move {
+            let result = work.await;
+            if let Err(late) = done.try_send(result) {
+                match late.into_inner() {
+                    Ok(()) => log::info!("{subject}: done after all, after the phone was told to try again"),
+                    Err(refused) => subject.log_refusal(&refused),
+                }
+            }
+        };
+        self.executor.spawn(task).detach();
+        outcome.recv().await.unwrap_or(Err(Refused::Panicked))
+    }
+}
+
+/// Commits the plan, then makes what runs agree with it. Holds the account's lock until both are done.
+async fn carry_out(app: Arc<App>, guard: Guard, claim: Claim, plan: Plan, now: u64) -> Result<(), Refused> {
+    let id = claim.credentials.id;
+    let what = match plan {
+        // Asked already; nothing is left to do.
+        Plan::Ask(_) => return Ok(()),
+        Plan::Touch => {
+            app.store.touch(id, now).await?;
+            if claim.test == TestPush::Send {
+                app.supervisor.refresh(id, TestPush::Send).await;
+            }
+            "seen again"
+        }
+        Plan::Save(Saved { account, test, change }) => {
+            app.store.put(account).await?;
+            app.supervisor.refresh(id, test).await;
+            change
+        }
+        Plan::Probe => {
+            // The one test push of this registration, whether the phone asked for one or not.
+            register::after_probe(app.pusher.send(&claim.endpoint, Kind::Test).await)?;
+            app.store.set_endpoint_gone(id, claim.endpoint.clone(), false).await?;
+            app.supervisor.refresh(id, TestPush::Skip).await;
+            "endpoint works again"
+        }
+    };
+    drop(guard);
+    let device = claim.credentials.device;
+    log::info!("account {} registered: {what} (device {device}, push server {})", id.short(), claim.endpoint.origin());
+    Ok(())
+}
+
+fn seconds_since_1970() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+/// Whose registration it is, as far as it is known and may be logged.
+#[derive(Clone)]
+struct Subject {
+    account: Option<(AccountId, String)>,
+    client: Option<IpAddr>,
+}
+
+impl Subject {
+    fn log_refusal(&self, refused: &Refused) {
+        log::log!(refused.level(), "{self}: {} ({refused})", refused.status().as_str());
+    }
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("registration")?;
+        if let Some((id, origin)) = &self.account {
+            write!(f, " of {} at {origin}", id.short())?;
+        }
+        match self.client {
+            Some(client) => write!(f, " from {client}"),
+            None => Ok(()),
+        }
+    }
+}

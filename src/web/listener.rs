@@ -1,0 +1,105 @@
+//! Accepts connections under a cap and ends them in order. Works on any kind of listening socket.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_lite::{AsyncRead, AsyncWrite, future};
+use smol::lock::Semaphore;
+use smol::{Executor, Timer, channel};
+
+use super::connection::{self, Bounds, Shared};
+use crate::metrics::Metrics;
+
+/// Pause after a failed accept. Out of descriptors, accept fails at once for ever: without a pause it would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two log lines about failed accepts.
+const ACCEPT_LOG: Duration = Duration::from_secs(60);
+
+/// A listening socket.
+pub(crate) trait Accept: Send {
+    /// An accepted connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection and, where there is one, the address of its other end.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<IpAddr>)>> + Send;
+}
+
+impl Accept for smol::net::TcpListener {
+    type Stream = smol::net::TcpStream;
+
+    async fn accept(&self) -> io::Result<(Self::Stream, Option<IpAddr>)> {
+        let (stream, peer) = Self::accept(self).await?;
+        // Answers are written at once; waiting to fill a packet would only delay them.
+        let _ = stream.set_nodelay(true);
+        Ok((stream, Some(peer.ip())))
+    }
+}
+
+#[cfg(unix)]
+impl Accept for smol::net::unix::UnixListener {
+    type Stream = smol::net::unix::UnixStream;
+
+    async fn accept(&self) -> io::Result<(Self::Stream, Option<IpAddr>)> {
+        Ok((Self::accept(self).await?.0, None))
+    }
+}
+
+/// Serves `app` until `stop` resolves; then accepts nothing more, lets requests in flight finish within
+/// `bounds.shutdown` and cuts what is left. Connections are tasks of `executor`.
+pub(crate) async fn serve<S, L>(
+    app: tide::Server<S>,
+    listener: L,
+    bounds: Bounds,
+    metrics: Arc<Metrics>,
+    executor: Arc<Executor<'static>>,
+    stop: impl Future<Output = ()> + Send,
+) where
+    S: Clone + Send + Sync + 'static,
+    L: Accept,
+{
+    let (running, stopping) = channel::bounded::<()>(1);
+    let (not_cut, cut) = channel::bounded::<()>(1);
+    let (open, all_closed) = channel::bounded::<()>(1);
+    let grace = bounds.shutdown;
+    let slots = Arc::new(Semaphore::new(bounds.connections));
+    let shared = Arc::new(Shared { app, bounds, metrics, stopping });
+    let mut log_again = Instant::now();
+    let accept = async {
+        loop {
+            let slot = slots.acquire_arc().await;
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    if Instant::now() >= log_again {
+                        log_again = Instant::now() + ACCEPT_LOG;
+                        log::warn!("web: cannot accept connections: {error}; trying again every 100 ms");
+                    }
+                    Timer::after(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let (shared, cut, open) = (shared.clone(), cut.clone(), open.clone());
+            let task = async move {
+                let until_cut = async {
+                    let _ = cut.recv().await;
+                };
+                future::or(connection::run(&shared, stream, peer), until_cut).await;
+                drop((slot, open));
+            };
+            executor.spawn(task).detach();
+        }
+    };
+    future::or(accept, stop).await;
+    drop((listener, running, open));
+    let finished = async {
+        let _ = all_closed.recv().await;
+    };
+    let late = async {
+        Timer::after(grace).await;
+    };
+    future::or(finished, late).await;
+    drop(not_cut);
+}

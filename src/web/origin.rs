@@ -1,0 +1,252 @@
+//! How phones reach this server: the URL the link contains, and what makes it look wrong. Pure.
+
+use url::{Host, Url};
+
+/// What a request says about how it came here.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Hints<'a> {
+    /// `Host`.
+    pub(crate) host: Option<&'a str>,
+    /// `X-Original-URL`: the path, or whole URL, the proxy was asked for.
+    pub(crate) original_url: Option<&'a str>,
+    /// `X-Forwarded-Prefix`: what the proxy took off the path.
+    pub(crate) forwarded_prefix: Option<&'a str>,
+    /// `X-Forwarded-Host`: only compared with `Host`.
+    pub(crate) forwarded_host: Option<&'a str>,
+}
+
+/// Where the URL comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// `public_url`.
+    Configured,
+    /// `Host`; the path is `/`.
+    Host,
+    /// `Host`, and the path from this header.
+    HostAndPath(&'static str),
+}
+
+/// The URL for the link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// Parsed, hence safe to put in a link.
+    pub(crate) url: Url,
+    /// Where it comes from.
+    pub(crate) source: Source,
+    /// Why it may be wrong.
+    pub(crate) doubts: Vec<Doubt>,
+}
+
+/// Why an URL may not be what phones need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// A loopback address or `localhost`.
+    Loopback,
+    /// An IP address: certificates are for names.
+    IpAddress,
+    /// A name without a dot.
+    LocalName,
+    /// Port 80, where nobody speaks https.
+    PlainPort,
+    /// Molly insists on https.
+    NotHttps,
+    /// The proxy was asked for this host but passes on another.
+    OtherHost(String),
+}
+
+/// Why there is no URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoAddress {
+    /// No `Host` header.
+    NoHost,
+    /// A `Host` header that names no host.
+    BadHost,
+    /// This header holds neither a path nor a URL.
+    BadPath(&'static str),
+}
+
+const ORIGINAL_URL: &str = "X-Original-URL";
+const FORWARDED_PREFIX: &str = "X-Forwarded-Prefix";
+
+/// The public URL: as configured, else `https://` + `Host` + the path before the proxy changed it, exactly as sent
+/// (without a trailing slash if it had none).
+///
+/// # Errors
+/// When the headers do not make a URL.
+pub(crate) fn public_url(configured: Option<&Url>, hints: Hints<'_>) -> Result<Address, NoAddress> {
+    if let Some(url) = configured {
+        let doubts = if url.scheme() == "https" { Vec::new() } else { vec![Doubt::NotHttps] };
+        return Ok(Address { url: url.clone(), source: Source::Configured, doubts });
+    }
+    let mut url = parse_host(hints.host.ok_or(NoAddress::NoHost)?).ok_or(NoAddress::BadHost)?;
+    let mut source = Source::Host;
+    let header = hints
+        .original_url
+        .map(|value| (ORIGINAL_URL, original_path(value)))
+        .or_else(|| hints.forwarded_prefix.map(|value| (FORWARDED_PREFIX, prefix_path(value))));
+    if let Some((name, path)) = header {
+        url.set_path(&path.ok_or(NoAddress::BadPath(name))?);
+        source = Source::HostAndPath(name);
+    }
+    let mut doubts: Vec<Doubt> = host_doubt(&url).into_iter().collect();
+    if url.port() == Some(80) {
+        doubts.push(Doubt::PlainPort);
+    }
+    if let Some(other) = hints.forwarded_host.and_then(parse_host).filter(|other| other.host() != url.host()) {
+        doubts.push(Doubt::OtherHost(other.host_str().unwrap_or_default().to_owned()));
+    }
+    Ok(Address { url, source, doubts })
+}
+
+/// `https://` + host and port, when they are nothing else (RFC 9110 section 7.2).
+fn parse_host(text: &str) -> Option<Url> {
+    let text = text.trim();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
+    if text.is_empty() || !text.bytes().all(plain) {
+        return None;
+    }
+    let url = Url::parse(&format!("https://{text}/")).ok()?;
+    (url.path() == "/" && url.port() != Some(0)).then_some(url)
+}
+
+/// The path of a path or of an absolute URL, without query and fragment.
+fn original_path(value: &str) -> Option<String> {
+    let value = value.trim();
+    if let Ok(url) = Url::parse(value) {
+        return (matches!(url.scheme(), "http" | "https") && url.has_host()).then(|| url.path().to_owned());
+    }
+    let end = value.find(['?', '#']).unwrap_or(value.len());
+    clean(&value[..end])
+}
+
+/// Each proxy on the way may have taken off a part.
+fn prefix_path(value: &str) -> Option<String> {
+    clean(&value.split(',').map(str::trim).collect::<String>())
+}
+
+fn clean(path: &str) -> Option<String> {
+    (path.starts_with('/') && !path.chars().any(char::is_control)).then(|| path.to_owned())
+}
+
+fn host_doubt(url: &Url) -> Option<Doubt> {
+    match url.host()? {
+        Host::Ipv4(ip) if ip.is_loopback() || ip.is_unspecified() => Some(Doubt::Loopback),
+        Host::Ipv6(ip) if ip.is_loopback() || ip.is_unspecified() => Some(Doubt::Loopback),
+        Host::Ipv4(_) | Host::Ipv6(_) => Some(Doubt::IpAddress),
+        Host::Domain(name) => {
+            let name = name.trim_end_matches('.');
+            if name == "localhost" || name.ends_with(".localhost") {
+                Some(Doubt::Loopback)
+            } else if name.contains('.') {
+                None
+            } else {
+                Some(Doubt::LocalName)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(hints: Hints<'_>) -> String {
+        public_url(None, hints).unwrap().url.to_string()
+    }
+
+    fn host(host: &str) -> Hints<'_> {
+        Hints { host: Some(host), ..Hints::default() }
+    }
+
+    #[test]
+    fn without_configuration_the_headers_tell() {
+        for (hints, want) in [
+            (host("molly.example"), "https://molly.example/"),
+            (host("Molly.Example:443"), "https://molly.example/"),
+            (host("molly.example:8443"), "https://molly.example:8443/"),
+            (host("[2001:db8::1]:8443"), "https://[2001:db8::1]:8443/"),
+            (Hints { original_url: Some("/molly"), ..host("h.example") }, "https://h.example/molly"),
+            (Hints { original_url: Some("/molly/"), ..host("h.example") }, "https://h.example/molly/"),
+            (Hints { original_url: Some("/a%2Fb/?airgapped#x"), ..host("h.example") }, "https://h.example/a%2Fb/"),
+            (Hints { original_url: Some("http://in:1/m/?x"), ..host("h.example") }, "https://h.example/m/"),
+            (Hints { forwarded_prefix: Some("/molly"), ..host("h.example") }, "https://h.example/molly"),
+            (Hints { forwarded_prefix: Some("/a, /b"), ..host("h.example") }, "https://h.example/a/b"),
+            (
+                Hints { original_url: Some("/o"), forwarded_prefix: Some("/p"), ..host("h.example") },
+                "https://h.example/o",
+            ),
+        ] {
+            assert_eq!(url(hints), want, "{hints:?}");
+        }
+    }
+
+    #[test]
+    fn headers_never_change_more_than_their_part() {
+        for evil in [
+            "//evil.example/x",
+            "/@evil.example",
+            "/\\evil.example",
+            "/\"><script>",
+            "/../..",
+            "/a b\u{e9}",
+            "/?x",
+            "/'",
+        ] {
+            let got = Url::parse(&url(Hints { original_url: Some(evil), ..host("h.example") })).unwrap();
+            assert_eq!((got.host_str(), got.query(), got.fragment()), (Some("h.example"), None, None), "{evil}");
+            assert!(got.as_str().bytes().all(|b| b.is_ascii_graphic() && !b"<>\"".contains(&b)), "{got}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_makes_no_url() {
+        for bad in ["", " ", "a b", "a/b", "a@b", "user:pw@h", "h?x", "h#x", "<script>", "h:x", "h:0", "h:99999", ":80"]
+        {
+            assert_eq!(public_url(None, host(bad)), Err(NoAddress::BadHost), "{bad:?}");
+        }
+        for bad in ["a\\b", "[::1", "caf\u{e9}", "%41", "h'\"", "[]", "a:b:c", "1.2.3.4.5"] {
+            assert_eq!(public_url(None, host(bad)), Err(NoAddress::BadHost), "{bad:?}");
+        }
+        assert_eq!(public_url(None, Hints::default()), Err(NoAddress::NoHost));
+        for bad in ["", "molly", "javascript:alert(1)", "data:text/html,x", "/a\u{7}"] {
+            let hints = Hints { original_url: Some(bad), ..host("h.example") };
+            assert_eq!(public_url(None, hints), Err(NoAddress::BadPath(ORIGINAL_URL)), "{bad:?}");
+        }
+        let hints = Hints { forwarded_prefix: Some("molly"), ..host("h.example") };
+        assert_eq!(public_url(None, hints), Err(NoAddress::BadPath(FORWARDED_PREFIX)));
+    }
+
+    #[test]
+    fn the_setting_wins_over_every_header() {
+        let configured = Url::parse("https://set.example/m").unwrap();
+        let hints = Hints { original_url: Some("/o"), forwarded_host: Some("x.example"), ..host("localhost") };
+        let address = public_url(Some(&configured), hints).unwrap();
+        assert_eq!(address, Address { url: configured, source: Source::Configured, doubts: vec![] });
+        let plain = Url::parse("http://set.example/").unwrap();
+        assert_eq!(public_url(Some(&plain), hints).unwrap().doubts, [Doubt::NotHttps]);
+    }
+
+    #[test]
+    fn suspicious_hosts_are_named() {
+        for (name, doubts) in [
+            ("molly.example", vec![]),
+            ("localhost:8020", vec![Doubt::Loopback]),
+            ("127.0.0.1:8020", vec![Doubt::Loopback]),
+            ("0x7f.1", vec![Doubt::Loopback]),
+            ("[::1]", vec![Doubt::Loopback]),
+            ("0.0.0.0", vec![Doubt::Loopback]),
+            ("a.localhost", vec![Doubt::Loopback]),
+            ("192.168.1.2", vec![Doubt::IpAddress]),
+            ("203.0.113.5", vec![Doubt::IpAddress]),
+            ("mollysocket", vec![Doubt::LocalName]),
+            ("molly.example:80", vec![Doubt::PlainPort]),
+        ] {
+            assert_eq!(public_url(None, host(name)).unwrap().doubts, doubts, "{name}");
+        }
+        let hints = Hints { forwarded_host: Some("molly.example"), ..host("127.0.0.1:8020") };
+        let doubts = public_url(None, hints).unwrap().doubts;
+        assert_eq!(doubts, [Doubt::Loopback, Doubt::OtherHost("molly.example".to_owned())]);
+        let same = Hints { forwarded_host: Some("molly.example:443"), ..host("molly.example") };
+        assert_eq!(public_url(None, same).unwrap().doubts, []);
+    }
+}

@@ -1,0 +1,214 @@
+//! The page people see: a QR code and a link for Molly, what to do with them, and what looks wrong. Works without
+//! JavaScript; everything that comes from a request is escaped.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
+use super::origin::{Address, Doubt, NoAddress, Source};
+use crate::link::{self, Link};
+
+const TEMPLATE: &str = include_str!("page.html");
+const CSS: &str = include_str!("page.css");
+
+/// The Content-Security-Policy of the page: nothing but its own style, by hash, and its empty icon.
+pub(crate) fn policy() -> String {
+    let hash = STANDARD.encode(Sha256::digest(CSS));
+    format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; img-src data:; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'"
+    )
+}
+
+/// The page for phones that register by themselves. `vapid` is the public key.
+pub(crate) fn webserver(address: Result<Address, NoAddress>, vapid: &str) -> String {
+    let mut content = String::from("<p>Wakes Molly when there are new messages.</p>\n");
+    match address {
+        Ok(address) => {
+            let link = Link::Webserver(address.url.clone()).to_text(vapid);
+            for doubt in &address.doubts {
+                content += &warning(&explain_doubt(doubt));
+            }
+            content += &scannable(&link);
+            content += STEPS;
+            content += &format!(
+                "<h2>Is this address right?</h2>\n<p>The link tells Molly to register at <strong>{}</strong>. {} If \
+                 that is not how your phone reaches this server, {REMEDY}</p>\n",
+                escape(address.url.as_str()),
+                explain_source(address.source),
+            );
+        }
+        Err(error) => content += &warning(&explain_missing(error)),
+    }
+    content += "<p>No way for the phone to reach this server? <a href=\"?airgapped\">Link it air-gapped.</a></p>";
+    fill(&content)
+}
+
+/// The page for accounts added by hand.
+pub(crate) fn airgapped(vapid: &str) -> String {
+    let mut content = String::from(
+        "<p>Air-gapped: the phone never talks to this server; you carry one line of text from it to here.</p>\n",
+    );
+    content += &scannable(&Link::Airgapped.to_text(vapid));
+    content += AIRGAPPED_STEPS;
+    content += "<p>The phone can reach this server? <a href=\"?\">Link it by the web.</a></p>";
+    fill(&content)
+}
+
+const STEPS: &str = "<h2>What to do</h2>\n<ol>\n\
+    <li>On the phone, install a UnifiedPush distributor, for example ntfy.</li>\n\
+    <li>In Molly, open Settings, Notifications, and choose UnifiedPush as the delivery method.</li>\n\
+    <li>Scan the code with Molly. Reading this on that phone? Tap the link instead.</li>\n\
+    <li>Molly shows the status OK, and a test notification arrives.</li>\n</ol>\n";
+
+const AIRGAPPED_STEPS: &str = "<h2>What to do</h2>\n<ol>\n\
+    <li>In Molly, open Settings, Notifications, choose UnifiedPush and scan the code, or tap the link.</li>\n\
+    <li>Molly gives you a line that begins with <code>connection add</code>. Copy it.</li>\n\
+    <li>On the server, run <code>mollysocket</code> followed by that line, the last part in single quotes.</li>\n\
+    <li>A test notification arrives. If the line changes later, Molly tells you; add it again.</li>\n</ol>\n";
+
+const REMEDY: &str = "set <code>public_url</code> (<code>MOLLY_PUBLIC_URL</code>), or let the reverse proxy pass on the \
+    <code>Host</code> header and, under a sub-path, send the path in <code>X-Original-URL</code> or \
+    <code>X-Forwarded-Prefix</code>.";
+
+fn explain_source(source: Source) -> String {
+    match source {
+        Source::Configured => "It is the setting <code>public_url</code>.".to_owned(),
+        Source::Host => "The host is from the <code>Host</code> header of your request; no header named a \
+             path."
+            .to_owned(),
+        Source::HostAndPath(header) => format!(
+            "The host is from the <code>Host</code> header of your request, the path from <code>{header}</code>."
+        ),
+    }
+}
+
+fn explain_doubt(doubt: &Doubt) -> String {
+    let what = match doubt {
+        Doubt::Loopback => "The link names this computer itself (a loopback address), where no phone can find it.",
+        Doubt::IpAddress => {
+            "The link names an IP address. Molly needs https with a certificate the phone trusts, which usually takes a \
+             host name."
+        }
+        Doubt::LocalName => "The link names a host without a domain, which a phone can hardly find.",
+        Doubt::PlainPort => "The link names port 80, where servers do not speak https.",
+        Doubt::NotHttps => "The link is not an https link. Molly accepts only https.",
+        Doubt::OtherHost(other) => {
+            return format!(
+                "The reverse proxy was asked for <strong>{}</strong> (<code>X-Forwarded-Host</code>) but passes on \
+                 another <code>Host</code>. With nginx add <code>proxy_set_header Host $host;</code>, with Apache \
+                 <code>ProxyPreserveHost On</code>, or set <code>public_url</code>.",
+                escape(other)
+            );
+        }
+    };
+    format!("{what} To correct it, open this page by the server's public name, or {REMEDY}")
+}
+
+fn explain_missing(error: NoAddress) -> String {
+    let what = match error {
+        NoAddress::NoHost => "There is no link, because the request has no <code>Host</code> header.".to_owned(),
+        NoAddress::BadHost => {
+            "There is no link, because the request's <code>Host</code> header is not a host name.".to_owned()
+        }
+        NoAddress::BadPath(header) => format!(
+            "There is no link, because the request's <code>{header}</code> header is neither a path that begins with \
+             <code>/</code> nor a URL."
+        ),
+    };
+    format!("{what} To correct it, {REMEDY}")
+}
+
+fn warning(html: &str) -> String {
+    format!("<div class=\"warn\" role=\"note\"><p>{html}</p></div>\n")
+}
+
+fn scannable(link: &str) -> String {
+    let text = escape(link);
+    let code = match link::qr_svg(link) {
+        Ok(svg) => {
+            // An XML declaration means nothing inside HTML.
+            let at = svg.find("<svg").unwrap_or(0);
+            format!("<div class=\"qr\" role=\"img\" aria-label=\"QR code of the link below\">{}</div>\n", &svg[at..])
+        }
+        Err(error) => warning(&escape(&error.to_string())),
+    };
+    format!("{code}<a class=\"link\" href=\"{text}\">{text}</a>\n")
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '"' => escaped += "&quot;",
+            '\'' => escaped += "&#39;",
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+/// Puts the content into the template. One pass, so that nothing in the content is taken for a mark.
+fn fill(content: &str) -> String {
+    let mut page = String::with_capacity(TEMPLATE.len() + CSS.len() + content.len());
+    let mut rest = TEMPLATE;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (name, after) = after.split_once("}}").unwrap_or((after, ""));
+        page += before;
+        page += match name {
+            "css" => CSS,
+            "version" => env!("CARGO_PKG_VERSION"),
+            _ => content,
+        };
+        rest = after;
+    }
+    page + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::origin::{Hints, public_url};
+
+    fn page(hints: Hints<'_>) -> String {
+        webserver(public_url(None, hints), &"v".repeat(87))
+    }
+
+    #[test]
+    fn escaping_leaves_no_markup() {
+        assert_eq!(escape("<a b=\"c\" d='e'>&"), "&lt;a b=&quot;c&quot; d=&#39;e&#39;&gt;&amp;");
+    }
+
+    #[test]
+    fn the_template_has_exactly_the_marks_that_are_filled() {
+        let page = fill("{{version}}<!-- content -->");
+        assert_eq!(page.matches("{{").count(), 1, "the content's own braces stay as they are");
+        assert!(page.contains("<!-- content -->") && page.contains("--back:"));
+        assert!(page.contains(concat!("Version ", env!("CARGO_PKG_VERSION"))));
+    }
+
+    #[test]
+    fn the_policy_allows_the_style_and_nothing_else() {
+        let page = fill("");
+        let style = page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+        let hash = STANDARD.encode(Sha256::digest(style));
+        let policy = policy();
+        assert!(policy.starts_with("default-src 'none'; ") && policy.contains(&format!("'sha256-{hash}'")));
+        assert!(!policy.contains("unsafe") && !policy.contains("script-src") && !page.contains("<script"));
+        assert!(!page.contains("style=") && !page.contains("http://") && !page.contains("https://"));
+    }
+
+    #[test]
+    fn without_a_host_there_is_no_link_but_an_explanation() {
+        for hints in [Hints::default(), Hints { host: Some("<b>"), ..Hints::default() }] {
+            let page = page(hints);
+            assert!(!page.contains("mollysocket://") && !page.contains("<svg") && !page.contains("<b>"));
+            assert!(page.contains("<code>Host</code>") && page.contains("public_url"));
+        }
+        let page = page(Hints { host: Some("h.example"), original_url: Some("x"), ..Hints::default() });
+        assert!(!page.contains("mollysocket://") && page.contains("X-Original-URL"));
+    }
+}

@@ -1,0 +1,268 @@
+//! What becomes of a registration: the decision table of the design's section 6, as pure functions. `apply` gathers
+//! the facts and carries out the plan.
+
+use crate::account::{Account, AccountError, AccountId, Credentials, Endpoint};
+use crate::push::{Delivery, Outcome};
+use crate::signal::Verdict;
+use crate::store::StoreError;
+use crate::supervisor::TestPush;
+
+use super::body::Body;
+
+/// What the phone is told. Molly knows exactly these five, in lower case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Registered.
+    Ok,
+    /// Signal does not know this device, or not any more.
+    Forbidden,
+    /// This account may not use this server.
+    InvalidUuid,
+    /// This endpoint cannot be used.
+    InvalidEndpoint,
+    /// The server could not do it now.
+    InternalError,
+}
+
+impl Status {
+    /// The word on the wire.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Forbidden => "forbidden",
+            Self::InvalidUuid => "invalid_uuid",
+            Self::InvalidEndpoint => "invalid_endpoint",
+            Self::InternalError => "internal_error",
+        }
+    }
+}
+
+/// Why a registration was not accepted; the text is for the log.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// The account id is none.
+    #[error("the account id is not a UUID")]
+    NotUuid,
+    /// The operator does not allow this account.
+    #[error("the account is not in allowed_uuids; add it there if it should be")]
+    UuidNotAllowed,
+    /// The endpoint is none.
+    #[error("{0}")]
+    MalformedEndpoint(AccountError),
+    /// The allow list or the network guard says no.
+    #[error("{0}")]
+    EndpointNotAllowed(String),
+    /// No room for one more.
+    #[error(
+        "there are as many accounts as max_accounts allows ({0}); raise it, or remove some with `mollysocket connection remove`"
+    )]
+    Full(usize),
+    /// Signal confirmed before that this device is not linked any more.
+    #[error(
+        "Signal has unlinked this device; the phone has to link a new one (in Molly: switch UnifiedPush off and on)"
+    )]
+    Unlinked,
+    /// Signal refuses credentials nobody used here before.
+    #[error("Signal does not know this device or its password")]
+    SignalRefuses,
+    /// Signal refuses credentials that would replace others.
+    #[error("Signal refuses the new credentials; the account goes on with the ones it has")]
+    ReplacementRefused,
+    /// Signal says nothing about credentials that would replace others.
+    #[error("Signal could not be asked about the new credentials ({0}); the account goes on with the ones it has")]
+    ReplacementUndecided(String),
+    /// The endpoint that was gone still is.
+    #[error("the push server still refuses the endpoint: {0}")]
+    EndpointGone(String),
+    /// The endpoint that was gone may be back, but its server cannot say now.
+    #[error("the push server could not be asked whether the endpoint is back: {0}")]
+    EndpointUndecided(String),
+    /// The database failed.
+    #[error("the database failed, so nothing was promised to the phone: {0}; check free space and permissions")]
+    Store(#[from] StoreError),
+    /// Something hung.
+    #[error("no decision in time; it was still {0}")]
+    Late(&'static str),
+    /// The task that saves it died.
+    #[error("saving it made the program panic; please report this")]
+    Panicked,
+}
+
+impl Refused {
+    /// What the phone is told.
+    pub(crate) fn status(&self) -> Status {
+        match self {
+            Self::NotUuid | Self::UuidNotAllowed => Status::InvalidUuid,
+            Self::MalformedEndpoint(_) | Self::EndpointNotAllowed(_) | Self::EndpointGone(_) => Status::InvalidEndpoint,
+            Self::Unlinked | Self::SignalRefuses => Status::Forbidden,
+            Self::Full(_)
+            | Self::ReplacementRefused
+            | Self::ReplacementUndecided(_)
+            | Self::EndpointUndecided(_)
+            | Self::Store(_)
+            | Self::Late(_)
+            | Self::Panicked => Status::InternalError,
+        }
+    }
+
+    /// How loudly the operator is told: errors need them, warnings may, the rest is between the phone and Signal.
+    pub(crate) fn level(&self) -> log::Level {
+        match self {
+            Self::Store(_) | Self::Panicked => log::Level::Error,
+            Self::UuidNotAllowed
+            | Self::EndpointNotAllowed(_)
+            | Self::Full(_)
+            | Self::ReplacementUndecided(_)
+            | Self::EndpointGone(_)
+            | Self::EndpointUndecided(_)
+            | Self::Late(_) => log::Level::Warn,
+            Self::NotUuid
+            | Self::MalformedEndpoint(_)
+            | Self::Unlinked
+            | Self::SignalRefuses
+            | Self::ReplacementRefused => log::Level::Info,
+        }
+    }
+}
+
+/// A registration whose account may use this server and whose endpoint has the form of one.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    /// Who, and with which password.
+    pub(crate) credentials: Credentials,
+    /// Where to wake it.
+    pub(crate) endpoint: Endpoint,
+    /// Whether the phone asks for a test push.
+    pub(crate) test: TestPush,
+}
+
+/// The first rows of the table: the account, then the form of the endpoint.
+///
+/// # Errors
+/// See [`Refused`].
+pub(crate) fn claim(body: Body, permits: impl FnOnce(AccountId) -> bool) -> Result<Claim, Refused> {
+    let id = AccountId::parse(&body.uuid).map_err(|_| Refused::NotUuid)?;
+    if !permits(id) {
+        return Err(Refused::UuidNotAllowed);
+    }
+    let endpoint = Endpoint::parse(&body.endpoint).map_err(Refused::MalformedEndpoint)?;
+    let credentials = Credentials { id, device: body.device, password: body.password };
+    Ok(Claim { credentials, endpoint, test: body.test })
+}
+
+/// What the database holds.
+#[derive(Debug, Clone)]
+pub(crate) enum Known {
+    /// No account with this id, and how many others.
+    No {
+        /// Rows in the database.
+        accounts: usize,
+    },
+    /// This one.
+    Yes(Box<Account>),
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// Ask Signal about the credentials, then [`after_ask`].
+    Ask(Asked),
+    /// Send one test push, then [`after_probe`].
+    Probe,
+    /// Note that the phone was here; refresh only for a test push.
+    Touch,
+    /// Save the account and refresh it.
+    Save(Saved),
+}
+
+/// Why Signal is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Nobody knows the account: junk must not fill the database.
+    New,
+    /// The credentials would replace others that may still be good.
+    Replacement,
+}
+
+/// A row to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Saved {
+    /// The row.
+    pub(crate) account: Account,
+    /// Whether the phone gets a test push once it is written.
+    pub(crate) test: TestPush,
+    /// For the log.
+    pub(crate) change: &'static str,
+}
+
+/// The decision, from what is stored. The endpoint is known to be allowed. `now` is in seconds since 1970.
+///
+/// # Errors
+/// See [`Refused`].
+pub(crate) fn decide(claim: &Claim, known: &Known, max_accounts: usize, now: u64) -> Result<Plan, Refused> {
+    let stored = match known {
+        Known::No { accounts } if *accounts >= max_accounts => return Err(Refused::Full(max_accounts)),
+        Known::No { .. } => return Ok(Plan::Ask(Asked::New)),
+        Known::Yes(stored) => stored,
+    };
+    let same_credentials = stored.credentials == claim.credentials;
+    let same_endpoint = stored.endpoint == claim.endpoint;
+    match (same_credentials, stored.forbidden) {
+        (true, true) => Err(Refused::Unlinked),
+        (false, true) => Ok(Plan::Save(fresh(claim, now, "new credentials after the old ones were unlinked"))),
+        (false, false) => Ok(Plan::Ask(Asked::Replacement)),
+        (true, false) if !same_endpoint => {
+            let mut account = stored.as_ref().clone();
+            account.endpoint = claim.endpoint.clone();
+            account.endpoint_gone = false;
+            account.last_registration = now;
+            Ok(Plan::Save(Saved { account, test: claim.test, change: "new endpoint" }))
+        }
+        (true, false) if stored.endpoint_gone => Ok(Plan::Probe),
+        (true, false) => Ok(Plan::Touch),
+    }
+}
+
+/// What Signal's verdict means.
+///
+/// # Errors
+/// See [`Refused`].
+pub(crate) fn after_ask(asked: Asked, verdict: Verdict, claim: &Claim, now: u64) -> Result<Saved, Refused> {
+    match (asked, verdict) {
+        (Asked::New, Verdict::Accepted) => Ok(fresh(claim, now, "new account")),
+        // The session finds out. Refusing would lock phones out whenever Signal has trouble.
+        (Asked::New, Verdict::Undecided(_)) => Ok(fresh(claim, now, "new account, not confirmed by Signal yet")),
+        (Asked::New, Verdict::Refused) => Err(Refused::SignalRefuses),
+        (Asked::Replacement, Verdict::Accepted) => Ok(fresh(claim, now, "new credentials")),
+        (Asked::Replacement, Verdict::Refused) => Err(Refused::ReplacementRefused),
+        (Asked::Replacement, Verdict::Undecided(reason)) => Err(Refused::ReplacementUndecided(reason)),
+    }
+}
+
+/// What the answer to the test push says about an endpoint that was gone. `Ok` resumes the account.
+///
+/// # Errors
+/// See [`Refused`].
+pub(crate) fn after_probe(delivery: Delivery) -> Result<(), Refused> {
+    match delivery.outcome {
+        Outcome::Accepted => Ok(()),
+        Outcome::Gone | Outcome::Unauthorized | Outcome::Rejected => Err(Refused::EndpointGone(delivery.reason)),
+        Outcome::Limited(_) | Outcome::Failed => Err(Refused::EndpointUndecided(delivery.reason)),
+    }
+}
+
+/// An account as if registered for the first time. The queue of a new device starts empty, so nothing is covered.
+fn fresh(claim: &Claim, now: u64, change: &'static str) -> Saved {
+    let account = Account {
+        credentials: claim.credentials.clone(),
+        endpoint: claim.endpoint.clone(),
+        forbidden: false,
+        endpoint_gone: false,
+        last_registration: now,
+        covered_until: None,
+    };
+    Saved { account, test: TestPush::Send, change }
+}
+
+#[cfg(test)]
+mod tests;
