@@ -205,18 +205,17 @@ impl Session {
                 timer.set_at(wake_at);
                 armed = Some(wake_at);
             }
-            let incoming =
-                async { if batch.never_read { future::pending().await } else { Input::Frame(self.ws.next().await) } };
-            let event = incoming
-                .or(async {
-                    woken.await;
-                    Input::Woken
-                })
-                .or(async {
-                    (&mut timer).await;
-                    Input::Timer
-                })
-                .await;
+            // Orders of the control side go first, so that a mode holds from the moment it is set.
+            let event = async {
+                woken.await;
+                Input::Woken
+            }
+            .or(async { if batch.never_read { future::pending().await } else { Input::Frame(self.ws.next().await) } })
+            .or(async {
+                (&mut timer).await;
+                Input::Timer
+            })
+            .await;
             match event {
                 Input::Woken => {}
                 Input::Timer => armed = None,
