@@ -20,7 +20,7 @@ use crate::timings::{Limits, Timings};
 
 mod dial;
 mod guard;
-pub mod http;
+pub(crate) mod http;
 pub mod resolve;
 mod slots;
 pub mod tls;
@@ -93,7 +93,7 @@ pub struct DialError {
 
 /// Which addresses a dial may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
+pub(crate) enum Reach {
     /// Any: the operator named the host.
     Anywhere,
     /// Public ones only.

@@ -1,12 +1,23 @@
 //! The push request (RFC 8030) and what its answer means (design, sections 3 and 7).
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use surf::http::{Method, Url};
 
 use crate::account::Endpoint;
-use crate::config::AllowedEndpoints;
-use crate::net::Net;
+use crate::config::{AllowedEndpoints, Permission};
+use crate::metrics::PushResult;
+use crate::net::http::{self, Route, Status};
+use crate::net::{Net, Reach};
 use crate::vapid::Vapid;
+
+mod answer;
+
+/// How long a push server may keep a message for a phone that is away, in seconds (RFC 8030 section 5.2): 30 days,
+/// the most that is accepted anywhere.
+const TTL: &str = "2592000";
 
 /// What is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +26,26 @@ pub enum Kind {
     Wake,
     /// `{"test":true}`: show the test notification.
     Test,
+}
+
+impl Kind {
+    /// The body, in the clear: Molly sends no keys to encrypt it with. It holds nothing about anybody. Molly looks for
+    /// these very strings.
+    fn body(self) -> &'static str {
+        match self {
+            Self::Wake => r#"{"urgent":true}"#,
+            Self::Test => r#"{"test":true}"#,
+        }
+    }
+
+    /// A message replaces an undelivered one of the same topic (RFC 8030 section 5.4), so a wake-up never replaces a
+    /// test.
+    fn topic(self) -> &'static str {
+        match self {
+            Self::Wake => "mollysocket",
+            Self::Test => "test",
+        }
+    }
 }
 
 /// What an answer, or its absence, means for the account.
@@ -34,6 +65,20 @@ pub enum Outcome {
     Rejected,
 }
 
+impl Outcome {
+    /// How it is counted.
+    pub fn result(&self) -> PushResult {
+        match self {
+            Self::Accepted => PushResult::Accepted,
+            Self::Gone => PushResult::Gone,
+            Self::Unauthorized => PushResult::Unauthorized,
+            Self::Limited(_) => PushResult::Limited,
+            Self::Failed => PushResult::Failed,
+            Self::Rejected => PushResult::Rejected,
+        }
+    }
+}
+
 /// One push, told in full.
 #[derive(Debug, Clone)]
 pub struct Delivery {
@@ -45,17 +90,70 @@ pub struct Delivery {
 
 /// Sends pushes.
 pub struct Pusher {
-    _todo: (),
+    client: surf::Client,
+    vapid: Arc<Vapid>,
+    allowed: AllowedEndpoints,
 }
 
 impl Pusher {
     /// A sender over `net`, restricted by `allowed`.
-    pub fn new(_net: Arc<Net>, _vapid: Arc<Vapid>, _allowed: AllowedEndpoints) -> Self {
-        unimplemented!()
+    pub fn new(net: Arc<Net>, vapid: Arc<Vapid>, allowed: AllowedEndpoints) -> Self {
+        Self { client: http::client(net), vapid, allowed }
     }
 
-    /// Sends one push and waits for the head of the answer, within the push deadline.
-    pub async fn send(&self, _endpoint: &Endpoint, _kind: Kind) -> Delivery {
-        unimplemented!()
+    /// Sends one push and waits for the head of the answer, within the push deadline. It may have to wait for a free
+    /// slot before.
+    pub async fn send(&self, endpoint: &Endpoint, kind: Kind) -> Delivery {
+        let origin = endpoint.origin();
+        let reach = match self.allowed.permits(endpoint) {
+            Permission::Listed => Reach::Anywhere,
+            Permission::IfPublic => Reach::Public,
+            Permission::No => {
+                let reason = format!("{origin} is not in allowed_endpoints any more");
+                return Delivery { outcome: Outcome::Failed, reason };
+            }
+        };
+        match self.client.send(self.request(endpoint, kind, reach)).await {
+            Ok(answer) => {
+                let status = answer.ext::<Status>().map_or_else(|| answer.status().into(), |status| status.0);
+                let header = |name: &str| answer.header(name).map(|values| values.last().as_str());
+                let outcome = answer::outcome(status, header("retry-after"), header("date"), SystemTime::now());
+                if outcome == Outcome::Unauthorized {
+                    self.vapid.forget(&origin);
+                }
+                Delivery { outcome, reason: answer::explain(&origin, status) }
+            }
+            Err(error) => Delivery { outcome: Outcome::Failed, reason: format!("{origin}: {error}") },
+        }
+    }
+
+    fn request(&self, endpoint: &Endpoint, kind: Kind, reach: Reach) -> surf::Request {
+        let origin = endpoint.origin();
+        let mut request = surf::Request::new(Method::Post, without_user_info(endpoint.url()));
+        request.set_body(kind.body());
+        request.insert_header("ttl", TTL);
+        request.insert_header("urgency", "high");
+        // Push servers insist on it and do not look inside (RFC 8291 section 4).
+        request.insert_header("content-encoding", "aes128gcm");
+        request.insert_header("content-type", "application/json");
+        request.insert_header("topic", kind.topic());
+        request.insert_header("authorization", self.vapid.authorization(&origin, SystemTime::now()));
+        request.set_ext(Route { target: endpoint.target(), reach });
+        request
+    }
+}
+
+/// The one `Authorization` header is VAPID's, so a password in the URL cannot be used; nor may it show up anywhere.
+fn without_user_info(url: &Url) -> Url {
+    let mut url = url.clone();
+    // Both fail only for URLs without a host, which no endpoint is.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url
+}
+
+impl fmt::Debug for Pusher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pusher").finish_non_exhaustive()
     }
 }

@@ -203,6 +203,11 @@ impl SignalServer {
         self.write(aci, device, Out::Text(text.to_owned()))
     }
 
+    /// Writes bytes past the WebSocket framing: invalid frames, a fragment without end, a Close without code.
+    pub fn send_wire(&self, aci: &str, device: u8, bytes: impl Into<Vec<u8>>) -> bool {
+        self.write(aci, device, Out::Wire(bytes.into()))
+    }
+
     /// Sends a WebSocket ping. The real server never does.
     pub fn send_ping(&self, aci: &str, device: u8) -> bool {
         self.write(aci, device, Out::Ping)

@@ -235,6 +235,9 @@ fn any_request_text_and_ping_can_be_injected() {
         assert_eq!(client.got().await, Got::Ping);
         assert!(server.send_binary(ACI, 2, b"\xff\xfe".to_vec()));
         assert_eq!(client.got().await, Got::Junk(b"\xff\xfe".to_vec()));
+        // A Close frame without code.
+        assert!(server.send_wire(ACI, 2, [0x88, 0]));
+        assert_eq!(client.got().await, Got::Close(1005, String::new()));
     });
 }
 

@@ -286,3 +286,25 @@ fn dropping_the_server_ends_stalled_handshakes_too() {
     });
     drop(pki);
 }
+
+#[test]
+fn a_handshake_can_be_late_wrong_or_endless() {
+    let (pki, server) = server();
+    let delay = Duration::from_millis(150);
+    server.for_next(1, Handshake::Late(delay));
+    server.for_next(1, Handshake::WrongAccept);
+    server.for_next(1, Handshake::EndlessHead);
+    let start = Instant::now();
+    let good = upgrade_status(&pki, &server, PATH, &[auth()]);
+    assert!(start.elapsed() >= delay);
+    let wrong = upgrade_status(&pki, &server, PATH, &[auth()]);
+    assert_eq!((good.status, wrong.status), (101, 101));
+    assert_ne!(good.header("Sec-WebSocket-Accept"), wrong.header("Sec-WebSocket-Accept"));
+    block_on(async {
+        let mut tls = tls(&pki, server.addr().port()).await.unwrap();
+        tls.write_all(b"GET /v1/websocket/ HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut much = vec![0; 256 * 1024];
+        tls.read_exact(&mut much).await.unwrap();
+        assert!(much.starts_with(b"HTTP/1.1 101 ") && much.ends_with(b"aaaa"));
+    });
+}

@@ -7,6 +7,7 @@ use argh::FromArgs;
 /// Keeps the linked device of a Signal account online and wakes Molly over UnifiedPush.
 /// Options may stand before or after a command, and commands may be shortened.
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(help_triggers("-h", "--help", "help"))]
 pub(super) struct Args {
     /// configuration file
     #[argh(option, short = 'c', arg_name = "FILE")]

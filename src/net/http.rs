@@ -1,1 +1,164 @@
-//! Placeholder.
+//! HTTP requests to push servers: surf's client interface over hyper's HTTP/1.1.
+//!
+//! Nothing is taken from the environment (no proxies), nothing is followed (no redirects), and of an answer only the head
+//! is read: a server that sends more, or slowly, or for ever costs one deadline and one buffer.
+
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_lite::{AsyncRead, AsyncWrite, FutureExt as _, future};
+use http_body_util::Full;
+use http_client::HttpClient;
+use http_types::headers::HeaderValue;
+use http_types::url::{Position, Url};
+use http_types::{Error, StatusCode};
+use hyper::Uri;
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST};
+use hyper::http::{request, response};
+use smol::Timer;
+use smol_hyper::rt::FuturesIo;
+
+use super::resolve::Purpose;
+use super::{Net, Reach};
+
+/// The smallest buffer hyper takes.
+const LEAST_HEAD: usize = 8 * 1024;
+
+/// How a request is sent, beside what surf's request type can say. Travels in its extensions.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    /// The request target byte for byte: a URL's path would be normalised.
+    pub(crate) target: String,
+    /// Which addresses may be used.
+    pub(crate) reach: Reach,
+}
+
+/// The number of the answer's status, also where `http_types` has no name for it. Travels in its extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Status(pub(crate) u16);
+
+/// A client whose requests go out by `net`'s push side.
+pub(crate) fn client(net: Arc<Net>) -> surf::Client {
+    surf::Client::with_http_client(Backend { net })
+}
+
+#[derive(Debug)]
+struct Backend {
+    net: Arc<Net>,
+}
+
+/// What a request is busy with, for the message when time runs out.
+struct Progress(Mutex<&'static str>);
+
+impl Progress {
+    fn now(&self, what: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+}
+
+#[async_trait::async_trait]
+impl HttpClient for Backend {
+    async fn send(&self, request: http_types::Request) -> Result<http_types::Response, Error> {
+        let net = &self.net;
+        let _slot = net.slots.acquire(&request.url().origin().ascii_serialization()).await;
+        let progress = Progress(Mutex::new("looking up the name"));
+        let late = async {
+            Timer::after(net.timings.push).await;
+            let what = *progress.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Err(failure(format!("no answer within {:?} ({what})", net.timings.push)))
+        };
+        let head = self.exchange(request, &progress).or(late).await?;
+        Ok(answer(&head))
+    }
+}
+
+impl Backend {
+    async fn exchange(&self, mut request: http_types::Request, progress: &Progress) -> Result<response::Parts, Error> {
+        let net = &self.net;
+        let url = request.url().clone();
+        let host = url.host().ok_or_else(|| failure("the URL has no host"))?.to_owned();
+        let port = url.port_or_known_default().ok_or_else(|| failure("the URL has no port"))?;
+        let route = request.ext_mut().get::<Route>().cloned();
+        let reach = route.as_ref().map_or(Reach::Public, |route| route.reach);
+        let target = route.map_or_else(|| url[Position::BeforePath..Position::AfterQuery].to_owned(), |r| r.target);
+        let body = request.take_body().into_bytes().await?;
+        let request = head(&request, &url, &target)?.body(Full::new(Bytes::from(body))).map_err(failure)?;
+
+        let addresses = net.addresses(&host, Purpose::Push, reach).await.map_err(failure)?;
+        progress.now("connecting");
+        let tcp = net.tcp(&host, port, &addresses).await.map_err(failure)?;
+        if url.scheme() == "https" {
+            progress.now("shaking hands over TLS");
+            let tls = net.tls(&net.push, &host, tcp).await.map_err(failure)?;
+            progress.now("waiting for the answer");
+            post(tls, request, net.limits.push_head).await
+        } else {
+            progress.now("waiting for the answer");
+            post(tcp, request, net.limits.push_head).await
+        }
+    }
+}
+
+/// Sends one request on a connection of its own and reads the head of the answer, skipping interim ones (RFC 9110
+/// section 15.2). The connection ends with it.
+async fn post<S>(stream: S, request: hyper::Request<Full<Bytes>>, limit: usize) -> Result<response::Parts, Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(limit.max(LEAST_HEAD));
+    let (mut sender, connection) = builder.handshake(FuturesIo::new(stream)).await.map_err(describe)?;
+    let answer = sender.send_request(request);
+    // The connection works while it is polled. When it ends, the answer knows first.
+    let drive = async {
+        let _ = connection.await;
+        future::pending().await
+    };
+    let answer: hyper::Response<hyper::body::Incoming> = answer.or(drive).await.map_err(describe)?;
+    Ok(answer.into_parts().0)
+}
+
+fn head(request: &http_types::Request, url: &Url, target: &str) -> Result<request::Builder, Error> {
+    let host = url.host_str().unwrap_or_default();
+    let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let mut head = hyper::Request::builder()
+        .method(request.method().as_ref())
+        .uri(Uri::builder().path_and_query(target).build().map_err(failure)?)
+        .header(HOST, authority)
+        // There is a connection for each request; the server need not wait for another one.
+        .header(CONNECTION, "close");
+    for (name, values) in request {
+        for value in values {
+            head = head.header(name.as_str(), value.as_str());
+        }
+    }
+    Ok(head)
+}
+
+/// The answer as surf's types can hold it. Headers that are not ASCII are left out; they are nothing we look at.
+fn answer(head: &response::Parts) -> http_types::Response {
+    let status = head.status.as_u16();
+    let mut answer = http_types::Response::new(StatusCode::try_from(status).unwrap_or(StatusCode::BadGateway));
+    answer.ext_mut().insert(Status(status));
+    for (name, value) in &head.headers {
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes().to_vec()) {
+            answer.append_header(name.as_str(), value);
+        }
+    }
+    answer
+}
+
+/// hyper says what happened, and only its cause says why.
+#[expect(clippy::needless_pass_by_value, reason = "used with map_err")]
+fn describe(error: hyper::Error) -> Error {
+    match std::error::Error::source(&error) {
+        Some(cause) => failure(format!("{error}: {cause}")),
+        None => failure(error),
+    }
+}
+
+fn failure(what: impl Display) -> Error {
+    Error::from_str(StatusCode::BadGateway, what.to_string())
+}

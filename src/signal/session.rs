@@ -338,3 +338,6 @@ fn lost(error: &tungstenite::Error) -> Ended {
 fn binary(bytes: Vec<u8>) -> Message {
     Message::Binary(bytes.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,12 @@ pub enum Handshake {
     AcceptTcpOnly,
     /// Complete TLS and never answer the upgrade.
     TlsThenSilent,
+    /// Accept TCP, start TLS only after this long, and then check path and credentials. Not for one device.
+    Late(Duration),
+    /// 101 with a `Sec-WebSocket-Accept` that does not fit the key.
+    WrongAccept,
+    /// A response head without end.
+    EndlessHead,
     /// Refuse TCP. As a server-wide mode the port does not listen (`ECONNREFUSED`); for a limited number of
     /// handshakes, or for one device, the connection is reset instead.
     RefuseTcp,

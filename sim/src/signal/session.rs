@@ -29,7 +29,7 @@ use crate::http::read_head;
 
 /// Limit of client messages on the real server; one byte more is Close 1009.
 const MAX_MESSAGE: usize = 512 * 1024;
-/// A handshake that takes longer is given up.
+/// A client that takes longer to send its request is given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 type Tls = TlsStream<TcpStream>;
@@ -57,13 +57,12 @@ pub(super) async fn serve(shared: Arc<Shared>, acceptor: TlsAcceptor, tcp: TcpSt
         Some(Handshake::RefuseTcp) => return host::reset(&tcp),
         _ => {}
     }
-    let handshake = async { upgrade(&shared, &acceptor, tcp, forced).await };
-    let timeout = async {
-        Timer::after(HANDSHAKE_TIMEOUT).await;
-        None
-    };
-    let Some(session) = handshake.or(timeout).await else { return };
-    session.run().await;
+    if let Some(Handshake::Late(delay)) = mode {
+        Timer::after(delay).await;
+    }
+    if let Some(session) = upgrade(&shared, &acceptor, tcp, forced).await {
+        session.run().await;
+    }
 }
 
 /// TLS and upgrade. `None` if it did not become a WebSocket.
@@ -73,20 +72,28 @@ async fn upgrade(
     tcp: TcpStream,
     forced: Option<Handshake>,
 ) -> Option<Session> {
-    let Ok(mut tls) = acceptor.accept(tcp.clone()).await else {
-        shared.update(|s| s.records.tls_failures += 1);
-        return None;
-    };
-    let sni = tls.get_ref().1.server_name().map(str::to_owned);
     let mut rest = Vec::new();
-    let head = read_head(&mut tls, &mut rest).await.ok()??;
+    let request = async {
+        let Ok(mut tls) = acceptor.accept(tcp.clone()).await else {
+            shared.update(|s| s.records.tls_failures += 1);
+            return None;
+        };
+        let head = read_head(&mut tls, &mut rest).await.ok()??;
+        Some((tls, head))
+    };
+    let timeout = async {
+        Timer::after(HANDSHAKE_TIMEOUT).await;
+        None
+    };
+    let (mut tls, head) = request.or(timeout).await?;
+    let sni = tls.get_ref().1.server_name().map(str::to_owned);
     // The socket is open, and an older one displaced, before the client can see the 101.
     let (decision, opened) = shared.update(|s| {
         let decision = decide(s, &head, forced);
         let status = match &decision {
             Decision::Answer { status, .. } => Some(*status),
             Decision::Upgrade { .. } => Some(101),
-            Decision::Silent | Decision::Reset => None,
+            Decision::Silent | Decision::Reset | Decision::EndlessHead => None,
         };
         let (method, target, headers) = (head.method, head.target, head.headers);
         s.records.upgrades.push(UpgradeRequest { method, target, headers, sni, at: Instant::now(), status });
@@ -99,6 +106,12 @@ async fn upgrade(
     match decision {
         Decision::Silent => host::swallow(&mut tls).await,
         Decision::Reset => host::reset(&tcp),
+        Decision::EndlessHead => {
+            let mut bytes: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nX-Endless: ";
+            while tls.write_all(bytes).await.is_ok() {
+                bytes = &[b'a'; 4096];
+            }
+        }
         Decision::Answer { response, .. } => {
             let _ = tls.write_all(response.as_bytes()).await;
             let _ = tls.close().await;
@@ -205,18 +218,17 @@ impl Session {
                 timer.set_at(wake_at);
                 armed = Some(wake_at);
             }
-            let incoming =
-                async { if batch.never_read { future::pending().await } else { Input::Frame(self.ws.next().await) } };
-            let event = incoming
-                .or(async {
-                    woken.await;
-                    Input::Woken
-                })
-                .or(async {
-                    (&mut timer).await;
-                    Input::Timer
-                })
-                .await;
+            // Orders of the control side go first, so that a mode holds from the moment it is set.
+            let event = async {
+                woken.await;
+                Input::Woken
+            }
+            .or(async { if batch.never_read { future::pending().await } else { Input::Frame(self.ws.next().await) } })
+            .or(async {
+                (&mut timer).await;
+                Input::Timer
+            })
+            .await;
             match event {
                 Input::Woken => {}
                 Input::Timer => armed = None,
@@ -306,6 +318,11 @@ async fn write_all(ws: &mut WebSocketStream<Tls>, out: Vec<Out>, size: usize) ->
                 fragments(ws, bytes, size).await?;
             }
             Out::Text(text) => ws.feed(Message::text(text)).await?,
+            Out::Wire(bytes) => {
+                ws.flush().await?;
+                ws.get_mut().write_all(&bytes).await?;
+                ws.get_mut().flush().await?;
+            }
             Out::Ping => ws.feed(Message::Ping(Bytes::new())).await?,
             Out::Close(code, reason) => {
                 end = Some(End::Close(code, reason));

@@ -69,6 +69,8 @@ pub(crate) enum Out {
     /// A serialised `WebSocketMessage`, or arbitrary binary bytes.
     Binary(Vec<u8>),
     Text(String),
+    /// Bytes for the TLS stream, past the WebSocket framing.
+    Wire(Vec<u8>),
     /// A binary message in n frames.
     Fragments(Vec<u8>, usize),
     Ping,

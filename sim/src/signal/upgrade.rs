@@ -31,6 +31,8 @@ pub(crate) enum Decision {
     Silent,
     /// Reset the connection.
     Reset,
+    /// Write a response head without end.
+    EndlessHead,
 }
 
 /// Decides. `forced` is a mode that was taken for this very handshake.
@@ -40,8 +42,11 @@ pub(crate) fn decide(state: &mut State, head: &Head, forced: Option<Handshake>) 
     let known = address.filter(|a| state.devices.contains_key(a));
     let for_device = known.and_then(|a| state.device_mut(a).settings.next_handshakes.pop_front());
     let mode = forced.or(for_device).or_else(|| state.setting(known, |s| s.handshake.clone()));
-    match mode.unwrap_or(Handshake::Accept) {
-        Handshake::Accept => {}
+    let mode = mode.unwrap_or(Handshake::Accept);
+    let wrong_accept = mode == Handshake::WrongAccept;
+    match mode {
+        Handshake::Accept | Handshake::Late(_) | Handshake::WrongAccept => {}
+        Handshake::EndlessHead => return Decision::EndlessHead,
         Handshake::TlsThenSilent | Handshake::AcceptTcpOnly => return Decision::Silent,
         Handshake::RefuseTcp => return Decision::Reset,
         Handshake::Status { code, timestamp_header, retry_after } => {
@@ -89,7 +94,7 @@ pub(crate) fn decide(state: &mut State, head: &Head, forced: Option<Handshake>) 
         headers.push(format!("X-Signal-Alert: {alert}"));
     }
     let is_true = |name| head.header(name) == Some("true");
-    let accept = derive_accept_key(key.as_bytes());
+    let accept = derive_accept_key(if wrong_accept { b"" } else { key.as_bytes() });
     let mut response = String::from("HTTP/1.1 101 Switching Protocols\r\n");
     for header in &headers {
         response.push_str(&format!("{header}\r\n"));
