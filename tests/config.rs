@@ -126,7 +126,7 @@ fn every_key_of_a_file_counts() {
 fn a_variable_wins_over_the_file() {
     let config = load("port = 1\nhost = \"::\"", &[("MOLLY_PORT", "2")]).unwrap();
     assert_eq!((config.port, config.host.as_str()), (2, "::"));
-    assert_eq!(load("metrics = true", &[("MOLLY_METRICS", "false")]).unwrap().metrics, false);
+    assert!(!load("metrics = true", &[("MOLLY_METRICS", "false")]).unwrap().metrics);
 }
 
 #[test]
