@@ -186,6 +186,7 @@ impl Session {
         let mut timer = Timer::never();
         let mut armed: Option<Instant> = None;
         let mut shrunk = false;
+        let mut held = None;
         loop {
             let woken = self.wake.listen();
             let (batch, kill) = shared.update(|s| (s.take_batch(id), s.sockets.get(&id).and_then(|s| s.kill)));
@@ -223,7 +224,15 @@ impl Session {
                 woken.await;
                 Input::Woken
             }
-            .or(async { if batch.never_read { future::pending().await } else { Input::Frame(self.ws.next().await) } })
+            .or(async {
+                if batch.never_read {
+                    return future::pending().await;
+                }
+                Input::Frame(match held.take() {
+                    Some(frame) => frame,
+                    None => self.ws.next().await,
+                })
+            })
             .or(async {
                 (&mut timer).await;
                 Input::Timer
@@ -232,6 +241,8 @@ impl Session {
             match event {
                 Input::Woken => {}
                 Input::Timer => armed = None,
+                // The mode changed while the frame was being read.
+                Input::Frame(frame) if shared.lock().is_deaf(id) => held = Some(frame),
                 Input::Frame(frame) => {
                     last_frame = Instant::now();
                     if let Some(end) = self.on_frame(&shared, frame).await {
