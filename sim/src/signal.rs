@@ -5,6 +5,7 @@
 
 mod delivery;
 mod envelope;
+mod frames;
 mod mode;
 mod records;
 mod session;
