@@ -422,3 +422,26 @@ fn two_accounts_do_not_share_fates() {
     world.signal().send(&phone.uuid, DEVICE, urgent());
     assert_works(&world, &other);
 }
+
+#[test]
+fn an_outage_of_signal_is_probed_not_stormed_and_ends_for_everybody_at_once() {
+    let mut world = World::new();
+    world.limits.gate_probes_per_second = 20;
+    world.timings.backoff_cap = Duration::from_millis(200);
+    let phones: Vec<_> = (1..=60).map(|n| world.phone(n)).collect();
+    for phone in &phones {
+        world.store_phone(phone);
+    }
+    world.signal().set_mode(Mode::Handshake(Handshake::proxy_status(503)));
+    world.start();
+    assert!(world.signal().wait_upgrades(10, PATIENCE));
+    let before = world.signal().records().upgrades.len();
+    std::thread::sleep(Duration::from_secs(1));
+    let attempts = world.signal().records().upgrades.len() - before;
+    // Without the gate 60 accounts that wait 0.1 s on average would make about 600 attempts.
+    assert!((1..=60).contains(&attempts), "{attempts} attempts in a second");
+    world.signal().set_mode(Mode::Handshake(Handshake::Accept));
+    for phone in &phones {
+        assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
+    }
+}
