@@ -116,11 +116,17 @@ struct Inner {
 fn json(status: Option<Status>) -> tide::Result {
     let inner = Inner { status: status.map(Status::as_str), version: env!("CARGO_PKG_VERSION") };
     let text = serde_json::to_string(&Answer { mollysocket: inner })?;
-    Ok(Response::builder(200).body(text).content_type("application/json").build())
+    Ok(answer(200, text, "application/json"))
 }
 
 fn text(status: u16, line: impl std::fmt::Display) -> tide::Result {
-    Ok(Response::builder(status).body(format!("{line}\n")).content_type("text/plain; charset=utf-8").build())
+    Ok(answer(status, format!("{line}\n"), "text/plain; charset=utf-8"))
+}
+
+fn answer(status: u16, body: String, content_type: &str) -> Response {
+    let mut response = Response::builder(status).body(body).build();
+    response.insert_header("Content-Type", content_type);
+    response
 }
 
 async fn not_allowed(allowed: &'static str) -> tide::Result {
@@ -152,8 +158,9 @@ async fn index(request: Request<Site>) -> tide::Result {
         };
         page::webserver(origin::public_url(site.app.config.public_url.as_ref(), hints), vapid)
     };
-    let response = Response::builder(200).body(html).content_type("text/html; charset=utf-8");
-    Ok(response.header("Content-Security-Policy", &*site.policy).build())
+    let mut response = answer(200, html, "text/html; charset=utf-8");
+    response.insert_header("Content-Security-Policy", &*site.policy);
+    Ok(response)
 }
 
 /// `POST /`: a registration.
@@ -177,7 +184,7 @@ async fn register(mut request: Request<Site>) -> tide::Result {
 async fn show_metrics(request: Request<Site>) -> tide::Result {
     let app = &request.state().app;
     let page = app.metrics.render(&app.supervisor.gauges());
-    Ok(Response::builder(200).body(page).content_type(metrics::CONTENT_TYPE).build())
+    Ok(answer(200, page, metrics::CONTENT_TYPE))
 }
 
 fn header<'a>(request: &'a Request<Site>, name: &str) -> Option<&'a str> {

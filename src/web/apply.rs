@@ -10,7 +10,7 @@ use smol::{Executor, Timer, channel};
 use super::App;
 use super::body::Body;
 use super::locks::{Guard, Locks};
-use super::register::{self, Claim, Known, Plan, Refused, Saved, Status};
+use super::register::{self, Claim, Known, Plan, Refused, Saved, Status, Work};
 use crate::account::AccountId;
 use crate::push::Kind;
 use crate::supervisor::TestPush;
@@ -77,19 +77,21 @@ impl Registrar {
             None => Known::No { accounts: app.store.count().await? },
         };
         let now = seconds_since_1970();
-        let mut plan = register::decide(&claim, &known, app.config.max_accounts, now)?;
-        if let Plan::Ask(asked) = plan {
-            progress.enter("asking Signal about the credentials");
-            let verdict = app.checker.ask(&claim.credentials).await;
-            plan = Plan::Save(register::after_ask(asked, verdict, &claim, now)?);
-        }
-        progress.enter(if matches!(plan, Plan::Probe) { "sending a test push" } else { "saving it" });
+        let work = match register::decide(&claim, &known, app.config.max_accounts, now)? {
+            Plan::Do(work) => work,
+            Plan::Ask(asked) => {
+                progress.enter("asking Signal about the credentials");
+                let verdict = app.checker.ask(&claim.credentials).await;
+                Work::Save(Box::new(register::after_ask(asked, verdict, &claim, now)?))
+            }
+        };
+        progress.enter(if matches!(work, Work::Probe) { "sending a test push" } else { "saving it" });
         // From here on a task of its own: what is saved must also be put to work, even if the phone hangs up.
         let (done, outcome) = channel::bounded(1);
-        let work = carry_out(app.clone(), guard, claim, plan, now);
+        let carried_out = carry_out(app.clone(), guard, claim, work, now);
         let subject = subject.clone();
         let task = async move {
-            let result = work.await;
+            let result = carried_out.await;
             if let Err(late) = done.try_send(result) {
                 match late.into_inner() {
                     Ok(()) => log::info!("{subject}: done after all, after the phone was told to try again"),
@@ -102,28 +104,29 @@ impl Registrar {
     }
 }
 
-/// Commits the plan, then makes what runs agree with it. Holds the account's lock until both are done.
-async fn carry_out(app: Arc<App>, guard: Guard, claim: Claim, plan: Plan, now: u64) -> Result<(), Refused> {
+/// Commits the work, then makes what runs agree with it. Holds the account's lock until both are done.
+async fn carry_out(app: Arc<App>, guard: Guard, claim: Claim, work: Work, now: u64) -> Result<(), Refused> {
     let id = claim.credentials.id;
-    let what = match plan {
-        // Asked already; nothing is left to do.
-        Plan::Ask(_) => return Ok(()),
-        Plan::Touch => {
+    let what = match work {
+        Work::Touch => {
             app.store.touch(id, now).await?;
             if claim.test == TestPush::Send {
                 app.supervisor.refresh(id, TestPush::Send).await;
             }
             "seen again"
         }
-        Plan::Save(Saved { account, test, change }) => {
+        Work::Save(saved) => {
+            let Saved { account, test, change } = *saved;
             app.store.put(account).await?;
             app.supervisor.refresh(id, test).await;
             change
         }
-        Plan::Probe => {
+        Work::Probe => {
             // The one test push of this registration, whether the phone asked for one or not.
             register::after_probe(app.pusher.send(&claim.endpoint, Kind::Test).await)?;
-            app.store.set_endpoint_gone(id, claim.endpoint.clone(), false).await?;
+            if !app.store.set_endpoint_gone(id, claim.endpoint.clone(), false).await? {
+                return Err(Refused::EndpointUndecided("the account was changed by another program meanwhile".into()));
+            }
             app.supervisor.refresh(id, TestPush::Skip).await;
             "endpoint works again"
         }

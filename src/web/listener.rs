@@ -103,3 +103,6 @@ pub(crate) async fn serve<S, L>(
     future::or(finished, late).await;
     drop(not_cut);
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,7 +67,7 @@ pub(crate) enum Refused {
     SignalRefuses,
     /// Signal refuses credentials that would replace others.
     #[error("Signal refuses the new credentials; the account goes on with the ones it has")]
-    ReplacementRefused,
+    NotReplaced,
     /// Signal says nothing about credentials that would replace others.
     #[error("Signal could not be asked about the new credentials ({0}); the account goes on with the ones it has")]
     ReplacementUndecided(String),
@@ -96,7 +96,7 @@ impl Refused {
             Self::MalformedEndpoint(_) | Self::EndpointNotAllowed(_) | Self::EndpointGone(_) => Status::InvalidEndpoint,
             Self::Unlinked | Self::SignalRefuses => Status::Forbidden,
             Self::Full(_)
-            | Self::ReplacementRefused
+            | Self::NotReplaced
             | Self::ReplacementUndecided(_)
             | Self::EndpointUndecided(_)
             | Self::Store(_)
@@ -116,11 +116,9 @@ impl Refused {
             | Self::EndpointGone(_)
             | Self::EndpointUndecided(_)
             | Self::Late(_) => log::Level::Warn,
-            Self::NotUuid
-            | Self::MalformedEndpoint(_)
-            | Self::Unlinked
-            | Self::SignalRefuses
-            | Self::ReplacementRefused => log::Level::Info,
+            Self::NotUuid | Self::MalformedEndpoint(_) | Self::Unlinked | Self::SignalRefuses | Self::NotReplaced => {
+                log::Level::Info
+            }
         }
     }
 }
@@ -162,17 +160,24 @@ pub(crate) enum Known {
     Yes(Box<Account>),
 }
 
-/// What to do.
+/// What the decision comes to.
 #[derive(Debug)]
 pub(crate) enum Plan {
     /// Ask Signal about the credentials, then [`after_ask`].
     Ask(Asked),
+    /// Nothing is left to find out.
+    Do(Work),
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Work {
     /// Send one test push, then [`after_probe`].
     Probe,
     /// Note that the phone was here; refresh only for a test push.
     Touch,
     /// Save the account and refresh it.
-    Save(Saved),
+    Save(Box<Saved>),
 }
 
 /// Why Signal is asked.
@@ -209,17 +214,17 @@ pub(crate) fn decide(claim: &Claim, known: &Known, max_accounts: usize, now: u64
     let same_endpoint = stored.endpoint == claim.endpoint;
     match (same_credentials, stored.forbidden) {
         (true, true) => Err(Refused::Unlinked),
-        (false, true) => Ok(Plan::Save(fresh(claim, now, "new credentials after the old ones were unlinked"))),
+        (false, true) => Ok(save(fresh(claim, now, "new credentials after the old ones were unlinked"))),
         (false, false) => Ok(Plan::Ask(Asked::Replacement)),
         (true, false) if !same_endpoint => {
             let mut account = stored.as_ref().clone();
             account.endpoint = claim.endpoint.clone();
             account.endpoint_gone = false;
             account.last_registration = now;
-            Ok(Plan::Save(Saved { account, test: claim.test, change: "new endpoint" }))
+            Ok(save(Saved { account, test: claim.test, change: "new endpoint" }))
         }
-        (true, false) if stored.endpoint_gone => Ok(Plan::Probe),
-        (true, false) => Ok(Plan::Touch),
+        (true, false) if stored.endpoint_gone => Ok(Plan::Do(Work::Probe)),
+        (true, false) => Ok(Plan::Do(Work::Touch)),
     }
 }
 
@@ -234,7 +239,7 @@ pub(crate) fn after_ask(asked: Asked, verdict: Verdict, claim: &Claim, now: u64)
         (Asked::New, Verdict::Undecided(_)) => Ok(fresh(claim, now, "new account, not confirmed by Signal yet")),
         (Asked::New, Verdict::Refused) => Err(Refused::SignalRefuses),
         (Asked::Replacement, Verdict::Accepted) => Ok(fresh(claim, now, "new credentials")),
-        (Asked::Replacement, Verdict::Refused) => Err(Refused::ReplacementRefused),
+        (Asked::Replacement, Verdict::Refused) => Err(Refused::NotReplaced),
         (Asked::Replacement, Verdict::Undecided(reason)) => Err(Refused::ReplacementUndecided(reason)),
     }
 }
@@ -249,6 +254,10 @@ pub(crate) fn after_probe(delivery: Delivery) -> Result<(), Refused> {
         Outcome::Gone | Outcome::Unauthorized | Outcome::Rejected => Err(Refused::EndpointGone(delivery.reason)),
         Outcome::Limited(_) | Outcome::Failed => Err(Refused::EndpointUndecided(delivery.reason)),
     }
+}
+
+fn save(saved: Saved) -> Plan {
+    Plan::Do(Work::Save(Box::new(saved)))
 }
 
 /// An account as if registered for the first time. The queue of a new device starts empty, so nothing is covered.

@@ -52,7 +52,7 @@ fn delivery(outcome: Outcome) -> Delivery {
 
 fn saved(plan: Result<Plan, Refused>) -> Saved {
     match plan {
-        Ok(Plan::Save(saved)) => saved,
+        Ok(Plan::Do(Work::Save(saved))) => *saved,
         other => panic!("{other:?}"),
     }
 }
@@ -126,7 +126,7 @@ fn same_credentials_and_unlinked_is_forbidden_whatever_the_endpoint() {
 fn same_endpoint_while_gone_is_probed_once() {
     let account = Account { endpoint_gone: true, ..stored() };
     for test in [TestPush::Skip, TestPush::Send] {
-        assert!(matches!(decided(&Claim { test, ..a_claim() }, &account), Ok(Plan::Probe)));
+        assert!(matches!(decided(&Claim { test, ..a_claim() }, &account), Ok(Plan::Do(Work::Probe))));
     }
 }
 
@@ -161,7 +161,7 @@ fn same_credentials_other_endpoint_moves_and_tests_only_if_asked() {
 
 #[test]
 fn same_everything_is_only_touched() {
-    assert!(matches!(decided(&a_claim(), &stored()), Ok(Plan::Touch)));
+    assert!(matches!(decided(&a_claim(), &stored()), Ok(Plan::Do(Work::Touch))));
 }
 
 #[test]
