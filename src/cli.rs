@@ -13,8 +13,10 @@ use self::args::{Args, ConnectionVerb, QrCodeVerb, TestVerb, VapidVerb, Verb};
 use self::output::Lenient;
 use crate::account::AccountError;
 use crate::config::{Config, ConfigError, Env};
+use crate::daemon::StartError;
 use crate::link::TooLong;
 use crate::logging;
+use crate::net::NetError;
 use crate::store::StoreError;
 use crate::vapid::VapidError;
 
@@ -49,6 +51,11 @@ impl CliError {
         Self::Failed(why.to_string())
     }
 
+    /// A file the configuration names cannot be used.
+    fn misconfigured(why: impl Display) -> Self {
+        Self::Config(ConfigError(why.to_string()))
+    }
+
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) | Self::Config(_) => ExitCode::from(2),
@@ -65,7 +72,26 @@ impl From<StoreError> for CliError {
 
 impl From<VapidError> for CliError {
     fn from(error: VapidError) -> Self {
-        Self::failed(error)
+        match error {
+            VapidError::Missing(_) => Self::failed(error),
+            _ => Self::misconfigured(error),
+        }
+    }
+}
+
+/// Only certificates can be wrong before anything is dialled.
+impl From<NetError> for CliError {
+    fn from(error: NetError) -> Self {
+        Self::misconfigured(error)
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Configuration(_) => Self::misconfigured(error),
+            StartError::Failed(_) => Self::failed(error),
+        }
     }
 }
 

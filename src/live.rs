@@ -114,7 +114,7 @@ impl Live {
                 return None;
             }
         }
-        let ticket = inner.notifier.owe(now);
+        let ticket = inner.notifier.owe(envelope.and_then(|e| e.server_timestamp), now);
         drop(inner);
         self.changed.notify(usize::MAX);
         Some(ticket)
@@ -187,7 +187,9 @@ impl Live {
                     && let Some(ServerTime(sent)) = inner.sent_at
                 {
                     let margin = u64::try_from(self.cover_margin.as_millis()).unwrap_or(u64::MAX);
-                    inner.covered = inner.covered.max(Some(ServerTime(sent.saturating_sub(margin))));
+                    let until = ServerTime(sent.saturating_sub(margin));
+                    inner.covered = inner.covered.max(Some(until));
+                    inner.notifier.cover(until);
                 }
                 if inner.status.push.state != PushState::Ok {
                     log::info!("{}: pushes are accepted again by {}", self.id.short(), inner.endpoint.origin());

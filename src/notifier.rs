@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
+use crate::account::ServerTime;
 use crate::backoff::Backoff;
 use crate::push::{Kind, Outcome};
 use crate::timings::Timings;
@@ -26,6 +27,17 @@ pub enum Next {
     Send(Kind),
 }
 
+/// When Signal took in the newest of some envelopes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Newest {
+    /// There are none.
+    Nothing,
+    /// Then.
+    At(ServerTime),
+    /// One of them does not say.
+    Unknown,
+}
+
 /// A push on its way.
 #[derive(Debug, Clone, Copy)]
 struct InFlight {
@@ -34,6 +46,8 @@ struct InFlight {
     covers: Ticket,
     /// Arrival of the oldest envelope it covers.
     oldest: Option<Instant>,
+    /// The newest envelope it covers.
+    newest: Newest,
     /// Whether it was held back by the quiet time.
     trailing: bool,
 }
@@ -47,6 +61,8 @@ pub struct Notifier {
     accepted: Ticket,
     /// Arrival of the oldest envelope that no wake-up on its way covers.
     oldest: Option<Instant>,
+    /// The newest envelope that no wake-up on its way covers.
+    newest: Newest,
     test_owed: bool,
     in_flight: Option<InFlight>,
     /// No wake-up before this moment: the last one failed.
@@ -96,6 +112,7 @@ impl Notifier {
             drawn: Ticket(0),
             accepted: Ticket(0),
             oldest: None,
+            newest: Newest::Nothing,
             test_owed: false,
             in_flight: None,
             retry_at: None,
@@ -118,10 +135,11 @@ impl Notifier {
         }
     }
 
-    /// An envelope that needs a wake-up arrived.
-    pub fn owe(&mut self, now: Instant) -> Ticket {
+    /// An envelope that needs a wake-up arrived; Signal took it in at `taken_in`.
+    pub fn owe(&mut self, taken_in: Option<ServerTime>, now: Instant) -> Ticket {
         self.drawn.0 += 1;
         self.oldest.get_or_insert(now);
+        self.newest = self.newest.max(taken_in.map_or(Newest::Unknown, Newest::At));
         self.drawn
     }
 
@@ -168,15 +186,15 @@ impl Notifier {
 
     /// A push of this kind goes out now.
     pub fn started(&mut self, kind: Kind) {
-        let oldest = match kind {
-            Kind::Wake => self.oldest.take(),
+        let (oldest, newest) = match kind {
+            Kind::Wake => (self.oldest.take(), std::mem::replace(&mut self.newest, Newest::Nothing)),
             Kind::Test => {
                 self.test_owed = false;
-                None
+                (None, Newest::Nothing)
             }
         };
         let trailing = matches!((oldest, self.quiet_until), (Some(arrived), Some(until)) if arrived < until);
-        self.in_flight = Some(InFlight { kind, covers: self.drawn, oldest, trailing });
+        self.in_flight = Some(InFlight { kind, covers: self.drawn, oldest, newest, trailing });
     }
 
     /// The push on its way ended.
@@ -185,7 +203,7 @@ impl Notifier {
             return Verdict::Retry(now);
         };
         if *outcome != Outcome::Accepted {
-            self.oldest = push.oldest.or(self.oldest);
+            self.take_back(&push);
         }
         match outcome {
             Outcome::Accepted => {
@@ -220,7 +238,7 @@ impl Notifier {
     /// The phone has another endpoint, or the old one works again: what is owed goes there at once.
     pub fn endpoint_changed(&mut self) {
         if let Some(push) = self.in_flight.take() {
-            self.oldest = push.oldest.or(self.oldest);
+            self.take_back(&push);
             self.test_owed |= push.kind == Kind::Test;
         }
         self.suspended = false;
@@ -228,9 +246,25 @@ impl Notifier {
         self.forget_failures();
     }
 
+    /// Envelopes Signal took in before `until` are covered. When that is all of them, nothing is owed any more: a
+    /// backlog that is still arriving while its wake-up is accepted needs no second one.
+    pub fn cover(&mut self, until: ServerTime) {
+        if self.in_flight.is_none() && matches!(self.newest, Newest::At(newest) if newest < until) {
+            self.accepted = self.drawn;
+            self.oldest = None;
+            self.newest = Newest::Nothing;
+        }
+    }
+
     /// Until when failures hold back the next wake-up.
     pub fn held_until(&self) -> Option<Instant> {
         latest([self.retry_at, self.limited_until, None])
+    }
+
+    /// What a push should have covered is owed as before.
+    fn take_back(&mut self, push: &InFlight) {
+        self.oldest = push.oldest.or(self.oldest);
+        self.newest = self.newest.max(push.newest);
     }
 
     fn forget_failures(&mut self) {

@@ -47,7 +47,7 @@ impl Signal {
     /// One attempt, through the gate.
     async fn attempt(&self, credentials: &Credentials, agent: usize, purpose: Purpose) -> Result<Open, ConnectError> {
         let permit = self.gate.enter().await;
-        let agent = self.user_agents.get(agent).or(self.user_agents.first()).map_or("", String::as_str);
+        let agent = self.user_agents.get(agent).map_or("", String::as_str);
         let open =
             connect::connect(&self.net, &self.url, credentials, agent, purpose, &self.timings, &self.limits).await;
         drop(permit);

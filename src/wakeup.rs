@@ -7,9 +7,9 @@ use smol::Timer;
 
 use crate::account::{Credentials, ServerTime};
 use crate::live::Live;
-use crate::metrics::{Metrics, PushResult};
+use crate::metrics::Metrics;
 use crate::notifier::{Next, Verdict};
-use crate::push::{Kind, Outcome, Pusher};
+use crate::push::{Kind, Pusher};
 use crate::store::Store;
 use crate::timings::Timings;
 
@@ -77,7 +77,7 @@ impl Wakeup<'_> {
         let Some(delivery) = async { Some(push.await) }.or(moved).await else {
             return;
         };
-        self.metrics.push(result(&delivery.outcome));
+        self.metrics.push(delivery.outcome.result());
         let now = Instant::now();
         match live.push_finished(kind, generation, &delivery, now, rng) {
             Some(Verdict::Accepted(Some(latency))) => {
@@ -100,16 +100,5 @@ impl Wakeup<'_> {
             log::debug!("the covered time was not kept: {error}");
         }
         written.is_ok()
-    }
-}
-
-fn result(outcome: &Outcome) -> PushResult {
-    match outcome {
-        Outcome::Accepted => PushResult::Accepted,
-        Outcome::Gone => PushResult::Gone,
-        Outcome::Unauthorized => PushResult::Unauthorized,
-        Outcome::Limited(_) => PushResult::Limited,
-        Outcome::Failed => PushResult::Failed,
-        Outcome::Rejected => PushResult::Rejected,
     }
 }

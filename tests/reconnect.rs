@@ -169,9 +169,11 @@ fn when_every_user_agent_is_refused_the_account_waits_as_refused_and_recovers() 
 
 #[test]
 fn retry_after_is_honoured_in_both_forms() {
-    let in_two_seconds = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(2));
-    for value in ["1".to_owned(), in_two_seconds] {
+    for date in [false, true] {
         let (mut world, phone) = prepared();
+        // A date has whole seconds: two ahead leave one at least.
+        let in_two_seconds = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(2));
+        let value = if date { in_two_seconds } else { "1".to_owned() };
         world.signal().for_next(1, Handshake::retry_after(429, value));
         world.start();
         assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
@@ -233,11 +235,9 @@ fn a_listener_lost_at_signal_is_mended() {
 fn a_slow_handshake_does_not_count_against_the_keepalive() {
     let (mut world, phone) = prepared();
     world.timings.keepalive = Duration::from_millis(100);
-    world.timings.keepalive_answer = Duration::from_millis(200);
-    world.timings.upgrade = Duration::from_millis(600);
-    world.timings.tls = Duration::from_millis(600);
-    // Longer than the keepalive's patience, then it works: the clock starts when the connection is open.
-    world.signal().for_next(1, Handshake::TlsThenSilent);
+    world.timings.keepalive_answer = Duration::from_millis(400);
+    // Longer than interval and patience together, then it works: the clock starts when the connection is open.
+    world.signal().for_next(1, Handshake::Late(Duration::from_millis(1200)));
     world.start();
     assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
     world.wait_state(&phone, "connected");
@@ -311,7 +311,11 @@ fn each_temporary_push_failure_is_tried_again_until_accepted() {
 
 #[test]
 fn a_refused_push_is_unauthorized_and_gets_a_new_token() {
-    let (world, phone) = World::connected();
+    let (mut world, phone) = prepared();
+    // Tokens made in the same second are equal.
+    world.timings.push_unauthorized_base = Duration::from_millis(1500);
+    world.timings.push_slow_cap = Duration::from_millis(1500);
+    world.start();
     world.push.script([Answer::status(403), Answer::status(401)]);
     let guid = world.signal().send(&phone.uuid, DEVICE, urgent());
     world.wait_push_state(&phone, "unauthorized");
@@ -417,4 +421,27 @@ fn two_accounts_do_not_share_fates() {
     world.push.set_default_for(&format!("/push/{}", phone.token), Answer::hang());
     world.signal().send(&phone.uuid, DEVICE, urgent());
     assert_works(&world, &other);
+}
+
+#[test]
+fn an_outage_of_signal_is_probed_not_stormed_and_ends_for_everybody_at_once() {
+    let mut world = World::new();
+    world.limits.gate_probes_per_second = 20;
+    world.timings.backoff_cap = Duration::from_millis(200);
+    let phones: Vec<_> = (1..=60).map(|n| world.phone(n)).collect();
+    for phone in &phones {
+        world.store_phone(phone);
+    }
+    world.signal().set_mode(Mode::Handshake(Handshake::proxy_status(503)));
+    world.start();
+    assert!(world.signal().wait_upgrades(10, PATIENCE));
+    let before = world.signal().records().upgrades.len();
+    std::thread::sleep(Duration::from_secs(1));
+    let attempts = world.signal().records().upgrades.len() - before;
+    // Without the gate 60 accounts that wait 0.1 s on average would make about 600 attempts.
+    assert!((1..=60).contains(&attempts), "{attempts} attempts in a second");
+    world.signal().set_mode(Mode::Handshake(Handshake::Accept));
+    for phone in &phones {
+        assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
+    }
 }

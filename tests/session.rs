@@ -246,12 +246,13 @@ fn the_upgrade_request_is_what_signal_expects() {
 }
 
 #[test]
-fn stories_and_stale_typing_signs_never_arrive_and_block_nothing() {
+fn stories_never_arrive_and_block_nothing() {
     let (world, phone) = World::connected();
     world.signal().send(&phone.uuid, DEVICE, Envelope::new().story().urgent(false));
     let guid = world.signal().send(&phone.uuid, DEVICE, urgent());
     assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
-    assert_eq!(world.signal().records().stories_dropped, 1);
+    assert_eq!(world.signal().counters(&phone.uuid, DEVICE).delivered, 1, "Signal itself drops the story");
+    assert_eq!(world.signal().queue_len(&phone.uuid, DEVICE), 0);
 }
 
 #[test]
@@ -269,10 +270,7 @@ fn keepalives_keep_their_interval() {
     let (world, _phone) = World::connected();
     assert!(world.signal().wait_keepalives(4, PATIENCE));
     let beats = world.signal().records().keepalives;
-    for pair in beats.windows(2) {
-        let gap = pair[1].at - pair[0].at;
-        assert!(gap >= world.timings.keepalive / 2, "{gap:?}");
-    }
+    assert!(beats[3].at - beats[0].at >= world.timings.keepalive * 2, "too often");
     world.signal().set_mode(Mode::Keepalive(Keepalive::Delay(Duration::from_millis(100))));
     assert!(world.signal().wait_keepalives(6, PATIENCE));
 }

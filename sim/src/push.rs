@@ -10,8 +10,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
+use futures_lite::FutureExt;
 use futures_rustls::TlsAcceptor;
 use futures_rustls::rustls::ServerConfig;
+use smol::Timer;
 
 pub use answer::{Answer, Behaviour};
 
@@ -95,6 +97,8 @@ impl PushState {
 struct Shared {
     state: Mutex<PushState>,
     changed: Condvar,
+    /// As `changed`, for asynchronous waiting.
+    changed_event: Event,
     /// Notified to make all connections end.
     cut: Event,
 }
@@ -107,6 +111,7 @@ impl Shared {
     fn update<T>(&self, change: impl FnOnce(&mut PushState) -> T) -> T {
         let result = change(&mut self.lock());
         self.changed.notify_all();
+        self.changed_event.notify(usize::MAX);
         result
     }
 }
@@ -267,5 +272,23 @@ impl PushServer {
             }
             state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// As `wait_until`, for asynchronous code that must not block its thread.
+    pub async fn until(&self, timeout: Duration, mut condition: impl FnMut(&PushState) -> bool) -> bool {
+        let held = async {
+            loop {
+                let changed = self.shared.changed_event.listen();
+                if condition(&self.shared.lock()) {
+                    return true;
+                }
+                changed.await;
+            }
+        };
+        let timer = async {
+            Timer::after(timeout).await;
+            false
+        };
+        held.or(timer).await
     }
 }

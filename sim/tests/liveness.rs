@@ -95,9 +95,9 @@ fn the_newest_message_socket_displaces_the_older_one_at_once() {
         new.ack(id).await;
         new.queue_empty().await;
         third.nothing().await;
+        let counters = server.counters(ACI, 2);
+        assert_eq!((counters.displaced, counters.open, counters.max_open, counters.unanswered), (1, 1, 2, 1));
     });
-    let counters = server.counters(ACI, 2);
-    assert_eq!((counters.displaced, counters.open, counters.max_open, counters.unanswered), (1, 1, 2, 1));
     assert_eq!(server.counters(ACI, 3).displaced, 0);
 }
 

@@ -52,3 +52,20 @@ fn two_hundred_devices_each_get_their_own_messages() {
     assert_eq!((records.connects, records.acks.len()), (DEVICES as u64, DEVICES));
     assert!(records.devices.values().all(|d| d.max_open <= 1 && d.unanswered == 0));
 }
+
+#[test]
+fn asynchronous_code_can_wait_without_blocking_its_thread() {
+    let (pki, server) = server();
+    block_on(async {
+        // Client and waiting share one thread, so a blocking wait would never end.
+        let client = async {
+            let mut client = Client::connect(&pki, &server).await;
+            client.queue_empty().await;
+            client
+        };
+        let connected = server.until(LONG, |s| s.records().device(ACI, 2).queue_empty == 1);
+        let (_client, connected) = smol::future::zip(client, connected).await;
+        assert!(connected);
+        assert!(!server.until(SHORT, |s| s.open_sockets() == 2).await);
+    });
+}

@@ -201,6 +201,7 @@ pub(super) struct TestUuid {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::argv;
     use super::*;

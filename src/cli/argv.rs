@@ -258,4 +258,5 @@ pub(super) fn examples() -> impl Iterator<Item = Vec<String>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -62,7 +62,7 @@ pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -
                 writeln!(out, "test push accepted by {}: the phone shows a notification", endpoint.origin())?;
                 Ok(Answer::Yes)
             }
-            delivery => Err(kept(&told(&delivery))),
+            delivery => Err(kept(&delivery.reason)),
         }
     })
 }
@@ -114,7 +114,7 @@ pub(super) fn ping(config: &Config, uuid: &str, out: &mut impl Write) -> Result<
         let account = store.get(id).await?.ok_or_else(|| unknown(id, &config.db))?;
         let delivery = reach.pusher(config)?.send(&account.endpoint, Kind::Test).await;
         if delivery.outcome != Outcome::Accepted {
-            return Err(CliError::failed(format_args!("the test push failed: {}", told(&delivery))));
+            return Err(CliError::failed(format_args!("the test push failed: {}", delivery.reason)));
         }
         let origin = account.endpoint.origin();
         if account.forbidden {
@@ -137,19 +137,6 @@ const GONE: &str = "the push server said that the endpoint no longer exists";
 
 fn unknown(id: AccountId, db: &Path) -> CliError {
     CliError::failed(format_args!("{id} is not in {}; `mollysocket connection list` shows what is", shown(db)))
-}
-
-/// A failed push and what to do about it.
-fn told(delivery: &Delivery) -> String {
-    let remedy = match delivery.outcome {
-        Outcome::Accepted => return delivery.reason.clone(),
-        Outcome::Gone => "let the phone register again, so that it gets a new endpoint",
-        Outcome::Unauthorized => "check that the phone was linked with this server's key and may use the push server",
-        Outcome::Limited(_) => "wait a little",
-        Outcome::Failed => "check that the push server is up and can be reached from here",
-        Outcome::Rejected => "this is a bug of mollysocket or of the push server, please report it",
-    };
-    format!("{}; {remedy}", delivery.reason)
 }
 
 /// What is shown of an account. Never the password.

@@ -43,6 +43,7 @@ impl<W: Write> Write for Lenient<W> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -22,8 +22,7 @@ impl Reach {
         let executor = Arc::new(Executor::new());
         let options =
             NetOptions { signal_ca_file: config.signal_ca_file.clone(), push_ca_file: config.push_ca_file.clone() };
-        let net = Net::new(&options, Timings::default(), Limits::default(), Arc::clone(&executor))
-            .map_err(CliError::failed)?;
+        let net = Net::new(&options, Timings::default(), Limits::default(), Arc::clone(&executor))?;
         Ok(Self { executor, net: Arc::new(net) })
     }
 

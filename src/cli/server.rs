@@ -6,28 +6,28 @@ use std::thread;
 use async_signal::{Signal, Signals};
 use futures_lite::StreamExt as _;
 
-use super::{Answer, CliError, note, reach};
+use super::{Answer, CliError, note};
 use crate::config::Config;
 use crate::daemon::Daemon;
-use crate::link::{Link, qr_plain, qr_terminal};
+use crate::link::{Link, TooLong, qr_plain, qr_terminal};
 use crate::timings::{Limits, Timings};
 
 /// Runs until the first signal. The start report, and without a web server the code for the phone, are shown whatever
 /// the log level.
 pub(super) fn run(config: Config) -> Result<Answer, CliError> {
     let stop = watch_signals()?;
-    let daemon = Daemon::new(config, Timings::default(), Limits::default()).map_err(CliError::failed)?;
+    let daemon = Daemon::new(config, Timings::default(), Limits::default())?;
     note(daemon.report().trim_end());
     if !daemon.config().webserver {
-        note(&airgapped(daemon.config())?);
+        note(&airgapped(daemon.vapid_public())?);
     }
     daemon.run(stop);
     Ok(Answer::Yes)
 }
 
 /// The code and the link for phones that do not reach this server.
-fn airgapped(config: &Config) -> Result<String, CliError> {
-    let link = Link::Airgapped.to_text(reach::vapid(config)?.public());
+fn airgapped(vapid: &str) -> Result<String, TooLong> {
+    let link = Link::Airgapped.to_text(vapid);
     // A journal keeps no colours.
     let code = if stderr().is_terminal() { qr_terminal(&link) } else { qr_plain(&link) }?;
     Ok(format!("Scan this code in Molly, or open the link on the phone:\n\n{code}\n{link}"))

@@ -174,6 +174,7 @@ impl fmt::Display for AllowedUuids {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

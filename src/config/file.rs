@@ -70,6 +70,7 @@ fn unreadable(path: &Path, error: &std::io::Error, named_by: Option<&str>) -> Co
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -58,6 +58,7 @@ fn truncate(address: IpAddr, prefix: u8) -> IpAddr {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -265,4 +265,5 @@ fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -33,7 +33,7 @@ impl Bench {
     }
 
     fn owe(&mut self) -> Ticket {
-        self.notifier.owe(self.now)
+        self.notifier.owe(None, self.now)
     }
 }
 
@@ -220,4 +220,29 @@ fn latency_counts_from_the_oldest_envelope_through_all_retries() {
     b.owe();
     b.now += 9 * S;
     assert_eq!(b.push(Outcome::Accepted), Verdict::Accepted(Some(b.now - start)));
+}
+
+#[test]
+fn a_backlog_that_arrives_during_its_wake_up_needs_no_second_one() {
+    let at = |s: u64| Some(ServerTime(s * 1000));
+    for (arrives, covered) in [(at(50), true), (at(99), true), (at(100), false), (at(150), false), (None, false)] {
+        let mut b = Bench::new();
+        b.notifier.owe(at(10), b.now);
+        b.notifier.started(Kind::Wake);
+        let ticket = b.notifier.owe(at(20), b.now).max(b.notifier.owe(arrives, b.now));
+        b.notifier.finished(&Outcome::Accepted, b.now, &mut b.rng);
+        b.notifier.cover(ServerTime(100_000));
+        assert_eq!(b.notifier.accepted() >= ticket, covered, "{arrives:?}");
+        assert_eq!(b.next() == Next::Idle, covered);
+    }
+}
+
+#[test]
+fn what_a_failed_wake_up_should_have_covered_still_counts_as_new() {
+    let mut b = Bench::new();
+    b.notifier.owe(Some(ServerTime(200)), b.now);
+    b.push(Outcome::Failed);
+    b.notifier.owe(Some(ServerTime(10)), b.now);
+    b.notifier.cover(ServerTime(100));
+    assert!(b.notifier.owes());
 }

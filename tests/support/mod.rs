@@ -196,6 +196,7 @@ impl World {
         world.store_phone(&phone);
         world.start();
         assert!(world.signal().wait_connected(&phone.uuid, phone.device, PATIENCE), "never connected");
+        world.wait_state(&phone, "connected");
         (world, phone)
     }
 

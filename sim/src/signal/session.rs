@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_tungstenite::WebSocketStream;
+use async_tungstenite::tungstenite::Message;
 use async_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
-use async_tungstenite::tungstenite::protocol::frame::Frame;
-use async_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use async_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use async_tungstenite::tungstenite::{Bytes, Message};
 use event_listener::Event;
 use futures_lite::{AsyncWriteExt, FutureExt, StreamExt, future};
 use futures_rustls::TlsAcceptor;
@@ -20,6 +18,7 @@ use smol::Timer;
 use smol::net::TcpStream;
 
 use super::Shared;
+use super::frames::{close, thousands, write_all};
 use super::mode::Handshake;
 use super::records::{CloseRecord, UpgradeRequest};
 use super::state::{Kill, Out};
@@ -32,7 +31,8 @@ const MAX_MESSAGE: usize = 512 * 1024;
 /// A client that takes longer to send its request is given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
-type Tls = TlsStream<TcpStream>;
+/// What the WebSocket runs over.
+pub(super) type Tls = TlsStream<TcpStream>;
 
 /// How a WebSocket ends.
 enum End {
@@ -186,6 +186,7 @@ impl Session {
         let mut timer = Timer::never();
         let mut armed: Option<Instant> = None;
         let mut shrunk = false;
+        let mut held = None;
         loop {
             let woken = self.wake.listen();
             let (batch, kill) = shared.update(|s| (s.take_batch(id), s.sockets.get(&id).and_then(|s| s.kill)));
@@ -223,7 +224,15 @@ impl Session {
                 woken.await;
                 Input::Woken
             }
-            .or(async { if batch.never_read { future::pending().await } else { Input::Frame(self.ws.next().await) } })
+            .or(async {
+                if batch.never_read {
+                    return future::pending().await;
+                }
+                Input::Frame(match held.take() {
+                    Some(frame) => frame,
+                    None => self.ws.next().await,
+                })
+            })
             .or(async {
                 (&mut timer).await;
                 Input::Timer
@@ -232,6 +241,8 @@ impl Session {
             match event {
                 Input::Woken => {}
                 Input::Timer => armed = None,
+                // The mode changed while the frame was being read.
+                Input::Frame(frame) if shared.lock().is_deaf(id) => held = Some(frame),
                 Input::Frame(frame) => {
                     last_frame = Instant::now();
                     if let Some(end) = self.on_frame(&shared, frame).await {
@@ -292,7 +303,7 @@ impl Session {
                 None
             });
             match written.await {
-                Some(Ok(end)) => return end,
+                Some(Ok(close)) => return close.map(|(code, reason)| End::Close(code, reason)),
                 Some(Err(_)) => return Some(End::Gone),
                 None => {}
             }
@@ -305,77 +316,4 @@ enum Input {
     Frame(Option<Result<Message, Error>>),
     Woken,
     Timer,
-}
-
-async fn write_all(ws: &mut WebSocketStream<Tls>, out: Vec<Out>, size: usize) -> Result<Option<End>, Error> {
-    let mut end = None;
-    for out in out {
-        match out {
-            Out::Binary(bytes) if bytes.len() > size => fragments(ws, bytes, size).await?,
-            Out::Binary(bytes) => ws.feed(Message::binary(bytes)).await?,
-            Out::Fragments(bytes, n) => {
-                let size = bytes.len().div_ceil(n.max(1)).max(1);
-                fragments(ws, bytes, size).await?;
-            }
-            Out::Text(text) => ws.feed(Message::text(text)).await?,
-            Out::Wire(bytes) => {
-                ws.flush().await?;
-                ws.get_mut().write_all(&bytes).await?;
-                ws.get_mut().flush().await?;
-            }
-            Out::Ping => ws.feed(Message::Ping(Bytes::new())).await?,
-            Out::Close(code, reason) => {
-                end = Some(End::Close(code, reason));
-                break;
-            }
-        }
-    }
-    ws.flush().await?;
-    Ok(end)
-}
-
-async fn fragments(ws: &mut WebSocketStream<Tls>, bytes: Vec<u8>, size: usize) -> Result<(), Error> {
-    let bytes = Bytes::from(bytes);
-    let mut start = 0;
-    loop {
-        let end = (start + size).min(bytes.len());
-        let opcode = OpCode::Data(if start == 0 { Data::Binary } else { Data::Continue });
-        ws.feed(Message::Frame(Frame::message(bytes.slice(start..end), opcode, end == bytes.len()))).await?;
-        if end == bytes.len() {
-            return Ok(());
-        }
-        start = end;
-    }
-}
-
-/// Writes a Close frame and shuts the sending side at once, without waiting for the peer's Close.
-///
-/// The frame is written by hand: after a protocol error tungstenite may refuse to.
-async fn close(mut tls: Tls, tcp: TcpStream, code: u16, reason: &str) {
-    let reason = &reason.as_bytes()[..reason.len().min(123)];
-    let mut frame = vec![0x88, reason.len() as u8 + 2];
-    frame.extend_from_slice(&code.to_be_bytes());
-    frame.extend_from_slice(reason);
-    let write = async {
-        let _ = tls.write_all(&frame).await;
-        let _ = tls.close().await;
-    };
-    let timeout = async {
-        Timer::after(Duration::from_secs(5)).await;
-    };
-    write.or(timeout).await;
-    host::linger(tcp).await;
-}
-
-/// Jetty writes sizes with thousands separators.
-fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

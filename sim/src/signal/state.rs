@@ -189,6 +189,12 @@ impl State {
         self.setting(address, |s| s.idle_timeout).unwrap_or(IDLE_TIMEOUT)
     }
 
+    /// Whether the server shall not look at what the client of this socket sends.
+    pub(crate) fn is_deaf(&self, id: u64) -> bool {
+        let device = self.sockets.get(&id).and_then(|s| s.device);
+        self.setting(device, |s| s.silent).unwrap_or(false) || self.setting(device, |s| s.never_read).unwrap_or(false)
+    }
+
     pub(crate) fn fragment_size(&self, address: Option<DeviceAddress>) -> usize {
         self.setting(address, |s| s.fragment_size).unwrap_or(FRAGMENT_SIZE)
     }

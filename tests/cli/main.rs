@@ -1,0 +1,10 @@
+//! The command line through the real program: an empty environment, a directory of its own, nothing shared.
+
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod connection;
+mod secrets;
+mod server;
+mod usage;
+mod verdicts;
+mod world;

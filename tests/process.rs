@@ -1,0 +1,261 @@
+//! The real program as a process: kill -9, signals, two daemons, and what its log holds.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use sim::push::Answer;
+use sim::signal::Envelope;
+use support::{DEVICE, PATIENCE, Phone, World, eventually};
+
+fn urgent() -> Envelope {
+    Envelope::new().urgent(true)
+}
+
+/// A daemon process. Killed when dropped.
+struct Program {
+    child: Child,
+    log: mpsc::Receiver<String>,
+}
+
+impl Program {
+    fn start(world: &World, args: &[&str]) -> Self {
+        world.config();
+        let mut child = command(world, args).spawn().unwrap();
+        let (lines, log) = mpsc::channel();
+        let (listening, started) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if line.contains("listening on") {
+                    let _ = listening.send(());
+                }
+                let _ = lines.send(line);
+            }
+        });
+        started.recv_timeout(PATIENCE).expect("the start report names the address");
+        Self { child, log }
+    }
+
+    /// As the kernel's out-of-memory killer does it.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Exit code and how long it took to end.
+    fn wait(&mut self) -> (Option<i32>, Duration) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code(), start.elapsed());
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn log(&mut self) -> String {
+        self.log.iter().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(world: &World, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mollysocket"));
+    command
+        .env_clear()
+        .current_dir(world.dir.path())
+        .arg("-c")
+        .arg(world.dir.path().join("config.toml"))
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn prepared() -> (World, Phone) {
+    let world = World::new();
+    let phone = world.phone(1);
+    world.store_phone(&phone);
+    (world, phone)
+}
+
+fn connected(world: &World, phone: &Phone) {
+    assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
+}
+
+#[test]
+fn a_kill_between_envelope_and_push_loses_nothing() {
+    let (world, phone) = prepared();
+    world.push.refuse(true);
+    let program = Program::start(&world, &["server"]);
+    connected(&world, &phone);
+    let guid = world.signal().send(&phone.uuid, DEVICE, urgent());
+    eventually("the envelope is delivered", || world.signal().counters(&phone.uuid, DEVICE).delivered == 1);
+    program.kill();
+    assert_eq!(world.signal().queue_len(&phone.uuid, DEVICE), 1);
+    world.push.refuse(false);
+    let _program = Program::start(&world, &["server"]);
+    assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
+    assert_eq!(world.push.requests().len(), 1);
+}
+
+#[test]
+fn a_kill_between_push_and_ack_wakes_again_rather_than_not_at_all() {
+    let (world, phone) = prepared();
+    world.push.script([Answer::hang()]);
+    let program = Program::start(&world, &["server"]);
+    connected(&world, &phone);
+    let guid = world.signal().send(&phone.uuid, DEVICE, urgent());
+    assert!(world.push.wait_requests(1, PATIENCE));
+    program.kill();
+    let _program = Program::start(&world, &["server"]);
+    assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
+    assert_eq!(world.push.requests().len(), 2);
+}
+
+#[test]
+fn both_stop_signals_end_the_program_in_order() {
+    for signal in ["-TERM", "-INT"] {
+        let (world, phone) = prepared();
+        let others: Vec<_> = (2..=20).map(|n| world.phone(n)).collect();
+        for other in &others {
+            world.store_phone(other);
+        }
+        let mut program = Program::start(&world, &["server"]);
+        connected(&world, &phone);
+        for other in &others {
+            connected(&world, other);
+        }
+        program.signal(signal);
+        let (code, took) = program.wait();
+        assert_eq!(code, Some(0), "{signal}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        eventually("Close frames", || world.signal().records().client_closes.len() == 20);
+        assert!(world.signal().records().client_closes.iter().all(|c| c.code == Some(1000)));
+    }
+}
+
+#[test]
+fn a_push_on_its_way_is_finished_and_acked_before_the_end() {
+    let (world, phone) = prepared();
+    world.push.set_default(Answer::created().delay(Duration::from_millis(700)));
+    let mut program = Program::start(&world, &["server"]);
+    connected(&world, &phone);
+    let guid = world.signal().send(&phone.uuid, DEVICE, urgent());
+    assert!(world.push.wait_requests(1, PATIENCE));
+    program.signal("-TERM");
+    let (code, took) = program.wait();
+    assert!(code == Some(0) && took < Duration::from_secs(5), "{code:?} {took:?}");
+    assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
+    assert!(world.row(&phone).unwrap().covered_until.is_some(), "the covered time is kept on stop");
+}
+
+#[test]
+fn a_hanging_push_does_not_hold_the_end() {
+    let (world, phone) = prepared();
+    world.push.set_default(Answer::hang());
+    let mut program = Program::start(&world, &["server"]);
+    connected(&world, &phone);
+    world.signal().send(&phone.uuid, DEVICE, urgent());
+    assert!(world.push.wait_requests(1, PATIENCE));
+    program.signal("-TERM");
+    let (code, took) = program.wait();
+    assert!(code == Some(0) && took < Duration::from_secs(5), "{code:?} {took:?}");
+}
+
+#[test]
+fn a_second_daemon_on_the_same_database_refuses() {
+    let (world, phone) = prepared();
+    let _program = Program::start(&world, &["server"]);
+    connected(&world, &phone);
+    let second = command(&world, &["server"]).output().unwrap();
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains("db.sqlite") && said.trim().lines().count() == 1, "{said}");
+}
+
+#[test]
+fn command_line_edits_reach_the_running_program_within_three_seconds() {
+    let (world, phone) = prepared();
+    let _program = Program::start(&world, &["server"]);
+    connected(&world, &phone);
+    let second = world.phone(2);
+    let added = command(&world, &["connection", "add", &second.uuid, "2", &second.password, &world.endpoint(&second)])
+        .output()
+        .unwrap();
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    let start = Instant::now();
+    connected(&world, &second);
+    assert!(start.elapsed() < Duration::from_secs(3));
+    assert_eq!(world.push.requests_for(&format!("/push/{}", second.token))[0].text(), r#"{"test":true}"#);
+    assert!(command(&world, &["connection", "remove", &phone.uuid]).status().unwrap().success());
+    assert!(world.signal().wait_disconnected(&phone.uuid, DEVICE, Duration::from_secs(4)));
+}
+
+#[test]
+fn no_secret_reaches_the_log_at_any_level() {
+    let (world, phone) = prepared();
+    world.push.script([Answer::status(500), Answer::status(403)]);
+    world.config();
+    let mut child = command(&world, &["-vvv", "server"])
+        .env("RUST_LOG", "trace,tungstenite=trace,async_tungstenite=trace,hyper=trace,rustls=trace,surf=trace")
+        .spawn()
+        .unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = stderr.read_to_string(&mut text);
+        text
+    });
+    connected(&world, &phone);
+    world.signal().send(&phone.uuid, DEVICE, urgent());
+    assert!(world.push.wait_requests(2, PATIENCE));
+    let authorization = world.push.requests()[0].header("authorization").unwrap().to_owned();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let log = reader.join().unwrap();
+    assert!(log.contains("connected to Signal"), "the log is there: {log}");
+    let key = std::fs::read_to_string(world.dir.path().join("db.sqlite.vapid")).unwrap();
+    use base64::Engine as _;
+    let login = format!("{}.{}:{}", phone.uuid, phone.device, phone.password);
+    let basic = base64::engine::general_purpose::STANDARD.encode(login);
+    let signature = authorization.split(['.', ',']).nth(2).unwrap();
+    for secret in [&phone.password, &phone.token, &phone.uuid, key.trim(), &basic, signature] {
+        assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+    }
+}
+
+#[test]
+fn trouble_and_its_end_are_each_told_once() {
+    let (world, phone) = prepared();
+    let mut program = Program::start(&world, &["-v", "server"]);
+    connected(&world, &phone);
+    world.push.set_default(Answer::status(500));
+    world.signal().send(&phone.uuid, DEVICE, urgent());
+    assert!(world.push.wait_requests(3, PATIENCE));
+    world.push.set_default(Answer::created());
+    assert!(world.signal().wait_acks(&phone.uuid, DEVICE, 1, PATIENCE));
+    program.signal("-TERM");
+    program.wait();
+    let log = program.log();
+    assert_eq!(log.matches("failed: ").count(), 1, "{log}");
+    assert_eq!(log.matches("accepted again").count(), 1, "{log}");
+}
