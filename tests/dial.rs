@@ -58,7 +58,7 @@ impl Dialler {
     }
 
     fn stage(&self, host: &str, port: u16) -> (Stage, String) {
-        let error = self.dial(host, port).err().expect("no connection");
+        let error = self.dial(host, port).expect_err("no connection");
         (error.stage, error.reason)
     }
 }

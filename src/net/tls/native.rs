@@ -3,6 +3,7 @@
 //! async-native-tls would make a new context, and with it parse the system's certificates twice, for every connection:
 //! 50 ms of the executor's time each. This adapter shares one `native_tls::TlsConnector` instead.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::pin::Pin;
@@ -106,6 +107,12 @@ impl<S: AsyncWrite + Unpin> Write for Bridge<S> {
 
 /// A TLS connection over `S`.
 pub struct Stream<S>(native_tls::TlsStream<Bridge<S>>);
+
+impl<S> fmt::Debug for Stream<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").finish_non_exhaustive()
+    }
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
     fn poll<T>(
