@@ -273,3 +273,16 @@ fn not_public(endpoint: &Endpoint, address: IpAddr, what: &str) -> String {
          allowed_endpoints = [\"{origin}\", \"*\"]"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_mixed_answer_only_the_public_addresses_are_used() {
+        let ips = |text: &str| text.split(' ').map(|a| a.parse().unwrap()).collect::<Vec<IpAddr>>();
+        assert_eq!(public(ips("127.0.0.1 8.8.8.8 fd00::1 ::ffff:1.1.1.1")), Ok(ips("8.8.8.8 1.1.1.1")));
+        let (address, _) = public(ips("::ffff:10.0.0.1 127.0.0.1")).unwrap_err();
+        assert_eq!(address.to_string(), "::ffff:10.0.0.1", "the message shows what the resolver said");
+    }
+}

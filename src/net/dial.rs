@@ -81,3 +81,22 @@ async fn attempt(address: SocketAddr, limit: Duration) -> Result<TcpStream, (IpA
     };
     connect.or(late).await.map_err(|error| (address.ip(), error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(addresses: &[&str]) -> Vec<String> {
+        let parse = |a: &&str| SocketAddr::new(a.parse().unwrap(), 443);
+        interleave(addresses.iter().map(parse).collect()).iter().map(|a| a.ip().to_string()).collect()
+    }
+
+    #[test]
+    fn families_take_turns_beginning_with_the_resolvers_choice() {
+        assert_eq!(order(&["2a00::1", "2a00::2", "2a00::3", "1.1.1.1"]), ["2a00::1", "1.1.1.1", "2a00::2", "2a00::3"]);
+        assert_eq!(order(&["1.1.1.1", "2a00::1", "2a00::2"]), ["1.1.1.1", "2a00::1", "2a00::2"]);
+        assert_eq!(order(&["1.1.1.1", "1.1.1.2"]), ["1.1.1.1", "1.1.1.2"]);
+        assert!(order(&[]).is_empty());
+        assert_eq!(order(&["1.1.1.1"; 1000]).len(), MOST);
+    }
+}

@@ -151,7 +151,6 @@ fn answer(head: &response::Parts) -> http_types::Response {
 }
 
 /// hyper says what happened, and only its cause says why.
-#[expect(clippy::needless_pass_by_value, reason = "used with map_err")]
 fn describe(error: hyper::Error) -> Error {
     match std::error::Error::source(&error) {
         Some(cause) => failure(format!("{error}: {cause}")),

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use hyper::StatusCode;
 
 use super::Outcome;
+use crate::retry_after;
 
 /// The longest `Retry-After` that is told apart: more than a century, and still safe to add to a point in time.
 const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
@@ -23,18 +24,10 @@ pub(super) fn outcome(status: u16, retry_after: Option<&str>, date: Option<&str>
     }
 }
 
-/// `Retry-After` (RFC 9110 section 10.2.3): seconds or a date. A date is compared with the server's own clock where it
-/// tells us its time, because ours may be wrong. Nonsense is no answer.
+/// `Retry-After`. A date is compared with the server's own clock where it tells us its time, because ours may be wrong.
 fn delay(value: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
-        // Digits that overflow mean a very long time all the same.
-        let seconds = value.parse().map_or(LONGEST, Duration::from_secs);
-        return Some(seconds.min(LONGEST));
-    }
-    let until = httpdate::parse_http_date(value).ok()?;
     let now = date.and_then(|date| httpdate::parse_http_date(date.trim()).ok()).unwrap_or(now);
-    Some(until.duration_since(now).unwrap_or(Duration::ZERO).min(LONGEST))
+    retry_after::parse(value, now).map(|delay| delay.min(LONGEST))
 }
 
 /// The answer in words: who said what, and what is usually behind it.

@@ -1,6 +1,6 @@
 //! Opening the file: look before touching, refuse what is not ours, migrate what is.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, MAIN_DB, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::StoreError;
 use super::schema;
@@ -23,6 +23,10 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// Length of the header they start.
 const HEADER: u64 = 100;
+
+/// One thread uses a connection. A file is never made by SQLite.
+const READ_WRITE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+const READ_ONLY: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
 /// What has a meaning of its own in a `file:` URI.
 const URI: &AsciiSet = &CONTROLS.add(b' ').add(b'?').add(b'#').add(b'%');
@@ -65,7 +69,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
         }
     }
     let fill = |draft: &Path| -> rusqlite::Result<()> {
-        let mut connection = Connection::open_with_flags(draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut connection = Connection::open_with_flags(draft, READ_WRITE)?;
         let transaction = connection.transaction()?;
         schema::create(&transaction)?;
         transaction.commit()?;
@@ -85,13 +89,14 @@ pub(super) fn connect(path: &Path) -> Result<Database, StoreError> {
     look(path)?;
     let identity = identity(path)?;
     let (mut connection, access, version) = match writable(path) {
+        Ok((connection, version)) => (connection, Access::ReadWrite, version),
         // The directory, the file or the whole file system cannot be written: reading may still be possible.
         Err(StoreError::ReadOnly(_) | StoreError::Permission(_)) => {
-            let connection = immutable(path)?;
+            let connection = readable(path)?;
             let version = examine(path, &connection)?;
             (connection, Access::ReadOnly, version)
         }
-        other => other?,
+        Err(error) => return Err(error),
     };
     if access == Access::ReadWrite {
         settle(path, &mut connection, version)?;
@@ -109,45 +114,67 @@ fn look(path: &Path) -> Result<(), StoreError> {
     if metadata.len() == 0 {
         return Err(StoreError::Empty(path.to_owned()));
     }
-    let mut start = Vec::new();
-    File::open(path).map_err(on_io)?.take(MAGIC.len() as u64).read_to_end(&mut start).map_err(on_io)?;
-    if !MAGIC.starts_with(&start) {
+    let mut header = Vec::new();
+    File::open(path).map_err(on_io)?.take(HEADER).read_to_end(&mut header).map_err(on_io)?;
+    let magic = &header[..header.len().min(MAGIC.len())];
+    if !MAGIC.starts_with(magic) {
         return Err(StoreError::Foreign { path: path.to_owned(), what: "it is not a SQLite file".to_owned() });
     }
-    if metadata.len() < HEADER {
+    // SQLite fills up a last page that is cut short with zeros, and may not notice. Only an interrupted write, which its
+    // journal undoes, leaves one.
+    let interrupted = suffixed(path, "-journal").exists();
+    let whole = page_size(&header).is_some_and(|size| interrupted || metadata.len().is_multiple_of(size));
+    if !whole {
         return Err(StoreError::Damaged { path: path.to_owned(), what: "it is cut short".to_owned() });
     }
     Ok(())
 }
 
-fn writable(path: &Path) -> Result<(Connection, Access, i64), StoreError> {
-    let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
-    let held_back = fs::metadata(suffixed(path, "-wal")).is_ok_and(|wal| wal.len() > 0);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(on_sqlite)?;
-    connection.busy_timeout(BUSY).map_err(on_sqlite)?;
-    // Closing would move the write-ahead log of a file that we may be about to refuse into it.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, held_back).map_err(on_sqlite)?;
-    let version = examine(path, &connection)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(on_sqlite)?;
-    // SQLite quietly opens a file it may not write for reading.
-    let read_only = connection.is_readonly(MAIN_DB).map_err(on_sqlite)?;
-    Ok((connection, if read_only { Access::ReadOnly } else { Access::ReadWrite }, version))
+/// The page size a header tells, in bytes; 1 stands for 65,536. `None` when the header is cut short or has none.
+fn page_size(header: &[u8]) -> Option<u64> {
+    if (header.len() as u64) < HEADER {
+        return None;
+    }
+    match u16::from_be_bytes([header[16], header[17]]) {
+        0 => None,
+        1 => Some(65_536),
+        size => Some(u64::from(size)),
+    }
 }
 
-/// Opens without locks or a shared-memory file, which a directory that cannot be written does not allow. Right only
-/// while nobody writes, and only when no change waits in the write-ahead log.
-fn immutable(path: &Path) -> Result<Connection, StoreError> {
-    if fs::metadata(suffixed(path, "-wal")).is_ok_and(|wal| wal.len() > 0) {
-        return Err(StoreError::Permission(path.to_owned()));
+fn writable(path: &Path) -> Result<(Connection, i64), StoreError> {
+    let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
+    // SQLite would quietly open it for reading, and leave files beside it that cannot be written either.
+    OpenOptions::new().read(true).write(true).open(path).map_err(|error| StoreError::io(path, &error))?;
+    let connection = Connection::open_with_flags(path, READ_WRITE).map_err(on_sqlite)?;
+    connection.busy_timeout(BUSY).map_err(on_sqlite)?;
+    // Closing would move the write-ahead log of a file that we may be about to refuse into it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, log_holds_changes(path)).map_err(on_sqlite)?;
+    let version = examine(path, &connection)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(on_sqlite)?;
+    Ok((connection, version))
+}
+
+/// Opens for reading. Where nobody can write, that has to do without locks and without a shared-memory file, for which
+/// there must be no changes in the write-ahead log.
+fn readable(path: &Path) -> Result<Connection, StoreError> {
+    let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
+    if log_holds_changes(path) {
+        let connection = Connection::open_with_flags(path, READ_ONLY).map_err(on_sqlite)?;
+        connection.busy_timeout(BUSY).map_err(on_sqlite)?;
+        return Ok(connection);
     }
     let absolute = fs::canonicalize(path).map_err(|error| StoreError::io(path, &error))?;
     let Some(text) = absolute.to_str() else {
         return Err(StoreError::Permission(path.to_owned()));
     };
     let uri = format!("file:{}?immutable=1", utf8_percent_encode(text, URI));
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(uri, flags).map_err(|error| StoreError::sqlite(path, &error))
+    Connection::open_with_flags(uri, READ_ONLY | OpenFlags::SQLITE_OPEN_URI).map_err(on_sqlite)
+}
+
+/// Whether the write-ahead log holds anything.
+fn log_holds_changes(path: &Path) -> bool {
+    fs::metadata(suffixed(path, "-wal")).is_ok_and(|log| log.len() > 0)
 }
 
 /// Refuses what is not a sound database of a version we know; returns the version. Writes nothing.
@@ -228,8 +255,7 @@ fn keep_copy(path: &Path) -> Result<PathBuf, StoreError> {
         let suffix = if number == 1 { ".before-2.0".to_owned() } else { format!(".before-2.0-{number}") };
         let copy = suffixed(path, &suffix);
         let made = private_file::create(&copy, |draft| {
-            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let source = Connection::open_with_flags(path, flags).map_err(io::Error::other)?;
+            let source = Connection::open_with_flags(path, READ_WRITE).map_err(io::Error::other)?;
             source.busy_timeout(BUSY).map_err(io::Error::other)?;
             let target = draft.to_str().ok_or_else(|| io::Error::other("its path is not valid UTF-8"))?;
             source.execute("VACUUM INTO ?1", [target]).map(|_| ()).map_err(io::Error::other)

@@ -74,3 +74,40 @@ fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), PemError> {
     }
     if roots.len() == before { Err(PemError::Empty) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_rustls::rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
+
+    use super::super::SIGNAL_ROOTS;
+    use super::*;
+
+    /// SHA-256, borrowed from a cipher suite rather than from one more crate.
+    fn fingerprint(der: &[u8]) -> String {
+        let suite = TLS13_AES_128_GCM_SHA256.tls13().unwrap();
+        let digest = suite.common.hash_provider.hash(der);
+        digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect()
+    }
+
+    /// The end of a certificate's validity: the second of its two UTCTimes (RFC 5280 section 4.1.2.5), YYMMDD.
+    fn valid_until(der: &[u8]) -> String {
+        let is_time = |w: &&[u8]| w[..2] == [0x17, 13] && w[14] == b'Z' && w[2..14].iter().all(u8::is_ascii_digit);
+        let time = der.windows(15).filter(is_time).nth(1).unwrap();
+        String::from_utf8(time[2..8].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn the_pinned_roots_are_signals_two_and_no_others() {
+        let found: Vec<_> = SIGNAL_ROOTS
+            .iter()
+            .flat_map(|pem| CertificateDer::pem_slice_iter(pem.as_bytes()))
+            .map(|certificate| certificate.unwrap())
+            .map(|der| (fingerprint(&der), valid_until(&der)))
+            .collect();
+        let expected = [
+            ("DDB0F92BB95C8D6FD202EA6E8CC5CCD182B544F8CD696F47D580659DDC9DF65A", "320124"),
+            ("2642F1F90B389FED2558D7324CA26D70E750B06F87C595C5DE955E2560821657", "360616"),
+        ];
+        assert_eq!(found, expected.map(|(print, until)| (print.to_owned(), until.to_owned())));
+    }
+}

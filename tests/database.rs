@@ -1,0 +1,279 @@
+//! The database: private, durable, one per daemon, and never touched when it is not ours.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "support/place.rs"]
+mod place;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use mollysocket::account::{Secret, ServerTime};
+use mollysocket::store::{IfMissing, Store, StoreError};
+use place::{OTHER, Place, REFERENCE, UUID, account, close, endpoint, id, mode, run};
+
+#[test]
+fn what_is_put_is_there_after_a_restart() {
+    let place = Place::new();
+    let store = place.open();
+    let mut stored = account(UUID);
+    stored.covered_until = Some(ServerTime(1_700_000_000_123));
+    stored.endpoint_gone = true;
+    run(store.put(stored.clone())).unwrap();
+    run(store.put(account(OTHER))).unwrap();
+    close(store, &place);
+
+    let store = place.open();
+    assert_eq!(run(store.get(id(UUID))).unwrap(), Some(stored.clone()));
+    let listing = run(store.list()).unwrap();
+    assert_eq!((listing.accounts, listing.unreadable.len()), (vec![stored, account(OTHER)], 0));
+    assert_eq!(run(store.count()).unwrap(), 2);
+    assert!(run(store.remove(id(UUID))).unwrap());
+    assert!(!run(store.remove(id(UUID))).unwrap());
+    assert_eq!(run(store.get(id(UUID))).unwrap(), None);
+}
+
+#[test]
+fn changes_are_dropped_when_somebody_else_changed_the_row_first() {
+    let place = Place::new();
+    let store = place.open();
+    let old = account(UUID);
+    let mut new = old.clone();
+    new.credentials.password = Secret::new("other");
+    new.endpoint = endpoint("https://push.example/other");
+    run(store.put(new.clone())).unwrap();
+
+    assert!(!run(store.set_forbidden(old.credentials.clone())).unwrap());
+    assert!(!run(store.set_endpoint_gone(id(UUID), old.endpoint.clone(), true)).unwrap());
+    run(store.set_covered(old.credentials.clone(), ServerTime(5))).unwrap();
+    assert_eq!(run(store.get(id(UUID))).unwrap(), Some(new.clone()));
+
+    assert!(run(store.set_forbidden(new.credentials.clone())).unwrap());
+    assert!(run(store.set_endpoint_gone(id(UUID), new.endpoint.clone(), true)).unwrap());
+    run(store.set_covered(new.credentials.clone(), ServerTime(5))).unwrap();
+    run(store.touch(id(UUID), 1_800_000_000)).unwrap();
+    new.forbidden = true;
+    new.endpoint_gone = true;
+    new.covered_until = Some(ServerTime(5));
+    new.last_registration = 1_800_000_000;
+    assert_eq!(run(store.get(id(UUID))).unwrap(), Some(new.clone()));
+    assert!(run(store.set_endpoint_gone(id(UUID), new.endpoint, false)).unwrap());
+    assert!(!run(store.get(id(UUID))).unwrap().unwrap().endpoint_gone);
+
+    // A row that was removed does not come back (defect D4 of the reference).
+    run(store.remove(id(UUID))).unwrap();
+    assert!(!run(store.set_forbidden(new.credentials)).unwrap());
+    run(store.touch(id(UUID), 1)).unwrap();
+    assert_eq!(run(store.count()).unwrap(), 0);
+}
+
+#[test]
+fn all_files_are_private() {
+    let place = Place::new();
+    let store = place.open();
+    run(store.put(account(UUID))).unwrap();
+    let names = place.names();
+    assert_eq!(names, ["db.sqlite", "db.sqlite-shm", "db.sqlite-wal"]);
+    for name in names {
+        assert_eq!(mode(&place.directory.path().join(&name)), 0o600, "{name}");
+    }
+    let lock = Store::lock_for_daemon(&place.db).unwrap();
+    assert_eq!(mode(&place.directory.path().join("db.sqlite.lock")), 0o600);
+    drop(lock);
+
+    let old = Place::with_reference_row(REFERENCE);
+    fs::set_permissions(&old.db, fs::Permissions::from_mode(0o644)).unwrap();
+    let _store = old.open();
+    for name in old.names() {
+        assert_eq!(mode(&old.directory.path().join(&name)), 0o600, "{name}");
+    }
+}
+
+#[test]
+fn settings_of_the_file_are_what_durability_needs() {
+    let place = Place::new();
+    let store = place.open();
+    let sql = place.sql();
+    let text = |pragma: &str| sql.pragma_query_value(None, pragma, |row| row.get::<_, String>(0)).unwrap();
+    let number = |pragma: &str| sql.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(text("journal_mode"), "wal");
+    assert_eq!((number("user_version"), number("application_id")), (1, 0x4d53_6b74));
+    drop(sql);
+    close(store, &place);
+    assert_eq!(place.names(), ["db.sqlite"]);
+}
+
+/// Refused, said why, and not a byte changed nor a file made.
+fn refusal(place: &Place, check: impl Fn(&StoreError) -> bool) {
+    let before = place.bytes();
+    let error = place.refused();
+    assert!(check(&error), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains(place.directory.path().to_str().unwrap()), "names the file: {text}");
+    assert_eq!(place.bytes(), before, "untouched: {text}");
+}
+
+#[test]
+fn what_is_not_a_sound_database_of_ours_is_refused_and_left_untouched() {
+    let bytes = |content: &[u8]| {
+        let place = Place::new();
+        fs::write(&place.db, content).unwrap();
+        place
+    };
+    refusal(&bytes(b""), |e| matches!(e, StoreError::Empty(_)));
+    refusal(&bytes(b"hello, I am a text file, and not a short one at that"), |e| {
+        matches!(e, StoreError::Foreign { .. })
+    });
+    refusal(&bytes(b"SQLite f"), |e| matches!(e, StoreError::Damaged { .. }));
+    refusal(&bytes(b"SQLite format 3\0"), |e| matches!(e, StoreError::Damaged { .. }));
+
+    let foreign = |sql: &str| refusal(&Place::with(sql), |e| matches!(e, StoreError::Foreign { .. }));
+    foreign("CREATE TABLE messages (id INTEGER)");
+    foreign("CREATE TABLE connections (uuid TEXT, device_id INTEGER)");
+    foreign(
+        "CREATE TABLE t (uuid, device_id, password, endpoint, forbidden); CREATE VIEW connections AS SELECT * FROM t",
+    );
+    foreign(&format!("{REFERENCE}; PRAGMA application_id = 1234"));
+    refusal(&Place::with(&format!("{REFERENCE}; PRAGMA user_version = 3")), |e| matches!(e, StoreError::Newer { .. }));
+    let newer = |e: &StoreError| matches!(e, StoreError::Newer { found: 99, known: 1, .. });
+    let ours = format!("PRAGMA application_id = {}; PRAGMA user_version = 99;", 0x4d53_6b74);
+    refusal(&Place::with(&format!("{ours} CREATE TABLE whatever (x)")), newer);
+    refusal(&Place::with(&format!("PRAGMA journal_mode = WAL; {ours} {REFERENCE}")), newer);
+}
+
+#[test]
+fn a_newer_file_with_changes_in_its_log_is_left_as_it_is() {
+    let place = Place::with(&format!("PRAGMA journal_mode = WAL; {REFERENCE}"));
+    let other = place.sql();
+    other.execute_batch("PRAGMA application_id = 1297312628; PRAGMA user_version = 99").unwrap();
+    // A copy, as a crash leaves it: the changes are in the log only.
+    let crashed = Place::new();
+    for name in ["db.sqlite", "db.sqlite-wal"] {
+        fs::copy(place.directory.path().join(name), crashed.directory.path().join(name)).unwrap();
+    }
+    let log = |place: &Place| fs::read(place.directory.path().join("db.sqlite-wal")).unwrap();
+    let before = (fs::read(&crashed.db).unwrap(), log(&crashed));
+    assert!(matches!(crashed.refused(), StoreError::Newer { found: 99, .. }));
+    assert_eq!((fs::read(&crashed.db).unwrap(), log(&crashed)), before);
+}
+
+#[test]
+fn damaged_files_are_refused_and_left_untouched() {
+    let whole = Place::new();
+    let store = whole.open();
+    for n in 0..200 {
+        run(store.put(account(&format!("0f2b1a3c-1111-4222-8333-{n:012}")))).unwrap();
+    }
+    close(store, &whole);
+    let bytes = fs::read(&whole.db).unwrap();
+    assert!(bytes.len() > 16 * 1024);
+    for length in [99, 100, 4096, 8192, bytes.len() - 4096, bytes.len() - 1] {
+        let place = Place::new();
+        fs::write(&place.db, &bytes[..length]).unwrap();
+        refusal(&place, |e| matches!(e, StoreError::Damaged { .. }));
+    }
+    for at in [4096, 8192, 12288] {
+        let place = Place::new();
+        let mut broken = bytes.clone();
+        broken[at..at + 512].fill(0xa5);
+        fs::write(&place.db, &broken).unwrap();
+        refusal(&place, |e| matches!(e, StoreError::Damaged { .. }));
+    }
+}
+
+#[test]
+fn missing_files_and_directories_are_told_apart() {
+    let place = Place::new();
+    let error = Store::open(&place.db, IfMissing::Fail).unwrap_err();
+    assert!(matches!(error, StoreError::Missing(_)) && error.to_string().contains("db.sqlite"), "{error}");
+    let elsewhere = place.directory.path().join("no/such/db.sqlite");
+    for missing in [IfMissing::Create, IfMissing::Fail] {
+        assert!(matches!(Store::open(&elsewhere, missing), Err(StoreError::NoDirectory(_))));
+        assert!(matches!(Store::open(place.directory.path(), missing), Err(StoreError::NotAFile(_))));
+    }
+    assert!(place.names().is_empty());
+}
+
+#[test]
+fn openers_at_the_same_time_share_one_complete_file() {
+    let place = Place::new();
+    std::thread::scope(|scope| {
+        for n in 0..8 {
+            let place = &place;
+            scope.spawn(move || {
+                run(place.open().put(account(&format!("0f2b1a3c-1111-4222-8333-{n:012}")))).unwrap();
+            });
+        }
+    });
+    assert_eq!(run(place.open().count()).unwrap(), 8);
+}
+
+#[test]
+fn one_daemon_per_database_whatever_its_name() {
+    let place = Place::new();
+    drop(place.open());
+    let link = place.directory.path().join("link.sqlite");
+    std::os::unix::fs::symlink(&place.db, &link).unwrap();
+    let lock = Store::lock_for_daemon(&place.db).unwrap();
+    for name in [&place.db, &link] {
+        let error = Store::lock_for_daemon(name).unwrap_err();
+        assert!(matches!(error, StoreError::InUse { pid: Some(pid), .. } if pid == std::process::id()), "{error:?}");
+    }
+    // The command line beside the daemon is not locked out.
+    run(place.open().put(account(UUID))).unwrap();
+    drop(lock);
+    Store::lock_for_daemon(&place.db).unwrap();
+}
+
+#[test]
+fn only_the_changes_of_others_change_the_data_version() {
+    let place = Place::new();
+    let store = place.open();
+    let first = run(store.data_version()).unwrap();
+    run(store.put(account(UUID))).unwrap();
+    run(store.touch(id(UUID), 5)).unwrap();
+    run(store.list()).unwrap();
+    assert_eq!(run(store.data_version()).unwrap(), first);
+    let other = place.open();
+    run(other.list()).unwrap();
+    assert_eq!(run(store.data_version()).unwrap(), first);
+    run(other.touch(id(UUID), 6)).unwrap();
+    let second = run(store.data_version()).unwrap();
+    assert_ne!(second, first);
+    assert_eq!(run(store.data_version()).unwrap(), second);
+}
+
+#[test]
+fn a_file_put_in_the_place_of_ours_is_followed() {
+    let place = Place::new();
+    let store = place.open();
+    run(store.put(account(UUID))).unwrap();
+    let version = run(store.data_version()).unwrap();
+
+    fs::rename(&place.db, place.directory.path().join("aside")).unwrap();
+    assert!(
+        matches!(run(store.put(account(OTHER))), Err(StoreError::Missing(_))),
+        "no write into a file without a name"
+    );
+
+    let backup = Place::new();
+    let other = backup.open();
+    run(other.put(account(OTHER))).unwrap();
+    close(other, &backup);
+    for log in ["db.sqlite-wal", "db.sqlite-shm"] {
+        let _ = fs::remove_file(place.directory.path().join(log));
+    }
+    fs::rename(&backup.db, &place.db).unwrap();
+    assert_eq!(run(store.list()).unwrap().accounts, [account(OTHER)]);
+    assert_ne!(run(store.data_version()).unwrap(), version, "the daemon reads the accounts again");
+    run(store.put(account(UUID))).unwrap();
+    assert_eq!(run(place.open().count()).unwrap(), 2);
+}
+
+#[test]
+fn nothing_printed_holds_a_secret() {
+    let place = Place::new();
+    let store = place.open();
+    run(store.put(account(UUID))).unwrap();
+    let shown = format!("{store:?} {:?}", run(store.list()).unwrap());
+    assert!(!shown.contains("SECRET") && !shown.contains("aB3+"), "{shown}");
+}

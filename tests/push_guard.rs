@@ -1,0 +1,201 @@
+//! Whom a push may reach, how it is sure of it, and how many are under way.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "support/pushing.rs"]
+mod pushing;
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use mollysocket::account::Endpoint;
+use mollysocket::push::{Kind, Outcome};
+use mollysocket::timings::Limits;
+use pushing::{LOOPBACK, Options, SHORT, SLACK, endpoint, origin};
+use sim::pki::Pki;
+use sim::push::{Answer, PushServer};
+
+#[test]
+fn private_addresses_are_refused_without_a_connection() {
+    let pki = Pki::new();
+    let server = PushServer::start(&pki);
+    let plain = PushServer::start_plain();
+    let port = server.addr().port();
+    let direct = |host: &str| format!("http://{host}:{}/x", plain.addr().port());
+    let sender = Options::new(Some(&pki), "*").build();
+    for host in [
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "0x7f.1",
+        "0177.0.0.1",
+        "0.0.0.0",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::127.0.0.1]",
+        "localhost",
+    ] {
+        let delivery = sender.wake(&direct(host));
+        assert_eq!(delivery.outcome, Outcome::Failed, "{host}");
+        assert!(delivery.reason.contains("only public"), "{host}: {}", delivery.reason);
+    }
+    let name = format!("https://push.example:{port}/x");
+    for private in
+        ["127.0.0.1", "10.0.0.1", "::ffff:127.0.0.1", "169.254.169.254", "fd00::1 192.168.1.1", "64:ff9b::7f00:1"]
+    {
+        let sender = Options::new(Some(&pki), "*").resolving(&[private]).build();
+        assert_eq!(sender.wake(&name).outcome, Outcome::Failed, "{private}");
+        let refusal = sender.check(&name).unwrap_err();
+        let address = private.split(' ').next().unwrap();
+        let line = format!("allowed_endpoints = [\"https://push.example:{port}\"");
+        assert!(refusal.contains(address) && refusal.contains(&line), "{refusal}");
+    }
+    assert_eq!((server.connections(), plain.connections()), (0, 0));
+}
+
+#[test]
+fn a_name_that_turns_private_after_its_registration_is_refused() {
+    let pki = Pki::new();
+    let server = PushServer::start_tls(Some(pki.server_config(&["push.example"])), LOOPBACK.into()).unwrap();
+    let name = format!("https://push.example:{}/x", server.addr().port());
+    let sender = Options::new(Some(&pki), "*").resolving(&["8.8.8.8", "127.0.0.1"]).build();
+    sender.check(&name).unwrap();
+    let delivery = sender.wake(&name);
+    assert_eq!(delivery.outcome, Outcome::Failed);
+    assert!(delivery.reason.contains("127.0.0.1"), "{}", delivery.reason);
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn registrations_are_checked_by_list_then_by_address() {
+    let verdict = |allowed: &str, answers: Option<&[&str]>, to: &str| {
+        let mut options = Options::new(None, allowed);
+        options.timings.check_endpoint = SHORT;
+        if let Some(answers) = answers {
+            options = options.resolving(answers);
+        }
+        options.build().check(to)
+    };
+    // Named: anywhere, and not even looked up.
+    assert!(verdict("http://10.0.0.1:8080", None, "http://10.0.0.1:8080/x").is_ok());
+    assert!(verdict("https://push.example", Some(&[]), "https://push.example/x").is_ok());
+    // A mixed answer has a public address to use; a slow one decides nothing.
+    assert!(verdict("*", Some(&["127.0.0.1 8.8.8.8"]), "https://push.example/x").is_ok());
+    assert!(verdict("*", Some(&[]), "https://push.example/x").is_ok());
+    let refused = verdict("https://push.example", None, "https://other.example/SECRET").unwrap_err();
+    assert!(refused.contains("allowed_endpoints") && refused.contains("https://other.example"), "{refused}");
+    assert!(!refused.contains("SECRET"), "{refused}");
+    let refused = verdict("*", Some(&[""]), "https://push.example/x").unwrap_err();
+    assert!(refused.contains("cannot be found"), "{refused}");
+}
+
+#[test]
+fn an_endpoint_that_is_not_allowed_any_more_gets_no_request() {
+    let server = PushServer::start_plain();
+    let sender = Options::new(None, "https://push.example").build();
+    let delivery = sender.wake(&server.endpoint("SECRET"));
+    assert_eq!((delivery.outcome, server.connections()), (Outcome::Failed, 0));
+    assert!(
+        delivery.reason.contains("allowed_endpoints") && !delivery.reason.contains("SECRET"),
+        "{}",
+        delivery.reason
+    );
+}
+
+#[test]
+fn certificates_are_checked() {
+    let (trusted, other) = (Pki::new(), Pki::new());
+    for (config, case) in [
+        (other.server_config(&[]), "another authority"),
+        (trusted.server_config(&["push.example"]), "another name"),
+        (trusted.expired_server_config(&[]), "expired"),
+    ] {
+        let server = PushServer::start_tls(Some(config), LOOPBACK.into()).unwrap();
+        let sender = Options::new(Some(&trusted), &origin(&server)).build();
+        let delivery = sender.wake(&server.endpoint("x"));
+        assert_eq!((delivery.outcome, server.requests().len()), (Outcome::Failed, 0), "{case}");
+        assert!(delivery.reason.contains("TLS") && delivery.reason.contains("certificate"), "{}", delivery.reason);
+    }
+    // The system does not know the test's authority.
+    let server = PushServer::start(&trusted);
+    let sender = Options::new(None, &origin(&server)).build();
+    assert_eq!((sender.wake(&server.endpoint("x")).outcome, server.requests().len()), (Outcome::Failed, 0));
+    // TLS with a server that speaks none.
+    let plain = PushServer::start_plain();
+    let secure = plain.endpoint("x").replace("http:", "https:");
+    let sender = Options::new(Some(&trusted), &endpoint(&secure).origin()).short().build();
+    assert_eq!((sender.wake(&secure).outcome, plain.requests().len()), (Outcome::Failed, 0));
+}
+
+#[test]
+fn pushes_in_flight_are_bounded_in_all_and_for_each_origin() {
+    let servers = [PushServer::start_plain(), PushServer::start_plain(), PushServer::start_plain()];
+    let mut options = Options::new(None, &origin(&servers[0]));
+    options.allowed.extend(servers[1..].iter().map(origin));
+    options.limits = Limits { pushes: 2, pushes_per_origin: 2, ..Limits::default() };
+    let sender = options.build();
+    let most = Cell::new(0);
+    for server in &servers {
+        server.set_default(Answer::created().delay(Duration::from_millis(60)));
+    }
+    let sends = servers.iter().flat_map(|server| (0..6).map(|n| endpoint(&server.endpoint(&format!("up{n}")))));
+    let endpoints: Vec<Endpoint> = sends.collect();
+    let done = futures_util::future::join_all(endpoints.iter().map(|to| sender.pusher.send(to, Kind::Wake)));
+    let in_flight = |server: &PushServer| {
+        let mut n = 0;
+        server.wait_until(Duration::ZERO, |state| {
+            n = state.in_flight();
+            true
+        });
+        n
+    };
+    let watch = async {
+        loop {
+            most.set(servers.iter().map(in_flight).sum::<usize>().max(most.get()));
+            smol::Timer::after(Duration::from_millis(2)).await;
+        }
+    };
+    let deliveries = smol::block_on(sender.executor.run(smol::future::or(done, watch)));
+    assert!(deliveries.iter().all(|delivery| delivery.outcome == Outcome::Accepted));
+    for server in &servers {
+        assert_eq!(server.requests().len(), 6);
+    }
+    // A server counts a request a moment longer than we do.
+    assert!((2..=3).contains(&most.get()), "{most:?}");
+}
+
+#[test]
+fn a_slow_origin_holds_up_nobody_else() {
+    let (slow, quick) = (PushServer::start_plain(), PushServer::start_plain());
+    let mut options = Options::new(None, &origin(&slow));
+    options.allowed.push(origin(&quick));
+    options.limits = Limits { pushes: 4, pushes_per_origin: 2, ..Limits::default() };
+    let sender = options.build();
+    slow.set_default(Answer::hang());
+    let stuck: Vec<Endpoint> = (0..20).map(|n| endpoint(&slow.endpoint(&format!("up{n}")))).collect();
+    let stuck = futures_util::future::join_all(stuck.iter().map(|to| sender.pusher.send(to, Kind::Wake)));
+    let to = endpoint(&quick.endpoint("x"));
+    let quick = async {
+        smol::Timer::after(Duration::from_millis(50)).await;
+        let start = Instant::now();
+        assert_eq!(sender.pusher.send(&to, Kind::Wake).await.outcome, Outcome::Accepted);
+        assert!(start.elapsed() < SLACK);
+        Vec::new()
+    };
+    smol::block_on(sender.executor.run(smol::future::or(quick, stuck)));
+}
+
+#[test]
+fn one_origin_gets_its_share_of_the_slots_and_no_more() {
+    let server = PushServer::start_plain();
+    let mut options = Options::new(None, &origin(&server));
+    options.limits = Limits { pushes: 64, pushes_per_origin: 2, ..Limits::default() };
+    let sender = options.build();
+    server.set_default(Answer::created().delay(Duration::from_millis(60)));
+    let endpoints: Vec<Endpoint> = (0..8).map(|n| endpoint(&server.endpoint(&format!("up{n}")))).collect();
+    let sends = futures_util::future::join_all(endpoints.iter().map(|to| sender.pusher.send(to, Kind::Wake)));
+    smol::block_on(sender.executor.run(sends));
+    assert_eq!(server.requests().len(), 8);
+    assert!((2..=3).contains(&server.max_in_flight()), "{}", server.max_in_flight());
+}
