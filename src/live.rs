@@ -211,6 +211,11 @@ impl Live {
         Some(verdict)
     }
 
+    /// The push loop died with a push on its way.
+    pub fn push_abandoned(&self) {
+        self.lock().notifier.abandoned();
+    }
+
     /// Envelopes older than this are covered by an accepted wake-up.
     pub fn covered(&self) -> Option<ServerTime> {
         self.lock().covered

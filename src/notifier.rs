@@ -235,12 +235,17 @@ impl Notifier {
         }
     }
 
-    /// The phone has another endpoint, or the old one works again: what is owed goes there at once.
-    pub fn endpoint_changed(&mut self) {
+    /// The push on its way, if there is one, was given up: what it should have done is owed again.
+    pub fn abandoned(&mut self) {
         if let Some(push) = self.in_flight.take() {
             self.take_back(&push);
             self.test_owed |= push.kind == Kind::Test;
         }
+    }
+
+    /// The phone has another endpoint, or the old one works again: what is owed goes there at once.
+    pub fn endpoint_changed(&mut self) {
+        self.abandoned();
         self.suspended = false;
         self.quiet_until = None;
         self.forget_failures();

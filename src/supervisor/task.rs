@@ -61,6 +61,7 @@ where
             return end;
         }
         metrics.panic();
+        live.push_abandoned();
         let wait = backoff.spread(&mut rng);
         log::error!(
             "{}: the program failed at this account and starts it again in {wait:.0?}. Please report this",
@@ -112,10 +113,12 @@ where
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::account::{Credentials, DeviceId, Endpoint, Secret};
+    use crate::notifier::Next;
+    use crate::push::Kind;
 
     fn live(timings: &Timings) -> Live {
         let account = Account {
@@ -153,6 +156,25 @@ mod tests {
         }));
         assert_eq!((end, lives.get()), (End::Unlinked, 4));
         assert!(metrics.render(&crate::metrics::Gauges::default()).contains("mollysocket_panics_total 3"));
+    }
+
+    #[test]
+    fn a_wake_up_whose_push_panicked_is_still_owed() {
+        let (timings, metrics) = (fast(), Metrics::default());
+        let live = live(&timings);
+        live.take_in(None, Instant::now());
+        let mut first = true;
+        smol::block_on(survive(&live, &metrics, &timings, || {
+            let planted = std::mem::take(&mut first);
+            let live = &live;
+            async move {
+                assert_eq!(live.next_push(Instant::now()), Next::Send(Kind::Wake));
+                live.push_started(Kind::Wake, Instant::now());
+                assert!(!planted, "planted");
+                End::Unlinked
+            }
+        }));
+        assert!(!first);
     }
 
     #[test]
