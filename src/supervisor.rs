@@ -12,6 +12,7 @@ use smol::{Executor, Task, Timer};
 use crate::account::{Account, AccountId};
 use crate::live::{Live, resting_state};
 use crate::metrics::Gauges;
+use crate::signal::session::FAREWELL;
 use crate::status::{State, Status};
 
 mod task;
@@ -275,8 +276,13 @@ impl Runner {
         let stopped = lock(&self.entries).get_mut(&id).and_then(|e| Some((e.task.take()?, e.live.clone())));
         if let Some((task, live)) = stopped {
             live.stop();
-            end(task, self.tools.signal.timings.shutdown).await;
+            end(task, self.patience()).await;
         }
+    }
+
+    /// For a push on its way, then for the Close frame.
+    fn patience(&self) -> Duration {
+        self.tools.signal.timings.shutdown + FAREWELL
     }
 
     async fn end_all(&self) {
@@ -294,7 +300,7 @@ impl Runner {
             }
         };
         let patience = async {
-            Timer::after(self.tools.signal.timings.shutdown).await;
+            Timer::after(self.patience()).await;
         };
         all.or(patience).await;
     }

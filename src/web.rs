@@ -28,6 +28,7 @@ mod locks;
 mod origin;
 mod page;
 mod register;
+mod seldom;
 
 use apply::Registrar;
 use body::Body;

@@ -19,7 +19,6 @@ fn urgent() -> Envelope {
 /// A daemon process. Killed when dropped.
 struct Program {
     child: Child,
-    web: std::net::SocketAddr,
     log: mpsc::Receiver<String>,
 }
 
@@ -28,18 +27,18 @@ impl Program {
         world.config();
         let mut child = command(world, args).spawn().unwrap();
         let (lines, log) = mpsc::channel();
-        let (listening, address) = mpsc::channel();
+        let (listening, started) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                if let Some((_, addr)) = line.split_once("http://") {
-                    let _ = listening.send(addr.trim_end_matches('/').parse().unwrap());
+                if line.contains("listening on") {
+                    let _ = listening.send(());
                 }
                 let _ = lines.send(line);
             }
         });
-        let web = address.recv_timeout(PATIENCE).expect("the start report names the address");
-        Self { child, web, log }
+        started.recv_timeout(PATIENCE).expect("the start report names the address");
+        Self { child, log }
     }
 
     /// As the kernel's out-of-memory killer does it.

@@ -25,6 +25,9 @@ use crate::timings::Timings;
 /// More owed acks than Signal's window of 256 can explain: the peer is not Signal.
 const MAX_OWED: usize = 4096;
 
+/// How long a peer may take to answer our Close frame.
+pub const FAREWELL: Duration = Duration::from_secs(1);
+
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
@@ -271,10 +274,11 @@ where
     ended
 }
 
-/// Says goodbye where the peer can still hear it, without waiting for an answer.
+/// Says goodbye where the peer can still hear it, and waits a moment for its answer: closing a socket with unread data
+/// in it resets the connection, and the peer would lose the Close frame, and acks before it.
 async fn farewell<S>(socket: &mut S, ended: &Ended, timings: &Timings)
 where
-    S: Sink<Message, Error = tungstenite::Error> + Unpin,
+    S: Stream<Item = Result<Message, tungstenite::Error>> + Sink<Message, Error = tungstenite::Error> + Unpin,
 {
     let code = match ended {
         Ended::Halted(_) | Ended::Renewed | Ended::Silent => CloseCode::Normal,
@@ -282,8 +286,14 @@ where
         Ended::Closed(..) | Ended::Lost(_) | Ended::KeepaliveTimeout | Ended::WriteTimeout => return,
     };
     let close = Message::Close(Some(CloseFrame { code, reason: "".into() }));
-    let patience = timings.write.min(Duration::from_secs(1));
-    let _ = flush(socket, vec![close], patience).await;
+    let patience = timings.write.min(FAREWELL);
+    if flush(socket, vec![close], patience).await.is_ok() {
+        let answered = async { while let Some(Ok(_)) = socket.next().await {} };
+        let late = async {
+            Timer::after(patience).await;
+        };
+        answered.or(late).await;
+    }
 }
 
 async fn flush<S>(socket: &mut S, messages: Vec<Message>, patience: Duration) -> Result<(), Ended>
