@@ -50,7 +50,12 @@ struct Inner {
     status: Status,
     /// What trouble was already logged since all was well.
     announced: Vec<&'static str>,
+    /// Reasons of failed pushes that were already logged since one was accepted. No more than [`MOST_REASONS`].
+    push_announced: Vec<String>,
 }
+
+/// Different reasons for failed pushes that are worth a line each.
+const MOST_REASONS: usize = 8;
 
 impl Live {
     /// An account that does nothing yet.
@@ -69,6 +74,7 @@ impl Live {
                 halt: None,
                 status: Status::new(resting_state(account), SystemTime::now()),
                 announced: Vec::new(),
+                push_announced: Vec::new(),
             }),
             changed: Event::new(),
         }
@@ -149,6 +155,27 @@ impl Live {
         (inner.endpoint.clone(), inner.endpoint_generation)
     }
 
+    /// Where pushes go now, and the generation of that endpoint.
+    pub fn target(&self) -> (Endpoint, u64) {
+        let inner = self.lock();
+        (inner.endpoint.clone(), inner.endpoint_generation)
+    }
+
+    /// What is due waits its turn at the push server of `generation`. Not logged: it is the server's affair, not this
+    /// account's.
+    pub fn push_held(&self, generation: u64, reason: &str, until: Instant) {
+        let mut inner = self.lock();
+        if inner.endpoint_generation == generation {
+            let now = SystemTime::now();
+            let until = now + until.saturating_duration_since(Instant::now());
+            match inner.status.push.state {
+                PushState::Ok => inner.status.push.enter(PushState::Retrying, reason, Some(until), now),
+                // What went wrong at this very endpoint says more.
+                PushState::Retrying | PushState::Unauthorized => inner.status.push.until = Some(until),
+            }
+        }
+    }
+
     /// Where pushes go now.
     pub fn endpoint(&self) -> Endpoint {
         self.lock().endpoint.clone()
@@ -194,6 +221,7 @@ impl Live {
                 if inner.status.push.state != PushState::Ok {
                     log::info!("{}: pushes are accepted again by {}", self.id.short(), inner.endpoint.origin());
                 }
+                inner.push_announced.clear();
                 inner.status.push.enter(PushState::Ok, "", None, wall);
             }
             Verdict::Retry(at) => {
@@ -229,6 +257,7 @@ impl Live {
         inner.endpoint = endpoint;
         inner.endpoint_generation += 1;
         inner.notifier.endpoint_changed();
+        inner.push_announced.clear();
         inner.status.push.enter(PushState::Ok, "new endpoint", None, SystemTime::now());
         drop(inner);
         self.changed.notify(usize::MAX);
@@ -302,13 +331,17 @@ impl Live {
     }
 
     fn push_trouble(&self, inner: &mut Inner, state: PushState, reason: &str, until: SystemTime) {
-        let known = inner.status.push.state == state && inner.status.push.reason == reason;
+        let known = &mut inner.push_announced;
+        let news = known.len() < MOST_REASONS && !known.iter().any(|told| told == reason);
+        if news {
+            known.push(reason.to_owned());
+        }
         inner.status.push.enter(state, reason, Some(until), SystemTime::now());
         let (id, origin) = (self.id.short(), inner.endpoint.origin());
-        if known {
-            log::debug!("{id}: push to {origin} failed again: {reason}");
-        } else {
+        if news {
             log::warn!("{id}: push to {origin} failed: {reason}. To do: {}", state.remedy());
+        } else {
+            log::debug!("{id}: push to {origin} failed again: {reason}");
         }
     }
 
