@@ -46,7 +46,7 @@ impl Lab {
 #[test]
 fn three_endpoints_limited_within_a_minute_slow_their_origin_and_no_other() {
     let mut lab = Lab::new();
-    assert_eq!(lab.limited(A, 1, Some(30), S * 0), Change::Nothing);
+    assert_eq!(lab.limited(A, 1, Some(30), Duration::ZERO), Change::Nothing);
     assert_eq!(lab.limited(A, 2, Some(30), S * 10), Change::Nothing);
     assert_eq!(lab.turn(A, S * 11), Duration::ZERO, "two phones may have reasons of their own");
     assert_eq!(lab.limited(A, 3, Some(30), S * 20), Change::Slowed);
@@ -101,7 +101,7 @@ fn after_the_pause_one_goes_at_a_time_and_successes_release_step_by_step() {
 #[test]
 fn being_limited_again_pauses_again_and_spaces_out_to_a_bound() {
     let mut lab = Lab::slowed(None);
-    let first = lab.turn(A, S * 0);
+    let first = lab.turn(A, Duration::ZERO);
     assert!(first > S && first <= S * 60, "{first:?}");
     // Late answers to what was under way change nothing.
     assert_eq!(lab.limited(A, 9, Some(60), first / 2), Change::Nothing);
@@ -123,7 +123,7 @@ fn being_limited_again_pauses_again_and_spaces_out_to_a_bound() {
 #[test]
 fn a_server_that_asks_for_an_hour_is_asked_again_after_a_minute() {
     for (said, held) in [(Some(3600), 60), (Some(60), 60), (Some(0), 1)] {
-        assert_eq!(Lab::slowed(said).turn(A, S * 0), S * held, "{said:?}");
+        assert_eq!(Lab::slowed(said).turn(A, Duration::ZERO), S * held, "{said:?}");
     }
 }
 
@@ -143,11 +143,11 @@ fn failures_of_other_kinds_do_not_block_the_line_and_a_quiet_minute_ends_it() {
 fn memory_is_bounded_and_old_origins_make_room() {
     let mut lab = Lab::new();
     for n in 0..5000 {
-        lab.limited(&format!("https://{n}.example"), 1, None, S * 0);
+        lab.limited(&format!("https://{n}.example"), 1, None, Duration::ZERO);
     }
     assert_eq!(lab.origins.known.len(), MOST);
     for endpoint in 0..100 {
-        lab.limited("https://0.example", endpoint, None, S * 0);
+        lab.limited("https://0.example", endpoint, None, Duration::ZERO);
     }
     assert!(lab.origins.known["https://0.example"].limited.len() < 3);
     assert_eq!(lab.limited(A, 1, None, S * 61), Change::Nothing);
