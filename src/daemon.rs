@@ -74,7 +74,8 @@ impl Daemon {
             NetOptions { signal_ca_file: config.signal_ca_file.clone(), push_ca_file: config.push_ca_file.clone() };
         let net = Net::new(&options, timings.clone(), limits.clone(), executor.clone())
             .map_err(|e| StartError::Configuration(e.to_string()))?;
-        let net = Arc::new(net);
+        let listener = if config.webserver { Some(listen(&config)?) } else { None };
+        let net = Arc::new(net.with_own_address(listener.as_ref().map(|(_, addr)| *addr)));
         let pusher = Arc::new(Pusher::new(net.clone(), vapid.clone(), config.allowed_endpoints.clone()));
         let signal = Arc::new(Signal {
             net: net.clone(),
@@ -92,7 +93,6 @@ impl Daemon {
             wake_for_own_sync: config.wake_for_own_sync,
         };
         let (supervisor, runner) = Runner::new(tools, executor.clone());
-        let listener = if config.webserver { Some(listen(&config)?) } else { None };
         let report = report(&config, accounts, &key_origin, listener.as_ref().map(|(_, addr)| *addr));
         let app = Arc::new(web::App {
             config: config.clone(),

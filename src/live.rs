@@ -175,6 +175,27 @@ impl Live {
         (inner.endpoint.clone(), inner.endpoint_generation)
     }
 
+    /// Where pushes go now, and the generation of that endpoint.
+    pub fn target(&self) -> (Endpoint, u64) {
+        let inner = self.lock();
+        (inner.endpoint.clone(), inner.endpoint_generation)
+    }
+
+    /// What is due waits its turn at the push server of `generation`. Not logged: it is the server's affair, not this
+    /// account's.
+    pub fn push_held(&self, generation: u64, reason: &str, until: Instant) {
+        let mut inner = self.lock();
+        if inner.endpoint_generation == generation {
+            let now = SystemTime::now();
+            let until = now + until.saturating_duration_since(Instant::now());
+            match inner.status.push.state {
+                PushState::Ok => inner.status.push.enter(PushState::Retrying, reason, Some(until), now),
+                // What went wrong at this very endpoint says more.
+                PushState::Retrying | PushState::Unauthorized => inner.status.push.until = Some(until),
+            }
+        }
+    }
+
     /// Where pushes go now.
     pub fn endpoint(&self) -> Endpoint {
         self.lock().endpoint.clone()

@@ -86,7 +86,7 @@ impl Backend {
         let body = request.take_body().into_bytes().await?;
         let request = head(&request, &url, &target)?.body(Full::new(Bytes::from(body))).map_err(failure)?;
 
-        let addresses = net.addresses(&host, Purpose::Push, reach).await.map_err(failure)?;
+        let addresses = net.addresses(&host, port, Purpose::Push, reach).await.map_err(failure)?;
         progress.now("connecting");
         let tcp = net.tcp(&host, port, &addresses).await.map_err(failure)?;
         if url.scheme() == "https" {
