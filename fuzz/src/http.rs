@@ -11,8 +11,17 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
+/// The trailer section of a chunked body. hyper finds its end as the standard says, and does not always look inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trailers {
+    /// None, or proper fields.
+    Fine,
+    /// Something else: whoever gets it may refuse or ignore it.
+    Odd,
+}
+
 /// The one request at the start of `bytes`; `None` when it is incomplete or breaks a rule.
-pub fn request(bytes: &[u8]) -> Option<Request> {
+pub fn request(bytes: &[u8]) -> Option<(Request, Trailers)> {
     let (lines, rest) = head(bytes)?;
     let (first, fields) = lines.split_first()?;
     let mut parts = first.split(' ');
@@ -31,15 +40,15 @@ pub fn request(bytes: &[u8]) -> Option<Request> {
         (1, _) | (0, 0) => {}
         _ => return None,
     }
-    let body = match (all("content-length")[..].as_ref(), all("transfer-encoding")[..].as_ref()) {
-        ([], []) => Vec::new(),
+    let (body, trailers) = match (all("content-length")[..].as_ref(), all("transfer-encoding")[..].as_ref()) {
+        ([], []) => (Vec::new(), Trailers::Fine),
         ([length], []) if !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit()) => {
-            rest.get(..length.parse().ok()?)?.to_vec()
+            (rest.get(..length.parse().ok()?)?.to_vec(), Trailers::Fine)
         }
         ([], [coding]) if coding.eq_ignore_ascii_case("chunked") && minor == 1 => chunked(rest)?,
         _ => return None,
     };
-    Some(Request { method: method.to_owned(), target: target.to_owned(), body })
+    Some((Request { method: method.to_owned(), target: target.to_owned(), body }, trailers))
 }
 
 /// The status of the first final answer in `bytes` and its fields, names in small letters; `None` when it is incomplete
@@ -85,7 +94,7 @@ fn token(text: &str) -> bool {
 }
 
 /// Chunked coding (RFC 9112 section 7.1), extensions and trailers included; all of it must be there.
-fn chunked(mut rest: &[u8]) -> Option<Vec<u8>> {
+fn chunked(mut rest: &[u8]) -> Option<(Vec<u8>, Trailers)> {
     let mut body = Vec::new();
     loop {
         let end = rest.windows(2).position(|w| w == b"\r\n")?;
@@ -104,8 +113,11 @@ fn chunked(mut rest: &[u8]) -> Option<Vec<u8>> {
         rest = rest.get(size..)?.strip_prefix(b"\r\n")?;
     }
     if rest.starts_with(b"\r\n") {
-        return Some(body);
+        return Some((body, Trailers::Fine));
     }
-    let (trailers, _) = head(rest)?;
-    trailers.iter().all(|line| field(line).is_some()).then_some(body)
+    if !rest.windows(4).any(|w| w == b"\r\n\r\n") {
+        return None;
+    }
+    let fine = head(rest).is_some_and(|(lines, _)| lines.iter().all(|line| field(line).is_some()));
+    Some((body, if fine { Trailers::Fine } else { Trailers::Odd }))
 }
