@@ -150,12 +150,6 @@ impl Pusher {
         match self.client.send(self.request(endpoint, kind, reach)).await {
             Ok(answer) => {
                 let (status, outcome) = meaning(&answer.into(), SystemTime::now());
-                if outcome == Outcome::Unauthorized {
-                    self.vapid.forget(&origin);
-                }
-                let status = answer.ext::<Status>().map_or_else(|| answer.status().into(), |status| status.0);
-                let header = |name: &str| answer.header(name).map(|values| values.last().as_str());
-                let outcome = answer::outcome(status, header("retry-after"), header("date"), SystemTime::now());
                 self.note(&origin, endpoint, &outcome);
                 Delivery { outcome, reason: answer::explain(&origin, status) }
             }
