@@ -37,10 +37,10 @@ impl Sample {
     }
 }
 
-/// Descriptors that come and go with the work: pushes, their look-ups, requests to the web server.
+/// What is not yet called a leak.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Growth between the two phases that is not called a leak, bytes.
+    /// Growth between the two phases, bytes.
     pub(crate) growth: u64,
     /// The same as a fraction of the first phase.
     pub(crate) growth_part: f64,

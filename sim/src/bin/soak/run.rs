@@ -23,8 +23,8 @@ mod settle;
 const TICK: Duration = Duration::from_millis(10);
 const LOOK: Duration = Duration::from_secs(1);
 const TELL: Duration = Duration::from_secs(10);
-/// After a start, until all are connected and the program has taken the memory it works with.
-const WARM_UP: Duration = Duration::from_secs(15);
+/// After a start, until all are connected and the program has taken the memory it works with. At most a tenth of the run.
+const WARM_UP: Duration = Duration::from_secs(60);
 /// How long the start may take.
 const START: Duration = Duration::from_secs(60);
 
@@ -221,22 +221,19 @@ impl Run {
         Sample::take(daemon.pid(), self.life, self.began.elapsed())
     }
 
-    /// Waits for a moment in which nothing happens.
+    /// Waits for a moment in which nothing happens, but not for ever: what does not end may be what leaks.
     fn rest(&mut self) -> Option<Rest> {
         let deadline = Instant::now() + Duration::from_secs(15);
         let mut quiet_since = Instant::now();
-        while Instant::now() < deadline {
+        // Workers for look-ups go after half a second, connections to the web server linger for one.
+        while Instant::now() < deadline && quiet_since.elapsed() < Duration::from_secs(4) {
             self.tick().ok()?;
             if self.world.open_pushes() > 0 || self.jobs.left() > 0 {
                 quiet_since = Instant::now();
             }
-            // Workers for look-ups go after half a second, connections to the web server linger for one.
-            if quiet_since.elapsed() > Duration::from_secs(4) {
-                let sockets = self.world.sockets();
-                return self.sample().map(|sample| Rest { sample, sockets });
-            }
         }
-        None
+        let sockets = self.world.sockets();
+        self.sample().map(|sample| Rest { sample, sockets })
     }
 
     fn phases(&self) -> Option<Phases> {
