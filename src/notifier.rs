@@ -101,6 +101,8 @@ pub enum Verdict {
     Retry(Instant),
     /// Failed as a matter of permission; tried again at this moment.
     Unauthorized(Instant),
+    /// A test failed. It is not tried again: whoever asked for it looks at the phone now, not in an hour.
+    TestFailed,
     /// The endpoint is gone; the account must be suspended.
     Gone,
 }
@@ -224,23 +226,26 @@ impl Notifier {
                     None => self.limited.spread(rng),
                 };
                 self.limited_until = Some(now + wait);
-                Verdict::Retry(now + wait)
+                if push.kind == Kind::Test { Verdict::TestFailed } else { Verdict::Retry(now + wait) }
             }
-            // A test is tried once: whoever asked for it looks at the phone now, not in an hour.
-            Outcome::Unauthorized if push.kind == Kind::Test => Verdict::Unauthorized(now),
-            _ if push.kind == Kind::Test => Verdict::Retry(now),
+            _ if push.kind == Kind::Test => Verdict::TestFailed,
             Outcome::Unauthorized => Verdict::Unauthorized(self.retry_in(now, Retry::Unauthorized, rng)),
             Outcome::Failed => Verdict::Retry(self.retry_in(now, Retry::Failed, rng)),
             Outcome::Rejected => Verdict::Retry(self.retry_in(now, Retry::Rejected, rng)),
         }
     }
 
-    /// The phone has another endpoint, or the old one works again: what is owed goes there at once.
-    pub fn endpoint_changed(&mut self) {
+    /// The push on its way, if there is one, was given up: what it should have done is owed again.
+    pub fn abandoned(&mut self) {
         if let Some(push) = self.in_flight.take() {
             self.take_back(&push);
             self.test_owed |= push.kind == Kind::Test;
         }
+    }
+
+    /// The phone has another endpoint, or the old one works again: what is owed goes there at once.
+    pub fn endpoint_changed(&mut self) {
+        self.abandoned();
         self.suspended = false;
         self.quiet_until = None;
         self.forget_failures();

@@ -72,3 +72,41 @@ pub(crate) fn tighten(path: &Path) -> io::Result<bool> {
     }
     Ok(open)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_somebody_made_meanwhile_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        let made = create(&path, |draft| {
+            fs::write(&path, "theirs")?;
+            fs::write(draft, "ours")
+        });
+        assert_eq!(made.unwrap(), Made::Before);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn until_it_is_complete_there_is_no_file_of_that_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        let failed = create(&path, |draft| {
+            assert_eq!(fs::metadata(draft)?.permissions().mode() & 0o777, MODE);
+            fs::write(draft, "half")?;
+            assert!(!path.exists());
+            Err(io::Error::other("full"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert_eq!(create(&path, |draft| fs::write(draft, "whole")).unwrap(), Made::Now);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+        assert!(!tighten(&path).unwrap());
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        assert!(tighten(&path).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+    }
+}

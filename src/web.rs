@@ -22,12 +22,15 @@ mod apply;
 mod body;
 mod client;
 mod connection;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod head;
 mod listener;
 mod locks;
 mod origin;
 mod page;
 mod register;
+mod seldom;
 
 use apply::Registrar;
 use body::Body;

@@ -82,7 +82,7 @@ fn a_full_disk_is_an_error_until_there_is_space_again() {
             assert!(kept < 10_000, "the limit does not work");
         };
         assert!(error.may_pass(), "{error:?}");
-        assert!(!run(store.get(account(kept).id())).unwrap().is_some(), "what failed is not there");
+        assert!(run(store.get(account(kept).id())).unwrap().is_none(), "what failed is not there");
         assert_eq!(run(store.count()).unwrap(), kept);
 
         let own = std::process::id().to_string();

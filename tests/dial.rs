@@ -1,15 +1,21 @@
 //! The way to Signal: whom it trusts, how long each stage may take, and what look-ups cost.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/pushing.rs"]
+mod pushing;
+
+use std::env;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mollysocket::net::resolve::Resolve;
 use mollysocket::net::{DialError, Net, NetError, NetOptions, Stage, tls};
+use mollysocket::push::Outcome;
 use mollysocket::timings::{Limits, Timings};
 use sim::pki::Pki;
 use sim::push::PushServer;
@@ -58,7 +64,7 @@ impl Dialler {
     }
 
     fn stage(&self, host: &str, port: u16) -> (Stage, String) {
-        let error = self.dial(host, port).err().expect("no connection");
+        let error = self.dial(host, port).expect_err("no connection");
         (error.stage, error.reason)
     }
 }
@@ -130,6 +136,39 @@ fn what_is_trusted_for_push_is_not_trusted_for_signal() {
     assert_eq!(server.requests().len(), 0);
 }
 
+/// Tells a child which certificates are the system's: both TLS back ends look at it.
+const SYSTEM_ROOTS: &str = "SSL_CERT_FILE";
+
+#[test]
+fn what_the_system_trusts_is_trusted_for_push_and_not_for_signal() {
+    if env::var_os("DIAL_CHILD").is_some() {
+        let (system, own) = (env::var("DIAL_SYSTEM_PORT").unwrap().parse().unwrap(), Pki::new());
+        // Neither beside the pinned roots nor beside those of the file that replaces them.
+        for dialler in
+            [Dialler::new(&NetOptions::default(), Timings::default()), Dialler::trusting(&own, Timings::default())]
+        {
+            assert_eq!(dialler.stage("localhost", system).0, Stage::Tls);
+        }
+        let options = pushing::Options::new(None, &format!("https://localhost:{system}"));
+        let delivery = options.build().wake(&format!("https://localhost:{system}/x"));
+        assert_eq!(delivery.outcome, Outcome::Accepted, "the system's roots were not read: {}", delivery.reason);
+        return;
+    }
+    let pki = Pki::new();
+    let server = PushServer::start(&pki);
+    let directory = tempfile::tempdir().unwrap();
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "what_the_system_trusts_is_trusted_for_push_and_not_for_signal", "--nocapture"])
+        .env("DIAL_CHILD", "1")
+        .env("DIAL_SYSTEM_PORT", server.addr().port().to_string())
+        .env(SYSTEM_ROOTS, write(&directory, &pki.ca_pem()))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    assert_eq!(server.requests().len(), 1);
+}
+
 #[test]
 fn signal_is_never_spoken_to_in_the_clear() {
     let pki = Pki::new();
@@ -192,7 +231,7 @@ fn one_look_up_serves_everybody_who_asks_meanwhile() {
     let server = PushServer::start(&pki);
     let resolver = Fixed::new(&[Ipv4Addr::LOCALHOST.into()]);
     let calls = resolver.calls.clone();
-    let timings = Timings { dns: Duration::from_millis(100), ..Timings::default() };
+    let timings = Timings { dns: Duration::from_millis(100), dns_keep: Duration::ZERO, ..Timings::default() };
     let dialler = Dialler::trusting(&pki, timings).resolving(resolver);
     let ask = |host: &str, n: usize| {
         let host = Host::parse(host).unwrap();

@@ -101,6 +101,12 @@ fn hold_port(addr: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Stops listening, so that the port can be bound again at once. Closing alone is not enough: a process that another
+/// test is just starting holds a copy of the socket until its `exec`.
+fn close(listener: Async<TcpListener>) {
+    let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
+}
+
 async fn accept_loop<'a, F, S>(
     executor: &Executor<'a>,
     listener: TcpListener,
@@ -116,10 +122,14 @@ async fn accept_loop<'a, F, S>(
     loop {
         let changed = gate.changed.listen();
         if gate.stop.load(Ordering::SeqCst) {
+            if let Some(listener) = listener {
+                close(listener);
+            }
             return;
         }
         if gate.refuse.load(Ordering::SeqCst) {
-            if listener.take().is_some() {
+            if let Some(listener) = listener.take() {
+                close(listener);
                 held = Some(hold_port(addr).expect("the port is still ours"));
             }
         } else if let Some(socket) = held.take() {

@@ -1,11 +1,12 @@
 //! Host names to addresses. One look-up per host is in flight whatever the number of askers, because the system's
-//! resolver blocks a thread for each and cannot be called back.
+//! resolver blocks a thread for each and cannot be called back. What is found serves the next askers for some seconds;
+//! whoever dials vets it each time.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use event_listener::Event;
 use futures_lite::FutureExt as _;
@@ -65,22 +66,47 @@ struct Flight {
 /// What tells look-ups apart. Signal's name as somebody's push server is another one, lest it wait in their queue.
 type Key = (Purpose, String);
 
-type Flights = Arc<Mutex<HashMap<Key, Arc<Flight>>>>;
+/// An answer that may still be used.
+struct Kept {
+    found: Found,
+    until: Instant,
+}
+
+/// What is known and what is being found out.
+#[derive(Default)]
+struct Names {
+    flights: HashMap<Key, Arc<Flight>>,
+    kept: HashMap<Key, Kept>,
+}
+
+type Shared = Arc<Mutex<Names>>;
+
+/// How long answers are kept, and how many.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keep {
+    /// Addresses.
+    pub(super) found: Duration,
+    /// Failures.
+    pub(super) failed: Duration,
+    /// Names.
+    pub(super) names: usize,
+}
 
 /// Shares look-ups between askers.
 #[derive(Clone)]
 pub(super) struct Lookup {
     resolver: Arc<dyn Resolve>,
     executor: Arc<Executor<'static>>,
-    flights: Flights,
+    names: Shared,
+    keep: Keep,
     /// Threads that look-ups of push servers may block.
     slots: Arc<Semaphore>,
 }
 
 impl Lookup {
     /// `slots`: look-ups for push at the same time.
-    pub(super) fn new(resolver: Arc<dyn Resolve>, executor: Arc<Executor<'static>>, slots: usize) -> Self {
-        Self { resolver, executor, flights: Flights::default(), slots: Arc::new(Semaphore::new(slots.max(1))) }
+    pub(super) fn new(resolver: Arc<dyn Resolve>, executor: Arc<Executor<'static>>, slots: usize, keep: Keep) -> Self {
+        Self { resolver, executor, names: Shared::default(), keep, slots: Arc::new(Semaphore::new(slots.max(1))) }
     }
 
     /// The same with another resolver.
@@ -96,7 +122,10 @@ impl Lookup {
         purpose: Purpose,
         deadline: Duration,
     ) -> Result<Vec<IpAddr>, LookupError> {
-        let flight = self.join(host, purpose);
+        let flight = match self.known_or_joined(host, purpose) {
+            Ok(found) => return found.map_err(LookupError::Failed),
+            Err(flight) => flight,
+        };
         let landed = async {
             loop {
                 let listener = flight.landed.listen();
@@ -113,16 +142,21 @@ impl Lookup {
         landed.or(late).await
     }
 
-    fn join(&self, host: &str, purpose: Purpose) -> Arc<Flight> {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+    /// What is known of `host`, or the look-up that finds it out.
+    fn known_or_joined(&self, host: &str, purpose: Purpose) -> Result<Found, Arc<Flight>> {
+        let mut names = lock(&self.names);
         let key = (purpose, host.to_owned());
-        if let Some(flight) = flights.get(&key) {
-            return flight.clone();
+        if let Some(kept) = names.kept.get(&key).filter(|kept| Instant::now() < kept.until) {
+            return Ok(kept.found.clone());
+        }
+        if let Some(flight) = names.flights.get(&key) {
+            return Err(flight.clone());
         }
         let flight = Arc::new(Flight::default());
-        flights.insert(key.clone(), flight.clone());
-        let landing = Landing { flights: self.flights.clone(), key, flight: flight.clone() };
-        let (resolver, slots) = (self.resolver.clone(), self.slots.clone());
+        names.flights.insert(key.clone(), flight.clone());
+        drop(names);
+        let landing = Landing { names: self.names.clone(), key, flight: flight.clone() };
+        let (resolver, slots, keep) = (self.resolver.clone(), self.slots.clone(), self.keep);
         let task = self.executor.spawn(async move {
             let _slot = match purpose {
                 Purpose::Push => Some(slots.acquire().await),
@@ -136,17 +170,43 @@ impl Lookup {
                 Ok(addresses) => Ok(addresses),
                 Err(error) => Err(error.to_string()),
             };
+            lock(&landing.names).keep(&landing.key, &found, keep);
             let _ = landing.flight.found.set(found);
         });
         task.detach();
-        flight
+        Err(flight)
     }
+}
+
+impl Names {
+    fn keep(&mut self, key: &Key, found: &Found, keep: Keep) {
+        let now = Instant::now();
+        let until = now + if found.is_ok() { keep.found } else { keep.failed };
+        if until == now {
+            return;
+        }
+        if self.kept.len() >= keep.names && !self.kept.contains_key(key) {
+            self.kept.retain(|_, kept| now < kept.until);
+        }
+        // Names that registrations choose must not push out Signal's, which is one.
+        let others = self.kept.iter().filter(|((purpose, _), _)| *purpose == Purpose::Push);
+        if self.kept.len() >= keep.names
+            && let Some(first) = others.min_by_key(|(_, kept)| kept.until).map(|(name, _)| name.clone())
+        {
+            self.kept.remove(&first);
+        }
+        self.kept.insert(key.clone(), Kept { found: found.clone(), until });
+    }
+}
+
+fn lock(names: &Mutex<Names>) -> MutexGuard<'_, Names> {
+    names.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ends a flight however its task ends: a resolver that panics must not leave its askers joining a look-up that will
 /// never land.
 struct Landing {
-    flights: Flights,
+    names: Shared,
     key: Key,
     flight: Arc<Flight>,
 }
@@ -160,7 +220,7 @@ impl Landing {
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        lock(&self.names).flights.remove(&self.key);
         let _ = self.flight.found.set(Err("the look-up was given up".to_owned()));
         self.flight.landed.notify(usize::MAX);
     }

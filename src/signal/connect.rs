@@ -162,7 +162,7 @@ async fn upgrade(
                 status: answer.status().as_u16(),
                 by_signal: headers.contains_key("x-signal-timestamp"),
                 retry_after: text(headers, "retry-after")
-                    .and_then(|value| retry_after::parse(value, std::time::SystemTime::now())),
+                    .and_then(|value| retry_after::parse(value, text(headers, "date"), std::time::SystemTime::now())),
             }))
         }
         Err(error) => Err(ConnectError::Handshake(error.to_string())),

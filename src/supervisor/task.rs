@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_lite::FutureExt;
 use smol::Timer;
@@ -9,10 +10,12 @@ use smol::Timer;
 use crate::account::Account;
 use crate::backoff::Backoff;
 use crate::live::{Halt, Live};
+use crate::metrics::Metrics;
 use crate::push::Pusher;
 use crate::signal::{self, End, Signal};
 use crate::status::State;
 use crate::store::{Store, StoreError};
+use crate::timings::Timings;
 use crate::wakeup::Wakeup;
 
 /// What every account's task works with.
@@ -29,42 +32,55 @@ pub struct Tools {
 
 /// Runs an account until it must not run any more. When it returns, the reason is in the database.
 pub(super) async fn run(tools: Arc<Tools>, live: Arc<Live>, account: Account) {
-    let t = &tools.signal.timings;
-    let mut rng = fastrand::Rng::new();
-    let mut backoff = Backoff::new(t.backoff_base, t.backoff_cap);
-    let end = loop {
-        let life = AssertUnwindSafe(Box::pin(lives(&tools, &live, &account))).catch_unwind();
-        match life.await {
-            Ok(end) => break end,
-            Err(_) => {
-                tools.signal.metrics.panic();
-                let wait = backoff.spread(&mut rng);
-                log::error!(
-                    "{}: the program failed at this account and starts it again in {wait:.0?}. Please report this",
-                    live.id().short()
-                );
-                let halted = async { Some(live.halted().await) };
-                let pause = async {
-                    Timer::after(wait).await;
-                    None
-                };
-                if let Some(halt) = halted.or(pause).await {
-                    break End::Halted(halt);
-                }
-            }
-        }
-    };
+    let signal = &tools.signal;
+    let end = survive(&live, &signal.metrics, &signal.timings, || lives(&tools, &live, &account)).await;
     match end {
         End::Halted(Halt::Stop) => {}
         End::Halted(Halt::EndpointGone) => {
-            live.enter(State::EndpointGone, "gone", "the push server says the endpoint no longer exists", None);
-            // The one in use, which may be newer than the row this task started with.
-            let endpoint = live.endpoint();
-            persist(&tools, &live, || tools.store.set_endpoint_gone(account.id(), endpoint.clone(), true)).await;
+            live.enter(
+                State::EndpointGone,
+                State::EndpointGone.label(),
+                "the push server says the endpoint no longer exists",
+                None,
+            );
+            if let Some(endpoint) = live.gone_endpoint() {
+                persist(&tools, &live, || tools.store.set_endpoint_gone(account.id(), endpoint.clone(), true)).await;
+            }
         }
         End::Unlinked => {
-            live.enter(State::Unlinked, "unlinked", "Signal refused the login twice (403)", None);
+            live.enter(State::Unlinked, State::Unlinked.label(), "Signal refused the login twice (403)", None);
             persist(&tools, &live, || tools.store.set_forbidden(account.credentials.clone())).await;
+        }
+    }
+}
+
+/// Lives again, after a back-off, whenever a life panics: a fault in one account costs that account a moment and nobody
+/// else anything.
+async fn survive<F>(live: &Live, metrics: &Metrics, timings: &Timings, mut life: impl FnMut() -> F) -> End
+where
+    F: Future<Output = End>,
+{
+    let mut rng = fastrand::Rng::new();
+    let mut backoff = Backoff::new(timings.backoff_base, timings.backoff_cap);
+    loop {
+        if let Ok(end) = AssertUnwindSafe(Box::pin(life())).catch_unwind().await {
+            return end;
+        }
+        metrics.panic();
+        live.push_abandoned();
+        let wait = backoff.spread(&mut rng);
+        log::error!(
+            "{}: the program failed at this account and starts it again in {wait:.0?}. Please report this",
+            live.id().short()
+        );
+        live.enter(State::Waiting, "panic", "the program failed at this account", SystemTime::now().checked_add(wait));
+        let halted = async { Some(live.halted().await) };
+        let pause = async {
+            Timer::after(wait).await;
+            None
+        };
+        if let Some(halt) = halted.or(pause).await {
+            return End::Halted(halt);
         }
     }
 }
@@ -95,8 +111,88 @@ where
     let t = &tools.signal.timings;
     let mut backoff = Backoff::new(t.backoff_base, t.backoff_cap);
     let mut rng = fastrand::Rng::new();
+    let mut level = log::Level::Error;
     while let Err(error) = write().await {
-        log::error!("{}: the new state could not be stored, trying again: {error}", live.id().short());
+        log::log!(level, "{}: the new state could not be stored, trying again: {error}", live.id().short());
+        level = log::Level::Debug;
         Timer::after(backoff.spread(&mut rng)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::account::{Credentials, DeviceId, Endpoint, Secret};
+    use crate::notifier::Next;
+    use crate::push::Kind;
+
+    fn live(timings: &Timings) -> Live {
+        let account = Account {
+            credentials: Credentials {
+                id: crate::account::AccountId::parse("11111111-2222-4333-8444-555555555555").unwrap(),
+                device: DeviceId::new(2).unwrap(),
+                password: Secret::new("x"),
+            },
+            endpoint: Endpoint::parse("https://push.example/x").unwrap(),
+            forbidden: false,
+            endpoint_gone: false,
+            last_registration: 0,
+            covered_until: None,
+        };
+        Live::new(&account, false, timings)
+    }
+
+    fn fast() -> Timings {
+        Timings { backoff_base: Duration::from_millis(5), ..Timings::default() }
+    }
+
+    #[test]
+    fn a_panic_is_counted_and_the_account_lives_again() {
+        let (timings, metrics) = (fast(), Metrics::default());
+        let live = live(&timings);
+        let lives = Cell::new(0);
+        let end = smol::block_on(survive(&live, &metrics, &timings, || {
+            lives.set(lives.get() + 1);
+            let n = lives.get();
+            async move {
+                smol::future::yield_now().await;
+                assert!(n == 4, "planted");
+                End::Unlinked
+            }
+        }));
+        assert_eq!((end, lives.get()), (End::Unlinked, 4));
+        assert!(metrics.render(&crate::metrics::Gauges::default()).contains("mollysocket_panics_total 3"));
+    }
+
+    #[test]
+    fn a_wake_up_whose_push_panicked_is_still_owed() {
+        let (timings, metrics) = (fast(), Metrics::default());
+        let live = live(&timings);
+        live.take_in(None, Instant::now());
+        let mut first = true;
+        smol::block_on(survive(&live, &metrics, &timings, || {
+            let planted = std::mem::take(&mut first);
+            let live = &live;
+            async move {
+                assert_eq!(live.next_push(Instant::now()), Next::Send(Kind::Wake));
+                live.push_started(Kind::Wake, Instant::now());
+                assert!(!planted, "planted");
+                End::Unlinked
+            }
+        }));
+        assert!(!first);
+    }
+
+    #[test]
+    fn a_panicking_account_can_still_be_stopped() {
+        let timings = Timings { backoff_base: Duration::from_secs(3600), ..Timings::default() };
+        let live = live(&timings);
+        let metrics = Metrics::default();
+        live.stop();
+        let planted = || async { panic!("planted") };
+        assert_eq!(smol::block_on(survive(&live, &metrics, &timings, planted)), End::Halted(Halt::Stop));
     }
 }

@@ -26,6 +26,7 @@ use smol::channel::Receiver;
 use smol_hyper::rt::FuturesIo;
 
 use super::head::{self, HeadError};
+use super::seldom::Seldom;
 use crate::metrics::Metrics;
 
 /// How long the client may take to notice that we are done. Closing at once, with bytes of its request unread, would
@@ -63,6 +64,8 @@ pub(super) struct Shared<S> {
     pub(super) metrics: Arc<Metrics>,
     /// Closed when the server stops: who has not sent a whole head by then is not in flight.
     pub(super) stopping: Receiver<()>,
+    /// A proxy that speaks HTTP/2 to us is the operator's to correct, so it is worth a line.
+    pub(super) wrong_version: Seldom,
 }
 
 /// Reads one request, answers it, closes. Never fails: what goes wrong is the client's to see.
@@ -81,7 +84,8 @@ where
         match future::or(head, stopped).await {
             None | Some(Ok(None)) => return,
             Some(Err(error)) => {
-                log::debug!("web: request refused: {error}");
+                let tell = error == HeadError::Version && shared.wrong_version.due(Instant::now());
+                log::log!(if tell { log::Level::Warn } else { log::Level::Debug }, "web: request refused: {error}");
                 let _ = stream.write_all(&refusal(error)).await;
                 let _ = stream.close().await;
             }

@@ -10,13 +10,11 @@ use smol::lock::Semaphore;
 use smol::{Executor, Timer, channel};
 
 use super::connection::{self, Bounds, Shared};
+use super::seldom::Seldom;
 use crate::metrics::Metrics;
 
 /// Pause after a failed accept. Out of descriptors, accept fails at once for ever: without a pause it would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Between two log lines about failed accepts.
-const ACCEPT_LOG: Duration = Duration::from_secs(60);
 
 /// A listening socket.
 pub(crate) trait Accept: Send {
@@ -65,16 +63,15 @@ pub(crate) async fn serve<S, L>(
     let (open, all_closed) = channel::bounded::<()>(1);
     let grace = bounds.shutdown;
     let slots = Arc::new(Semaphore::new(bounds.connections));
-    let shared = Arc::new(Shared { app, bounds, metrics, stopping });
-    let mut log_again = Instant::now();
+    let shared = Arc::new(Shared { app, bounds, metrics, stopping, wrong_version: Seldom::default() });
+    let complaint = Seldom::default();
     let accept = async {
         loop {
             let slot = slots.acquire_arc().await;
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    if Instant::now() >= log_again {
-                        log_again = Instant::now() + ACCEPT_LOG;
+                    if complaint.due(Instant::now()) {
                         log::warn!("web: cannot accept connections: {error}; trying again every 100 ms");
                     }
                     Timer::after(ACCEPT_PAUSE).await;

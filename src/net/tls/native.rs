@@ -12,7 +12,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use super::PemError;
 
 /// A TLS connection over `S`.
-pub type Stream<S> = async_native_tls::TlsStream<S>;
+pub(super) type Stream<S> = async_native_tls::TlsStream<S>;
 
 /// See [`super::Connector`].
 #[derive(Clone)]

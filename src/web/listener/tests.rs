@@ -176,6 +176,23 @@ fn heads_and_bodies_beyond_the_limits_are_cut_with_an_answer() {
 }
 
 #[test]
+fn a_client_that_is_still_sending_gets_to_read_its_answer() {
+    with_server(bounds(), async |server| {
+        let post = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 20000\r\n\r\n".to_owned();
+        for (start, want) in [(post, "413"), ("a".repeat(8192), "431")] {
+            let mut stream = TcpStream::connect(server.addr).await.unwrap();
+            stream.write_all(start.as_bytes()).await.unwrap();
+            for _ in 0..5 {
+                Timer::after(Duration::from_millis(30)).await;
+                // Fails once the connection is reset, and most clients would then look no further.
+                stream.write_all(&[b'b'; 1000]).await.unwrap();
+            }
+            assert_eq!(status(&answer(&mut stream).await), want);
+        }
+    });
+}
+
+#[test]
 fn slow_clients_are_ended_at_each_stage() {
     with_server(bounds(), async |server| {
         let started = Instant::now();

@@ -1,0 +1,157 @@
+//! Registrations while something is full, slow, broken or in a hurry; and what the log says about them.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "support/phones.rs"]
+mod phones;
+mod support;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use phones::*;
+use sim::push::Answer;
+use sim::signal::{Handshake, Mode};
+use support::{MOMENT, Phone, post};
+
+#[test]
+fn beyond_max_accounts_nobody_new_is_stored_and_the_log_names_the_setting() {
+    let mut world = world();
+    world.settings = "max_accounts = 1\n".to_owned();
+    world.start();
+    let (first, second) = (world.phone(0x1011), world.phone(0x1012));
+    assert_eq!(world.register(&first, false), "ok");
+    assert_eq!(world.register(&second, false), "internal_error");
+    assert_eq!(world.row(&second), None);
+    assert_eq!(world.register(&moved(&first), false), "ok", "those who are in stay in");
+    let lines = logged_about(&second);
+    assert!(lines.len() == 1 && lines[0].starts_with("WARN") && lines[0].contains("max_accounts"), "{lines:?}");
+}
+
+#[test]
+fn what_the_database_does_not_take_is_never_ok() {
+    let (world, phone) = linked(0x1013);
+    let other = rusqlite::Connection::open(world.db()).unwrap();
+    let refuse = |on: &str| {
+        let body = "BEGIN SELECT RAISE(FAIL, 'disk full'); END";
+        other.execute_batch(&format!("CREATE TRIGGER no_{on} BEFORE {on} ON connections {body}")).unwrap();
+    };
+    refuse("INSERT");
+    refuse("UPDATE");
+    let stranger = world.phone(0x1014);
+    assert_eq!(world.register(&stranger, false), "internal_error");
+    assert_eq!(world.register(&moved(&phone), false), "internal_error");
+    assert_eq!(world.register(&phone, false), "internal_error");
+    assert!(logged_about(&stranger).iter().any(|line| line.starts_with("ERROR")));
+    assert_eq!(world.row(&stranger), None);
+    wakes(&world, &phone);
+    other.execute_batch("DROP TRIGGER no_INSERT; DROP TRIGGER no_UPDATE").unwrap();
+    assert_eq!(world.register(&stranger, false), "ok", "recovers without a restart");
+    world.wait_state(&stranger, "connected");
+}
+
+#[test]
+fn every_registration_is_answered_in_time_whatever_hangs() {
+    let (mut world, phone) = gone(0x1015);
+    world.stop();
+    world.timings.answer = Duration::from_millis(400);
+    world.timings.push = Duration::from_millis(1500);
+    world.timings.check = Duration::from_secs(10);
+    world.start();
+
+    // The push server takes its time: too late for this answer, but the account resumes all the same.
+    world.push.script([Answer::created().delay(Duration::from_millis(900))]);
+    let started = Instant::now();
+    assert_eq!(world.register(&phone, false), "internal_error");
+    assert!(started.elapsed() < Duration::from_millis(900));
+    world.wait_state(&phone, "connected");
+
+    // Signal hangs.
+    world.signal().set_mode(Mode::Handshake(Handshake::TlsThenSilent));
+    let stranger = world.phone(0x1016);
+    let started = Instant::now();
+    assert_eq!(world.register(&stranger, false), "internal_error");
+    assert!(started.elapsed() < Duration::from_millis(900));
+    assert_eq!(world.row(&stranger), None);
+    assert!(logged_about(&stranger).iter().any(|line| line.contains("still asking Signal")));
+
+    // The database is locked; what was told to the phone to have failed may be saved later, never the reverse.
+    let other = rusqlite::Connection::open(world.db()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let started = Instant::now();
+    assert_eq!(world.register(&moved(&phone), false), "internal_error");
+    assert!(started.elapsed() < Duration::from_millis(900));
+    other.execute_batch("ROLLBACK").unwrap();
+    drop(other);
+}
+
+#[test]
+fn registrations_of_one_account_at_the_same_time_do_not_interleave() {
+    let world = started();
+    let phone = world.phone(0x1017);
+    thread::scope(|scope| {
+        let all: Vec<_> = (0..20).map(|_| scope.spawn(|| world.register(&phone, false))).collect();
+        for one in all {
+            assert_eq!(one.join().unwrap(), "ok");
+        }
+    });
+    world.wait_state(&phone, "connected");
+    thread::sleep(MOMENT);
+    assert_eq!(pushes(&world, &phone), [r#"{"test":true}"#], "the account was new only once");
+    assert_eq!(connects(&world, &phone), ASKED_AND_CONNECTED);
+}
+
+#[test]
+fn what_is_stored_also_runs_when_the_phone_hangs_up_at_any_moment() {
+    let world = started();
+    let phones: Vec<Phone> = (0..24).map(|n| world.phone(0x2000 + n)).collect();
+    for (phone, wait) in phones.iter().zip(0..) {
+        let body = format!(
+            r#"{{"uuid":"{}","device_id":2,"password":"{}","endpoint":"{}"}}"#,
+            phone.uuid,
+            phone.password,
+            world.endpoint(phone)
+        );
+        let mut stream = TcpStream::connect(world.web()).unwrap();
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        thread::sleep(Duration::from_micros(700 * wait));
+        drop(stream);
+    }
+    thread::sleep(MOMENT);
+    for phone in &phones {
+        if world.row(phone).is_some() {
+            world.wait_state(phone, "connected");
+        }
+    }
+    world.assert_one_socket_each();
+}
+
+#[test]
+fn each_refusal_is_logged_once_with_origin_and_reason_and_nothing_secret() {
+    let (world, phone) = unlinked(0x1018);
+    let stranger = Phone::number(0x1019);
+    assert_eq!(world.register(&stranger, false), "forbidden");
+    assert_eq!(world.register(&phone, false), "forbidden");
+    let origin = format!("https://localhost:{}", world.push.addr().port());
+    let lines = logged_about(&stranger);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    for part in ["INFO", "forbidden", &origin, "127.0.0.1", "Signal does not know this device"] {
+        assert!(lines[0].contains(part), "{part}: {lines:?}");
+    }
+    let refusals = logged_about(&phone).into_iter().filter(|line| line.contains("forbidden")).count();
+    assert_eq!(refusals, 1);
+    assert!(logged_about(&phone).iter().any(|line| line.contains("registered: new account")), "acceptance is logged");
+
+    // The reason a body was refused for is told to the client, not the body to the log.
+    let (status, _) = post(world.web(), r#"{"uuid":"x","password":"LEAKED-PASSWORD","endpoint":"https://h/LEAKED"}"#);
+    assert_eq!(status, 422);
+    let everything = LOGGED.lock().unwrap().join("\n");
+    for secret in [phone.password.as_str(), &phone.token, &stranger.password, &stranger.token, "LEAKED", &phone.uuid] {
+        assert!(!everything.contains(secret), "{secret}");
+    }
+}
