@@ -47,6 +47,8 @@ struct Inner {
     sent_at: Option<ServerTime>,
     covered: Option<ServerTime>,
     halt: Option<Halt>,
+    /// The endpoint the push server said is gone. Not `endpoint`: that may be another one by the time it is looked at.
+    gone: Option<Endpoint>,
     status: Status,
     /// What trouble was already logged since all was well.
     announced: Vec<&'static str>,
@@ -67,7 +69,8 @@ impl Live {
                 sent_at: None,
                 covered: account.covered_until,
                 halt: None,
-                status: Status::new(resting_state(account), SystemTime::now()),
+                gone: None,
+                status: Status::new(State::Connecting, SystemTime::now()),
                 announced: Vec::new(),
             }),
             changed: Event::new(),
@@ -204,11 +207,19 @@ impl Live {
                 let until = wall + at.saturating_duration_since(now);
                 self.push_trouble(&mut inner, PushState::Unauthorized, &delivery.reason, until);
             }
-            Verdict::Gone => inner.halt = inner.halt.or(Some(Halt::EndpointGone)),
+            Verdict::Gone => {
+                inner.halt = inner.halt.or(Some(Halt::EndpointGone));
+                inner.gone = Some(inner.endpoint.clone());
+            }
         }
         drop(inner);
         self.changed.notify(usize::MAX);
         Some(verdict)
+    }
+
+    /// The endpoint that made the loops halt with [`Halt::EndpointGone`].
+    pub fn gone_endpoint(&self) -> Option<Endpoint> {
+        self.lock().gone.clone()
     }
 
     /// The push loop died with a push on its way.
@@ -315,16 +326,5 @@ impl Live {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic elsewhere does not make these values less true.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The state an account is in before anything was tried.
-pub fn resting_state(account: &Account) -> State {
-    if account.forbidden {
-        State::Unlinked
-    } else if account.endpoint_gone {
-        State::EndpointGone
-    } else {
-        State::Connecting
     }
 }

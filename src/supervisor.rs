@@ -10,7 +10,7 @@ use smol::channel::{self, Receiver, Sender};
 use smol::{Executor, Task, Timer};
 
 use crate::account::{Account, AccountId};
-use crate::live::{Live, resting_state};
+use crate::live::Live;
 use crate::metrics::Gauges;
 use crate::signal::session::FAREWELL;
 use crate::status::{State, Status};
@@ -197,7 +197,8 @@ impl Runner {
     /// Makes what runs agree with this row.
     async fn apply(&mut self, account: Account, test: TestPush) {
         let id = account.id();
-        let runnable = resting_state(&account) == State::Connecting;
+        let suspended = suspension(&account);
+        let runnable = suspended.is_none();
         let known = lock(&self.entries).get(&id).map(|e| (e.account.clone(), e.live.clone(), e.task.is_some()));
         let (live, running) = match known {
             None => (Arc::new(Live::new(&account, self.tools.wake_for_own_sync, &self.tools.signal.timings)), false),
@@ -229,8 +230,10 @@ impl Runner {
             live.resume();
             self.generation += 1;
             task = Some(self.spawn(live.clone(), account.clone(), self.generation));
-        } else if !runnable {
-            live.enter(resting_state(&account), "stored", "as stored in the database", None);
+        } else if let Some((state, reason)) = suspended
+            && live.status().signal.state != state
+        {
+            live.enter(state, state.label(), reason, None);
         }
         let mut entries = lock(&self.entries);
         let generation = self.generation;
@@ -303,6 +306,17 @@ impl Runner {
             Timer::after(self.patience()).await;
         };
         all.or(patience).await;
+    }
+}
+
+/// The state, and why, in which a row says that its account must not run.
+fn suspension(account: &Account) -> Option<(State, &'static str)> {
+    if account.forbidden {
+        Some((State::Unlinked, "Signal refused the login before"))
+    } else if account.endpoint_gone {
+        Some((State::EndpointGone, "the push server said before that the endpoint no longer exists"))
+    } else {
+        None
     }
 }
 

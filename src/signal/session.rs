@@ -228,13 +228,17 @@ where
         let changed = live.listen();
         let now = Instant::now();
         session.on_accepted(now);
-        if let Err(ended) = session.on_time(now) {
+        let over = session.on_time(now).err();
+        // Acks first: an old connection that is renewed can still carry them.
+        if matches!(over, None | Some(Ended::Renewed))
+            && let Err(ended) = flush(&mut socket, session.take_outgoing(), timings.write).await
+        {
+            break ended;
+        }
+        if let Some(ended) = over {
             break ended;
         }
         let mut deadline = session.deadline();
-        if let Err(ended) = flush(&mut socket, session.take_outgoing(), timings.write).await {
-            break ended;
-        }
         if let Some(halt) = live.halt() {
             // A wake-up on its way may still be accepted: its acks spare the next start a redelivery.
             let since = *stopping_since.get_or_insert(now);

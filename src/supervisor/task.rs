@@ -36,13 +36,18 @@ pub(super) async fn run(tools: Arc<Tools>, live: Arc<Live>, account: Account) {
     match end {
         End::Halted(Halt::Stop) => {}
         End::Halted(Halt::EndpointGone) => {
-            live.enter(State::EndpointGone, "gone", "the push server says the endpoint no longer exists", None);
-            // The one in use, which may be newer than the row this task started with.
-            let endpoint = live.endpoint();
-            persist(&tools, &live, || tools.store.set_endpoint_gone(account.id(), endpoint.clone(), true)).await;
+            live.enter(
+                State::EndpointGone,
+                State::EndpointGone.label(),
+                "the push server says the endpoint no longer exists",
+                None,
+            );
+            if let Some(endpoint) = live.gone_endpoint() {
+                persist(&tools, &live, || tools.store.set_endpoint_gone(account.id(), endpoint.clone(), true)).await;
+            }
         }
         End::Unlinked => {
-            live.enter(State::Unlinked, "unlinked", "Signal refused the login twice (403)", None);
+            live.enter(State::Unlinked, State::Unlinked.label(), "Signal refused the login twice (403)", None);
             persist(&tools, &live, || tools.store.set_forbidden(account.credentials.clone())).await;
         }
     }
