@@ -39,8 +39,11 @@ impl Resolve for SystemResolver {
 pub(super) enum Purpose {
     /// Signal: one name, which must not wait behind the others.
     Signal,
-    /// A push server: names anybody who registers may choose.
+    /// A push server of an account.
     Push,
+    /// A push server somebody wants to register: names strangers choose, whose servers may hang. Pushes must not wait
+    /// behind them.
+    Check,
 }
 
 /// Why there are no addresses.
@@ -73,14 +76,19 @@ pub(super) struct Lookup {
     resolver: Arc<dyn Resolve>,
     executor: Arc<Executor<'static>>,
     flights: Flights,
-    /// Threads that look-ups of push servers may block.
-    slots: Arc<Semaphore>,
+    /// Threads that look-ups for pushes may block,
+    pushes: Arc<Semaphore>,
+    /// and those for registrations.
+    checks: Arc<Semaphore>,
 }
 
 impl Lookup {
-    /// `slots`: look-ups for push at the same time.
+    /// `slots`: look-ups at the same time, Signal's not counted. A third of them is for registrations.
     pub(super) fn new(resolver: Arc<dyn Resolve>, executor: Arc<Executor<'static>>, slots: usize) -> Self {
-        Self { resolver, executor, flights: Flights::default(), slots: Arc::new(Semaphore::new(slots.max(1))) }
+        let checks = (slots / 3).max(1);
+        let semaphore = |slots: usize| Arc::new(Semaphore::new(slots.max(1)));
+        let (pushes, checks) = (semaphore(slots.saturating_sub(checks)), semaphore(checks));
+        Self { resolver, executor, flights: Flights::default(), pushes, checks }
     }
 
     /// The same with another resolver.
@@ -122,11 +130,16 @@ impl Lookup {
         let flight = Arc::new(Flight::default());
         flights.insert(key.clone(), flight.clone());
         let landing = Landing { flights: self.flights.clone(), key, flight: flight.clone() };
-        let (resolver, slots) = (self.resolver.clone(), self.slots.clone());
+        let resolver = self.resolver.clone();
+        let slots = match purpose {
+            Purpose::Signal => None,
+            Purpose::Push => Some(self.pushes.clone()),
+            Purpose::Check => Some(self.checks.clone()),
+        };
         let task = self.executor.spawn(async move {
-            let _slot = match purpose {
-                Purpose::Push => Some(slots.acquire().await),
-                Purpose::Signal => None,
+            let _slot = match slots {
+                Some(slots) => Some(slots.acquire_arc().await),
+                None => None,
             };
             if !landing.awaited() {
                 return;
@@ -163,5 +176,40 @@ impl Drop for Landing {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
         let _ = self.flight.found.set(Err("the look-up was given up".to_owned()));
         self.flight.landed.notify(usize::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Never answers for names under `.hangs`.
+    struct Hangs;
+
+    #[async_trait::async_trait]
+    impl Resolve for Hangs {
+        async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+            if host.ends_with(".hangs") {
+                futures_lite::future::pending::<()>().await;
+            }
+            Ok(vec![IpAddr::from([192, 0, 2, 1])])
+        }
+    }
+
+    #[test]
+    fn registrations_with_hanging_names_do_not_keep_pushes_or_signal_waiting() {
+        let executor = Arc::new(Executor::new());
+        let lookup = Lookup::new(Arc::new(Hangs), executor.clone(), 6);
+        let (soon, late) = (Duration::from_millis(30), Duration::from_secs(10));
+        smol::block_on(executor.run(async {
+            for n in 0..8 {
+                let junk = lookup.addresses(&format!("{n}.hangs"), Purpose::Check, soon).await;
+                assert_eq!(junk, Err(LookupError::Late));
+            }
+            for purpose in [Purpose::Push, Purpose::Signal] {
+                assert!(lookup.addresses("push.example", purpose, late).await.is_ok(), "{purpose:?}");
+            }
+            assert_eq!(lookup.addresses("push.example", Purpose::Check, soon).await, Err(LookupError::Late));
+        }));
     }
 }
