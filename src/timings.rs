@@ -184,10 +184,11 @@ pub struct Limits {
     /// Registrations of one client. A phone registers about once a day; the figures are those of ntfy, which phones
     /// behind one address have to live with anyway.
     pub web_registrations: Rate,
-    /// Registrations being worked on at the same time: half of the connections, so that pages are answered meanwhile.
-    pub web_registrations_at_once: usize,
     /// Clients whose requests are remembered, about 64 bytes each. Beyond it those who asked least are forgotten.
     pub web_clients: usize,
+    /// Registrations being worked on at the same time that do not show the stored credentials of a known account. Those
+    /// that do are never put off.
+    pub strangers_at_once: usize,
     /// Questions to Signal about new accounts, and as many again about new credentials of known ones. Together half of
     /// `connects_per_second`: the rest is left to accounts that reconnect.
     pub asks: Rate,
@@ -220,8 +221,8 @@ impl Default for Limits {
             web_connections_per_client: 32,
             web_requests: Rate { burst: 300, every: Duration::from_millis(50) },
             web_registrations: Rate { burst: 60, every: secs(5) },
-            web_registrations_at_once: 256,
             web_clients: 10_000,
+            strangers_at_once: 128,
             asks: Rate { burst: 100, every: Duration::from_millis(20) },
             asks_at_once: 8,
             unconfirmed: Rate { burst: 50, every: secs(60) },

@@ -188,14 +188,11 @@ async fn register(mut request: Request<Site>) -> tide::Result {
         return text(415, "the content type must be application/json");
     }
     let client = request.ext::<Client>().copied().unwrap_or(Client::Untold(None));
-    let _admitted = match request.state().admission.admit(client, Instant::now()) {
-        Ok(permit) => permit,
-        Err(refusal) => {
-            let mut response = text(refusal.status(), refusal)?;
-            response.insert_header("Retry-After", refusal::retry_after(refusal.wait()));
-            return Ok(response);
-        }
-    };
+    if let Err(wait) = request.state().admission.admit(client, Instant::now()) {
+        let mut response = text(429, "too many registrations from one address")?;
+        response.insert_header("Retry-After", refusal::retry_after(wait));
+        return Ok(response);
+    }
     let bytes = request.body_bytes().await?;
     match Body::parse(&bytes) {
         Ok(body) => json(Some(request.state().registrar.register(body, client).await)),

@@ -1,93 +1,20 @@
 //! The real program as a process: kill -9, signals, two daemons, and what its log holds.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::io::Read;
 use std::time::{Duration, Instant};
 
+use program::{Program, command};
 use sim::push::Answer;
 use sim::signal::Envelope;
 use support::{DEVICE, PATIENCE, Phone, World, eventually};
 
 fn urgent() -> Envelope {
     Envelope::new().urgent(true)
-}
-
-/// A daemon process. Killed when dropped.
-struct Program {
-    child: Child,
-    log: mpsc::Receiver<String>,
-}
-
-impl Program {
-    fn start(world: &World, args: &[&str]) -> Self {
-        world.config();
-        let mut child = command(world, args).spawn().unwrap();
-        let (lines, log) = mpsc::channel();
-        let (listening, started) = mpsc::channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                if line.contains("listening on") {
-                    let _ = listening.send(());
-                }
-                let _ = lines.send(line);
-            }
-        });
-        started.recv_timeout(PATIENCE).expect("the start report names the address");
-        Self { child, log }
-    }
-
-    /// As the kernel's out-of-memory killer does it.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-    }
-
-    /// Exit code and how long it took to end.
-    fn wait(&mut self) -> (Option<i32>, Duration) {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return (status.code(), start.elapsed());
-            }
-            assert!(start.elapsed() < PATIENCE, "it does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn log(&mut self) -> String {
-        self.log.iter().collect::<Vec<_>>().join("\n")
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn command(world: &World, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mollysocket"));
-    command
-        .env_clear()
-        .current_dir(world.dir.path())
-        .arg("-c")
-        .arg(world.dir.path().join("config.toml"))
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
 }
 
 fn prepared() -> (World, Phone) {

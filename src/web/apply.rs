@@ -70,6 +70,8 @@ impl Registrar {
         let claim = register::claim(body, |id| app.config.allowed_uuids.permits(id))?;
         let id = claim.credentials.id;
         subject.account = Some((id, claim.endpoint.origin()));
+        let known = matches!(app.store.get(id).await, Ok(Some(account)) if account.credentials == claim.credentials);
+        let _place = if known { None } else { Some(self.asks.stranger()?) };
         progress.enter("looking up the endpoint's host");
         let allowed = app.net.check_endpoint(&app.config.allowed_endpoints, &claim.endpoint).await;
         allowed.map_err(|refusal| Refused::EndpointNotAllowed(refusal.to_string()))?;

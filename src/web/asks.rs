@@ -1,5 +1,6 @@
-//! How much registrations may ask of Signal. Whoever sends junk from many addresses gets past every limit by client;
-//! what reaches Signal in our name must stay small all the same, and accounts that reconnect must not wait behind it.
+//! How much strangers may have us do, and ask of Signal. Whoever sends junk from many addresses gets past every limit by
+//! client. What reaches Signal in our name must stay small all the same, and neither phones that are registered nor
+//! accounts that reconnect may wait behind it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ pub(crate) struct Asks {
     /// through while somebody does.
     new: Lane,
     known: Lane,
+    strangers: Arc<Semaphore>,
     wait: Duration,
     unconfirmed: Limited,
 }
@@ -46,7 +48,21 @@ impl Asks {
     pub(crate) fn new(timings: &Timings, limits: &Limits) -> Self {
         let lane =
             || Lane { rate: Limited::new(limits.asks), at_once: Arc::new(Semaphore::new(limits.asks_at_once.max(1))) };
-        Self { new: lane(), known: lane(), wait: timings.ask_turn, unconfirmed: Limited::new(limits.unconfirmed) }
+        Self {
+            new: lane(),
+            known: lane(),
+            strangers: Arc::new(Semaphore::new(limits.strangers_at_once.max(1))),
+            wait: timings.ask_turn,
+            unconfirmed: Limited::new(limits.unconfirmed),
+        }
+    }
+
+    /// A place for a registration that shows no credentials we know. Held until it is decided.
+    ///
+    /// # Errors
+    /// [`Refused::Busy`]: there are too many.
+    pub(crate) fn stranger(&self) -> Result<SemaphoreGuardArc, Refused> {
+        self.strangers.try_acquire_arc().ok_or(Refused::Busy)
     }
 
     /// Waits a moment for a turn to ask. The question lasts as long as the turn is held.
@@ -104,6 +120,15 @@ mod tests {
             };
             asks.turn(Asked::New).or(soon).await.expect("a turn that comes free in time");
         });
+    }
+
+    #[test]
+    fn strangers_at_once_are_bounded() {
+        let asks = Asks::new(&Timings::default(), &Limits { strangers_at_once: 2, ..Limits::default() });
+        let places = [asks.stranger().unwrap(), asks.stranger().unwrap()];
+        assert!(matches!(asks.stranger(), Err(Refused::Busy)));
+        drop(places);
+        assert!(asks.stranger().is_ok());
     }
 
     #[test]

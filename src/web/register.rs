@@ -80,9 +80,9 @@ pub(crate) enum Refused {
     /// The database failed.
     #[error("the database failed, so nothing was promised to the phone: {0}")]
     Store(#[from] StoreError),
-    /// Signal is asked too much already.
+    /// Strangers keep us too busy already.
     #[error(
-        "too many accounts are being registered to ask Signal about each; if strangers do it, name your accounts in `allowed_uuids`"
+        "too many new accounts are being registered at the same time; if strangers do it, name yours in `allowed_uuids`"
     )]
     Busy,
     /// Signal cannot be asked, and that has let in enough.

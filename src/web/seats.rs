@@ -5,7 +5,8 @@
 //! good client needs a few round trips at any time, so it is hardly ever the one. A request that is complete and being
 //! worked on is never cut off; when all are, the newcomer is told to come again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smol::channel::{self, Receiver, Sender};
@@ -71,7 +72,7 @@ impl Seats {
         let mut table = self.table();
         let waiting = table.entries.values().filter(|entry| entry.waiting_since.is_some()).count();
         for _ in 0..waiting.div_ceil(4) {
-            let _ = table.give_way(None, Full::All);
+            let _ = table.anybody();
         }
     }
 
@@ -107,7 +108,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.seats.table().entries.remove(&self.number);
+        self.seats.table().leave(self.number);
     }
 }
 
@@ -126,6 +127,14 @@ struct Entry {
     present: Present,
 }
 
+/// One client's connections.
+#[derive(Debug, Default)]
+struct Crowd {
+    seats: usize,
+    /// Those that keep us waiting: since when, and which.
+    waiting: BTreeSet<(u64, u64)>,
+}
+
 /// The rules. Those told to leave are in it no more.
 #[derive(Debug, Default)]
 struct Table {
@@ -133,39 +142,39 @@ struct Table {
     per_client: usize,
     /// Counts arrivals and turns: says what was earlier without a clock.
     events: u64,
-    entries: BTreeMap<u64, Entry>,
+    entries: HashMap<u64, Entry>,
+    /// Says the same as `entries`, by client; never an empty crowd.
+    crowds: HashMap<Key, Crowd>,
+    /// The waiting ones whose client is not known.
+    nameless: BTreeSet<(u64, u64)>,
 }
 
 impl Table {
     fn arrive(&mut self, client: Option<Key>, present: Present) -> Result<(u64, Option<Leaving>), Full> {
-        let leaving = if client.is_some_and(|client| self.seats_of(client) >= self.per_client) {
-            Some(self.give_way(client, Full::Client).ok_or(Full::Client)?)
-        } else if self.entries.len() >= self.most {
-            Some(self.give_way(None, Full::All).ok_or(Full::All)?)
-        } else {
-            None
+        let leaving = match client.filter(|client| self.has_its_share(*client)) {
+            Some(client) => Some(self.one_of(client).ok_or(Full::Client)?),
+            None if self.entries.len() >= self.most => Some(self.anybody().ok_or(Full::All)?),
+            None => None,
         };
         let number = self.event();
-        self.entries.insert(number, Entry { client, waiting_since: Some(number), present });
+        self.enter(number, Entry { client, waiting_since: Some(number), present });
         Ok((number, leaving))
     }
 
     fn name(&mut self, number: u64, client: Key) -> Result<(), Full> {
-        let Some(entry) = self.entries.get(&number) else { return Ok(()) };
-        if entry.client != Some(client) && self.seats_of(client) >= self.per_client {
-            self.give_way(Some(client), Full::Client).ok_or(Full::Client)?;
+        if self.entries.get(&number).is_none_or(|entry| entry.client == Some(client)) {
+            return Ok(());
         }
-        if let Some(entry) = self.entries.get_mut(&number) {
-            entry.client = Some(client);
+        if self.has_its_share(client) {
+            self.one_of(client).ok_or(Full::Client)?;
         }
+        self.change(number, |entry| entry.client = Some(client));
         Ok(())
     }
 
     fn turn(&mut self, number: u64, waiting: bool) {
         let event = self.event();
-        if let Some(entry) = self.entries.get_mut(&number) {
-            entry.waiting_since = waiting.then_some(event);
-        }
+        self.change(number, |entry| entry.waiting_since = waiting.then_some(event));
     }
 
     fn event(&mut self) -> u64 {
@@ -173,32 +182,73 @@ impl Table {
         self.events
     }
 
-    fn seats_of(&self, client: Key) -> usize {
-        self.entries.values().filter(|entry| entry.client == Some(client)).count()
+    fn has_its_share(&self, client: Key) -> bool {
+        self.crowds.get(&client).is_some_and(|crowd| crowd.seats >= self.per_client)
     }
 
-    /// Tells one to leave: of `client`, or of anybody.
-    fn give_way(&mut self, client: Option<Key>, why: Full) -> Option<Leaving> {
-        let waiting = || {
-            let entries = self.entries.iter().filter(|(_, entry)| client.is_none() || entry.client == client);
-            entries.filter_map(|(number, entry)| Some((*number, entry.client, entry.waiting_since?)))
-        };
-        let mut by_client: HashMap<Key, usize> = HashMap::new();
-        for client in waiting().filter_map(|(_, client, _)| client) {
-            *by_client.entry(client).or_default() += 1;
-        }
-        // Who is not known counts as one: a proxy's connections are many people's.
-        let of = |client: Option<Key>| client.and_then(|client| by_client.get(&client).copied()).unwrap_or(1);
-        let (number, ..) = waiting().max_by_key(|(_, client, since)| (of(*client), std::cmp::Reverse(*since)))?;
-        let entry = self.entries.remove(&number)?;
+    /// Tells this client's longest waiting to leave.
+    fn one_of(&mut self, client: Key) -> Option<Leaving> {
+        let (_, number) = *self.crowds.get(&client)?.waiting.first()?;
+        self.dismiss(number, Full::Client)
+    }
+
+    /// Tells the longest waiting of the largest waiting crowd to leave. Whoever is nameless is a crowd of one: a proxy's
+    /// connections are many people's.
+    fn anybody(&mut self) -> Option<Leaving> {
+        let nameless = self.nameless.first().map(|first| (1, first));
+        let crowds = self.crowds.values().filter_map(|crowd| Some((crowd.waiting.len(), crowd.waiting.first()?)));
+        let (_, (_, number)) = crowds.chain(nameless).max_by_key(|(size, (since, _))| (*size, Reverse(*since)))?;
+        self.dismiss(*number, Full::All)
+    }
+
+    fn dismiss(&mut self, number: u64, why: Full) -> Option<Leaving> {
+        let Present { tell, gone } = self.leave(number)?.present;
         // Room for one word, and this is the only one ever sent.
-        let _ = entry.present.tell.try_send(why);
-        Some(Leaving(entry.present.gone))
+        let _ = tell.try_send(why);
+        Some(Leaving(gone))
+    }
+
+    fn change(&mut self, number: u64, change: impl FnOnce(&mut Entry)) {
+        if let Some(mut entry) = self.leave(number) {
+            change(&mut entry);
+            self.enter(number, entry);
+        }
+    }
+
+    fn enter(&mut self, number: u64, entry: Entry) {
+        let waiting = match entry.client {
+            Some(client) => {
+                let crowd = self.crowds.entry(client).or_default();
+                crowd.seats += 1;
+                &mut crowd.waiting
+            }
+            None => &mut self.nameless,
+        };
+        waiting.extend(entry.waiting_since.map(|since| (since, number)));
+        self.entries.insert(number, entry);
+    }
+
+    fn leave(&mut self, number: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&number)?;
+        let place = entry.waiting_since.map(|since| (since, number));
+        let Some(client) = entry.client else {
+            place.map(|place| self.nameless.remove(&place));
+            return Some(entry);
+        };
+        if let Some(crowd) = self.crowds.get_mut(&client) {
+            crowd.seats -= 1;
+            place.map(|place| crowd.waiting.remove(&place));
+            if crowd.seats == 0 {
+                self.crowds.remove(&client);
+            }
+        }
+        Some(entry)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
     use std::net::IpAddr;
 
     use super::*;
@@ -314,14 +364,21 @@ mod tests {
     #[test]
     fn the_table_holds_those_present_and_no_more() {
         let seats = Seats::new(64, 4);
+        let mut present = VecDeque::new();
         for n in 0..10_000_u32 {
-            let seat = take(&seats, Some(key(n as u8)));
+            let seat = take(&seats, (n % 5 > 0).then(|| key(n as u8)));
             let _ = seat.belongs_to(key((n / 7) as u8));
             if n % 3 == 0 {
                 seat.working();
             }
+            present.push_back(seat);
+            present.truncate(100);
+            let half = present.len() / 2;
+            present.rotate_left(half);
             assert!(seats.table().entries.len() <= 64);
         }
-        assert_eq!(seats.table().entries.len(), 0);
+        drop(present);
+        let table = seats.table();
+        assert_eq!((table.entries.len(), table.crowds.len(), table.nameless.len()), (0, 0, 0));
     }
 }
