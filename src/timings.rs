@@ -11,6 +11,11 @@ const fn secs(n: u64) -> Duration {
 pub struct Timings {
     /// One look-up of a host name. A resolver that takes longer has failed for us.
     pub dns: Duration,
+    /// How long the addresses of a name are used again. Short, so that a move of the server is followed soon; the guard
+    /// looks at them at each dial all the same.
+    pub dns_keep: Duration,
+    /// How long a name that could not be looked up is not asked for again.
+    pub dns_keep_failure: Duration,
     /// One TCP connection attempt to one address.
     pub tcp: Duration,
     /// Head start of an address before the next one is tried beside it (RFC 8305 section 5 recommends 250 ms).
@@ -69,6 +74,15 @@ pub struct Timings {
     pub push_retry_cap: Duration,
     /// First wait after 429 or 503 without `Retry-After`.
     pub push_limited_base: Duration,
+    /// Endpoints of one origin limited within this time count together.
+    pub push_limited_window: Duration,
+    /// Longest pause for a whole origin whose endpoints are limited. Short of an hour, because it also stops phones
+    /// whose own pushes were never limited.
+    pub push_hold_cap: Duration,
+    /// After that pause, between two pushes to the origin. Halved by each success, doubled by each further limit.
+    pub push_spacing: Duration,
+    /// Longest time between two pushes to such an origin.
+    pub push_spacing_cap: Duration,
     /// First wait after 401 or 403.
     pub push_unauthorized_base: Duration,
     /// Longest wait after 401 or 403, and the longest `Retry-After` that is believed.
@@ -103,6 +117,8 @@ impl Default for Timings {
     fn default() -> Self {
         Self {
             dns: secs(5),
+            dns_keep: secs(15),
+            dns_keep_failure: secs(2),
             tcp: secs(15),
             happy_eyeballs: Duration::from_millis(250),
             tls: secs(15),
@@ -131,6 +147,10 @@ impl Default for Timings {
             push_retry_base: secs(1),
             push_retry_cap: secs(300),
             push_limited_base: secs(5),
+            push_limited_window: secs(60),
+            push_hold_cap: secs(60),
+            push_spacing: secs(1),
+            push_spacing_cap: secs(10),
             push_unauthorized_base: secs(60),
             push_slow_cap: secs(3600),
             push_rejected: secs(3600),
@@ -167,14 +187,18 @@ pub struct Limits {
     pub handshakes: usize,
     /// New connections to Signal per second.
     pub connects_per_second: u32,
-    /// Failures in a row, of whatever accounts, after which Signal's host counts as down.
-    pub gate_failures: u32,
+    /// Accounts that fail, without a success of any between, after which Signal's host counts as down.
+    pub gate_failures: usize,
     /// Attempts per second while Signal's host is down.
     pub gate_probes_per_second: u32,
     /// Push requests in flight in all.
     pub pushes: usize,
     /// Push requests in flight to one origin.
     pub pushes_per_origin: usize,
+    /// Different endpoints of one origin that must be limited before the whole origin is slowed down.
+    pub limited_endpoints: usize,
+    /// Host names whose addresses are remembered.
+    pub dns_names: usize,
     /// Connections to the web server. Beyond it, whoever has kept us waiting longest gives way.
     pub web_connections: usize,
     /// The same of one client: an IPv4 address or an IPv6 /64. More than any browser opens.
@@ -217,6 +241,8 @@ impl Default for Limits {
             gate_probes_per_second: 4,
             pushes: 64,
             pushes_per_origin: 8,
+            limited_endpoints: 3,
+            dns_names: 256,
             web_connections: 512,
             web_connections_per_client: 32,
             web_requests: Rate { burst: 300, every: Duration::from_millis(50) },

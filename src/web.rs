@@ -25,6 +25,8 @@ mod body;
 mod client;
 mod connection;
 mod exchange;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod head;
 mod listener;
 mod locks;
@@ -74,18 +76,7 @@ pub async fn serve(
     executor: Arc<Executor<'static>>,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let bounds = Bounds {
-        connections: app.limits.web_connections,
-        connections_per_client: app.limits.web_connections_per_client,
-        requests: app.limits.web_requests,
-        clients: app.limits.web_clients,
-        trusted: app.config.trusted_proxies.clone(),
-        head_bytes: app.limits.web_head,
-        body_bytes: app.limits.web_body,
-        head: app.timings.web_head,
-        request: app.timings.web_request,
-        shutdown: app.timings.shutdown,
-    };
+    let bounds = Bounds::new(&app.limits, &app.timings, app.config.trusted_proxies.clone());
     let metrics = app.metrics.clone();
     let site = Site {
         admission: Arc::new(Admission::new(&app.limits)),

@@ -99,7 +99,7 @@ const FEW_DESCRIPTORS: [&str; 3] = ["/bin/sh", "-c", "ulimit -n 64; exec \"$0\" 
 fn without_descriptors_the_server_waits_and_the_accounts_go_on() {
     let (world, phone) = prepared();
     world.config();
-    let program = Program::launch(command_under(&world, &FEW_DESCRIPTORS, &["-v", "server"]));
+    let program = Program::spawn(command_under(&world, &FEW_DESCRIPTORS, &["-v", "server"]));
     assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
     program.lines();
     // More than there are descriptors. Those that are cut come back, and each says a little.

@@ -26,7 +26,7 @@ use super::seldom::Seldom;
 use crate::config::Network;
 use crate::metrics::Metrics;
 use crate::rate::Buckets;
-use crate::timings::Rate;
+use crate::timings::{Limits, Rate, Timings};
 
 /// How long the client may take to notice that we are done. Closing at once, with bytes of its request unread, would
 /// reset the connection and could take our answer with it.
@@ -75,7 +75,31 @@ pub(super) struct Shared<S> {
     pub(super) turned_away: Seldom,
 }
 
+impl Bounds {
+    /// From the program's limits and deadlines. `trusted`: proxies that are believed.
+    pub(crate) fn new(limits: &Limits, timings: &Timings, trusted: Vec<Network>) -> Self {
+        Self {
+            connections: limits.web_connections,
+            connections_per_client: limits.web_connections_per_client,
+            requests: limits.web_requests,
+            clients: limits.web_clients,
+            trusted,
+            head_bytes: limits.web_head,
+            body_bytes: limits.web_body,
+            head: timings.web_head,
+            request: timings.web_request,
+            shutdown: timings.shutdown,
+        }
+    }
+}
+
 impl<S> Shared<S> {
+    pub(super) fn new(app: tide::Server<S>, bounds: Bounds, metrics: Arc<Metrics>, stopping: Receiver<()>) -> Self {
+        let requests = Mutex::new(Buckets::new(bounds.requests, bounds.clients));
+        let (wrong_version, turned_away) = (Seldom::default(), Seldom::default());
+        Self { app, bounds, metrics, requests, stopping, wrong_version, turned_away }
+    }
+
     /// Whether this client may have a request answered now.
     fn admit(&self, client: Client, seat: &Seat) -> Result<(), Refusal> {
         let Some(key) = client.key() else { return Ok(()) };

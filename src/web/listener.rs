@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_lite::{AsyncRead, AsyncWrite, future};
@@ -14,7 +14,6 @@ use super::connection::{self, Bounds, Shared};
 use super::seats::Seats;
 use super::seldom::Seldom;
 use crate::metrics::Metrics;
-use crate::rate::Buckets;
 
 /// Pause after a failed accept. Out of descriptors, accept fails at once for ever: without a pause it would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -70,9 +69,7 @@ pub(crate) async fn serve<S, L>(
     let grace = bounds.shutdown;
     let seats = Seats::new(bounds.connections, bounds.connections_per_client);
     let porch = Arc::new(Semaphore::new(PORCH));
-    let requests = Mutex::new(Buckets::new(bounds.requests, bounds.clients));
-    let (wrong_version, turned_away) = (Seldom::default(), Seldom::default());
-    let shared = Arc::new(Shared { app, bounds, metrics, requests, stopping, wrong_version, turned_away });
+    let shared = Arc::new(Shared::new(app, bounds, metrics, stopping));
     let complaint = Seldom::default();
     let accept = async {
         loop {

@@ -21,24 +21,30 @@ pub struct Program {
 impl Program {
     pub fn start(world: &World, args: &[&str]) -> Self {
         world.config();
-        Self::launch(command(world, args))
+        Self::spawn(command(world, args))
     }
 
-    pub fn launch(mut command: Command) -> Self {
+    /// Runs `command`, which starts a server, until it listens.
+    pub fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let (lines, log) = mpsc::channel();
         let (listening, started) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                if let Some((_, address)) = line.split_once("listening on       http://") {
+                if let Some((_, address)) = line.split_once("listening on")
+                    && let Some(address) = address.trim().strip_prefix("http://")
+                {
                     let _ = listening.send(address.trim_end_matches('/').parse().unwrap());
                 }
                 let _ = lines.send(line);
             }
         });
-        let web = started.recv_timeout(PATIENCE).expect("the start report names the address");
-        Self { child, web, log }
+        let Ok(web) = started.recv_timeout(PATIENCE) else {
+            let _ = child.kill();
+            panic!("it did not start: {}", log.iter().collect::<Vec<String>>().join("\n"));
+        };
+        Self { child, log, web }
     }
 
     /// As the kernel's out-of-memory killer does it.
@@ -107,11 +113,12 @@ impl Drop for Program {
     }
 }
 
+/// The program with these arguments, in the world's directory and with nothing of our environment.
 pub fn command(world: &World, args: &[&str]) -> Command {
     command_under(world, &[], args)
 }
 
-/// The same, started by another program such as `prlimit`.
+/// The same, started by another program that gives it less of something.
 pub fn command_under(world: &World, wrapper: &[&str], args: &[&str]) -> Command {
     let words: Vec<&str> = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_mollysocket")]).collect();
     let mut command = Command::new(words[0]);

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 pub const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 /// The deadline of a push in tests about it.
-pub const SHORT: Duration = Duration::from_millis(300);
+pub const SHORT: Duration = Duration::from_secs(1);
 /// What a busy machine may add.
 pub const SLACK: Duration = Duration::from_secs(5);
 
@@ -67,7 +67,13 @@ pub struct Options<'a> {
 
 impl<'a> Options<'a> {
     pub fn new(pki: Option<&'a Pki>, allowed: &str) -> Self {
-        let timings = Timings { push: Duration::from_secs(20), ..Timings::default() };
+        // A scripted resolver is asked each time.
+        let timings = Timings {
+            push: Duration::from_secs(20),
+            dns_keep: Duration::ZERO,
+            dns_keep_failure: Duration::ZERO,
+            ..Timings::default()
+        };
         Self { pki, allowed: vec![allowed.to_owned()], timings, limits: Limits::default(), resolver: None }
     }
 
