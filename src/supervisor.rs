@@ -14,6 +14,7 @@ use crate::live::{Live, resting_state};
 use crate::metrics::Gauges;
 use crate::signal::session::FAREWELL;
 use crate::status::{State, Status};
+use crate::store::StoreError;
 
 mod task;
 
@@ -98,6 +99,8 @@ pub struct Runner {
     entries: Entries,
     generation: u64,
     data_version: Option<i64>,
+    /// That the database cannot be read was already told.
+    unreadable: bool,
 }
 
 impl Runner {
@@ -106,8 +109,16 @@ impl Runner {
         let (sender, commands) = channel::unbounded();
         let entries = Entries::default();
         let handle = Supervisor { commands: sender.clone(), entries: entries.clone() };
-        let runner =
-            Self { tools: Arc::new(tools), executor, commands, sender, entries, generation: 0, data_version: None };
+        let runner = Self {
+            tools: Arc::new(tools),
+            executor,
+            commands,
+            sender,
+            entries,
+            generation: 0,
+            data_version: None,
+            unreadable: false,
+        };
         (handle, runner)
     }
 
@@ -143,10 +154,21 @@ impl Runner {
     /// The command line edits the file beside us; SQLite's data version tells.
     async fn look_for_foreign_changes(&mut self) {
         match self.tools.store.data_version().await {
-            Ok(version) if Some(version) == self.data_version => {}
+            Ok(version) if Some(version) == self.data_version => self.note_readable(None),
             Ok(_) => self.refresh_all().await,
-            Err(error) => log::error!("the database cannot be read, trying again: {error}"),
+            Err(error) => self.note_readable(Some(&error)),
         }
+    }
+
+    /// Tells once that the database cannot be read, and once that it can again.
+    fn note_readable(&mut self, error: Option<&StoreError>) {
+        match (error, self.unreadable) {
+            (Some(error), false) => log::error!("the database cannot be read, trying again: {error}"),
+            (Some(error), true) => log::debug!("the database still cannot be read: {error}"),
+            (None, true) => log::info!("the database can be read again"),
+            (None, false) => {}
+        }
+        self.unreadable = error.is_some();
     }
 
     async fn refresh_all(&mut self) {
@@ -160,10 +182,11 @@ impl Runner {
             (Err(error), _) | (_, Err(error)) => {
                 // The version stays unknown, so the next tick tries again.
                 self.data_version = None;
-                log::error!("the database cannot be read, trying again: {error}");
+                self.note_readable(Some(&error));
                 return;
             }
         };
+        self.note_readable(None);
         for row in &listing.unreadable {
             log::warn!("a row of the database is left out: {row}");
         }
@@ -182,7 +205,7 @@ impl Runner {
             Ok(Some(account)) => self.apply(account, test).await,
             Ok(None) => self.remove(id).await,
             Err(error) => {
-                log::error!("the database cannot be read, trying again: {error}");
+                self.note_readable(Some(&error));
                 let (sender, pause) = (self.sender.clone(), self.tools.signal.timings.store_poll);
                 self.executor
                     .spawn(async move {

@@ -23,7 +23,7 @@ const BUSY: Duration = Duration::from_secs(5);
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// How often, and how far apart, a file in use is looked at before it counts as damaged.
-const CHECKPOINT_LOOKS: u32 = 5;
+const CHECKPOINT_LOOKS: u32 = 10;
 const CHECKPOINT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Length of the header they start.
@@ -125,20 +125,27 @@ pub(super) fn remove_log(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The same as [`look`] for a file in use, of which a connection would only see what it remembers. A checkpoint of
-/// another process makes the file look cut short for a moment.
+/// The same as [`look`] for a file in use, of which a connection would only see what it remembers. Pages that are missing
+/// at its end may only be missing until a checkpoint of another process is done.
 pub(super) fn look_again(path: &Path) -> Result<(), StoreError> {
     for _ in 0..CHECKPOINT_LOOKS {
-        match look(path) {
-            Err(StoreError::Damaged { .. }) => thread::sleep(CHECKPOINT_PAUSE),
-            verdict => return verdict,
+        if look(path)? == Pages::All {
+            return Ok(());
         }
+        thread::sleep(CHECKPOINT_PAUSE);
     }
-    look(path)
+    Err(StoreError::Damaged { path: path.to_owned(), what: "it is cut short".to_owned() })
+}
+
+/// Whether a file is as long as its header says.
+#[derive(Debug, PartialEq, Eq)]
+enum Pages {
+    All,
+    Fewer,
 }
 
 /// What can be told without SQLite, which would take an empty file for a new database.
-fn look(path: &Path) -> Result<(), StoreError> {
+fn look(path: &Path) -> Result<Pages, StoreError> {
     let on_io = |error: io::Error| StoreError::io(path, &error);
     let metadata = fs::metadata(path).map_err(on_io)?;
     if !metadata.is_file() {
@@ -156,13 +163,11 @@ fn look(path: &Path) -> Result<(), StoreError> {
     // SQLite fills up a last page that is cut short with zeros, and may not notice. Only an interrupted write, which its
     // journal undoes, leaves one.
     let interrupted = suffixed(path, "-journal").exists();
-    let whole = page_size(&header).is_some_and(|size| {
-        interrupted || metadata.len().is_multiple_of(size) && metadata.len() / size >= pages(&header)
-    });
-    if !whole {
+    let size = page_size(&header).filter(|size| interrupted || metadata.len().is_multiple_of(*size));
+    let Some(size) = size else {
         return Err(StoreError::Damaged { path: path.to_owned(), what: "it is cut short".to_owned() });
-    }
-    Ok(())
+    };
+    Ok(if interrupted || metadata.len() / size >= pages(&header) { Pages::All } else { Pages::Fewer })
 }
 
 /// The page size a header tells, in bytes; 1 stands for 65,536. `None` when the header is cut short or has none.
