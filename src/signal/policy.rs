@@ -89,6 +89,13 @@ impl Policy {
         }
     }
 
+    /// The server's `Retry-After` within reason. Zero is none: whoever says so again and again must not be asked without
+    /// any pause.
+    fn advised(&self, refusal: &Refusal) -> Option<Duration> {
+        let after = refusal.retry_after.filter(|after| *after >= self.timings.backoff_base)?;
+        Some(after.min(LONGEST_RETRY_AFTER))
+    }
+
     fn refused(&mut self, refusal: &Refusal, reason: String, rng: &mut Rng) -> Step {
         if refusal.status == 403 && refusal.by_signal {
             if self.refused_once {
@@ -100,10 +107,10 @@ impl Policy {
         }
         self.refused_once = false;
         if refusal.status == 499 {
-            return self.refused_agent(reason, refusal.retry_after, rng);
+            return self.refused_agent(reason, self.advised(refusal), rng);
         }
-        if let Some(after) = refusal.retry_after {
-            return wait(after.min(LONGEST_RETRY_AFTER), refusal.label(), reason, false);
+        if let Some(after) = self.advised(refusal) {
+            return wait(after, refusal.label(), reason, false);
         }
         let cap = if refusal.status == 404 { self.timings.not_found_cap } else { self.timings.backoff_cap };
         let after = self.backoff.full_up_to(cap, rng);

@@ -90,6 +90,18 @@ fn retry_after_wins() {
 }
 
 #[test]
+fn an_absurd_retry_after_neither_silences_an_account_nor_lets_it_spin() {
+    for status in [429, 503, 499] {
+        let (mut p, mut rng) = bench(1);
+        let r = retry(p.failed(&refusal(status, false, Some(crate::retry_after::LONGEST)), &mut rng));
+        assert_eq!(r.after, 24 * 3600 * S, "{status}");
+        let waits: Vec<_> =
+            (0..50).map(|_| retry(p.failed(&refusal(status, false, Some(Duration::ZERO)), &mut rng)).after).collect();
+        assert!(waits.iter().sum::<Duration>() > 300 * S, "{status}: {waits:?}");
+    }
+}
+
+#[test]
 fn a_499_tries_each_user_agent_then_waits_an_hour_as_refused() {
     let (mut p, mut rng) = bench(3);
     for next in [1, 2] {
