@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use futures_lite::FutureExt;
 use smol::{Executor, channel};
 
 use crate::config::Config;
@@ -61,8 +62,9 @@ impl Daemon {
         let metrics = Arc::new(Metrics::default());
         let failed = |error: &dyn std::fmt::Display| StartError::Failed(error.to_string());
 
-        let store = Store::open(&config.db, IfMissing::Create).map_err(|e| failed(&e))?;
+        // The lock first: opening may migrate, and must not under another daemon.
         let lock = Store::lock_for_daemon(&config.db).map_err(|e| failed(&e))?;
+        let store = Store::open(&config.db, IfMissing::Create).map_err(|e| failed(&e))?;
         let accounts = smol::block_on(store.count()).map_err(|e| failed(&e))?;
         let (key, key_origin) =
             VapidKey::load(&config.vapid, Create::Yes).map_err(|e| StartError::Configuration(e.to_string()))?;
@@ -139,24 +141,25 @@ impl Daemon {
         let (stopping, stopped) = channel::bounded::<()>(1);
         let (ending, ended) = channel::bounded::<()>(1);
         let runner_stop = stopped.clone();
-        let runner = executor.spawn(self.runner.run(async move {
+        let mut runner = executor.spawn(self.runner.run(async move {
             let _ = runner_stop.recv().await;
         }));
-        let web = self.listener.map(|(listener, _)| {
-            let (app, tasks) = (self.app.clone(), executor.clone());
-            executor.spawn(async move {
-                web::serve(app, listener, tasks, async move {
-                    let _ = stopped.recv().await;
-                })
-                .await;
-            })
+        let (app, tasks, listener) = (self.app.clone(), executor.clone(), self.listener);
+        let mut web = executor.spawn(async move {
+            let stopped = async move {
+                let _ = stopped.recv().await;
+            };
+            match listener {
+                Some((listener, _)) => web::serve(app, listener, tasks, stopped).await,
+                None => stopped.await,
+            }
         });
         let work = async {
-            stop.await;
+            // Neither task ends before it is told to, unless it panicked: awaiting it passes the panic on, and the program
+            // ends rather than live on as half of itself.
+            stop.or(&mut runner).or(&mut web).await;
             drop(stopping);
-            if let Some(web) = web {
-                web.await;
-            }
+            web.await;
             runner.await;
         };
         std::thread::scope(|scope| {

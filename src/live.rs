@@ -10,6 +10,7 @@ use event_listener::{Event, EventListener};
 use fastrand::Rng;
 
 use crate::account::{Account, AccountId, Endpoint, ServerTime};
+use crate::metrics::PushResult;
 use crate::notifier::{Next, Notifier, Ticket, Verdict};
 use crate::push::{Delivery, Kind};
 use crate::signal::wire::Envelope;
@@ -47,15 +48,16 @@ struct Inner {
     sent_at: Option<ServerTime>,
     covered: Option<ServerTime>,
     halt: Option<Halt>,
+    /// The endpoint the push server said is gone. Not `endpoint`: that may be another one by the time it is looked at.
+    gone: Option<Endpoint>,
     status: Status,
     /// What trouble was already logged since all was well.
     announced: Vec<&'static str>,
-    /// Reasons of failed pushes that were already logged since one was accepted. No more than [`MOST_REASONS`].
-    push_announced: Vec<String>,
+    /// Which push failures were already logged since a push was accepted.
+    announced_push: Vec<PushResult>,
+    /// Signal's last notice.
+    alert: Option<String>,
 }
-
-/// Different reasons for failed pushes that are worth a line each.
-const MOST_REASONS: usize = 8;
 
 impl Live {
     /// An account that does nothing yet.
@@ -72,9 +74,11 @@ impl Live {
                 sent_at: None,
                 covered: account.covered_until,
                 halt: None,
-                status: Status::new(resting_state(account), SystemTime::now()),
+                gone: None,
+                status: Status::new(State::Connecting, SystemTime::now()),
                 announced: Vec::new(),
-                push_announced: Vec::new(),
+                announced_push: Vec::new(),
+                alert: None,
             }),
             changed: Event::new(),
         }
@@ -102,11 +106,25 @@ impl Live {
 
     // What the session says and asks.
 
-    /// Signal's clock shows this now.
+    /// Signal's clock shows this now. Nothing younger than it, less the margin, can be covered: a server whose clock ran
+    /// ahead must not silence the account until the others catch up.
     pub fn note_server_time(&self, time: Option<ServerTime>, now: Instant) {
         if let Some(time) = time {
-            self.lock().clock = Some((time, now));
+            let mut inner = self.lock();
+            inner.clock = Some((time, now));
+            inner.covered = inner.covered.map(|covered| covered.min(self.less_margin(time)));
         }
+    }
+
+    /// Signal's notice, such as `idle-primary-device`. Logged when it is another one than before.
+    pub fn note_alert(&self, alert: Option<String>) {
+        let mut inner = self.lock();
+        if let Some(text) = &alert
+            && inner.alert != alert
+        {
+            log::warn!("{}: Signal's notice: {}", self.id.short(), text.escape_default());
+        }
+        inner.alert = alert;
     }
 
     /// A message arrived. The ticket to wait for before it may be acked; `None` when it may be acked at once.
@@ -115,7 +133,9 @@ impl Live {
         inner.status.last_envelope = Some(SystemTime::now());
         if let Some(envelope) = envelope {
             let own = envelope.from_own_phone && !self.wake_for_own_sync;
-            let covered = matches!((envelope.server_timestamp, inner.covered), (Some(at), Some(until)) if at < until);
+            // A time of an earlier run counts only once Signal's clock was heard.
+            let until = inner.clock.and(inner.covered);
+            let covered = matches!((envelope.server_timestamp, until), (Some(at), Some(until)) if at < until);
             if !envelope.urgent || own || covered {
                 return None;
             }
@@ -213,30 +233,41 @@ impl Live {
                 if kind == Kind::Wake
                     && let Some(ServerTime(sent)) = inner.sent_at
                 {
-                    let margin = u64::try_from(self.cover_margin.as_millis()).unwrap_or(u64::MAX);
-                    let until = ServerTime(sent.saturating_sub(margin));
+                    let until = self.less_margin(ServerTime(sent));
                     inner.covered = inner.covered.max(Some(until));
                     inner.notifier.cover(until);
                 }
                 if inner.status.push.state != PushState::Ok {
                     log::info!("{}: pushes are accepted again by {}", self.id.short(), inner.endpoint.origin());
                 }
-                inner.push_announced.clear();
                 inner.status.push.enter(PushState::Ok, "", None, wall);
+                inner.announced_push.clear();
             }
             Verdict::Retry(at) => {
                 let until = wall + at.saturating_duration_since(now);
-                self.push_trouble(&mut inner, PushState::Retrying, &delivery.reason, until);
+                self.push_trouble(&mut inner, PushState::Retrying, delivery, until);
             }
             Verdict::Unauthorized(at) => {
                 let until = wall + at.saturating_duration_since(now);
-                self.push_trouble(&mut inner, PushState::Unauthorized, &delivery.reason, until);
+                self.push_trouble(&mut inner, PushState::Unauthorized, delivery, until);
             }
-            Verdict::Gone => inner.halt = inner.halt.or(Some(Halt::EndpointGone)),
+            Verdict::TestFailed => {
+                let origin = inner.endpoint.origin();
+                log::warn!("{}: test push to {origin} failed: {}", self.id.short(), delivery.reason);
+            }
+            Verdict::Gone => {
+                inner.halt = inner.halt.or(Some(Halt::EndpointGone));
+                inner.gone = Some(inner.endpoint.clone());
+            }
         }
         drop(inner);
         self.changed.notify(usize::MAX);
         Some(verdict)
+    }
+
+    /// The endpoint that made the loops halt with [`Halt::EndpointGone`].
+    pub fn gone_endpoint(&self) -> Option<Endpoint> {
+        self.lock().gone.clone()
     }
 
     /// The push loop died with a push on its way.
@@ -257,8 +288,8 @@ impl Live {
         inner.endpoint = endpoint;
         inner.endpoint_generation += 1;
         inner.notifier.endpoint_changed();
-        inner.push_announced.clear();
         inner.status.push.enter(PushState::Ok, "new endpoint", None, SystemTime::now());
+        inner.announced_push.clear();
         drop(inner);
         self.changed.notify(usize::MAX);
     }
@@ -282,9 +313,9 @@ impl Live {
         self.changed.notify(usize::MAX);
     }
 
-    /// The loops must end.
+    /// The loops must end. A reason they already have stays: it may still have to be written down.
     pub fn stop(&self) {
-        self.lock().halt = Some(Halt::Stop);
+        self.lock().halt.get_or_insert(Halt::Stop);
         self.changed.notify(usize::MAX);
     }
 
@@ -330,34 +361,26 @@ impl Live {
         }
     }
 
-    fn push_trouble(&self, inner: &mut Inner, state: PushState, reason: &str, until: SystemTime) {
-        let known = &mut inner.push_announced;
-        let news = known.len() < MOST_REASONS && !known.iter().any(|told| told == reason);
-        if news {
-            known.push(reason.to_owned());
-        }
-        inner.status.push.enter(state, reason, Some(until), SystemTime::now());
-        let (id, origin) = (self.id.short(), inner.endpoint.origin());
-        if news {
-            log::warn!("{id}: push to {origin} failed: {reason}. To do: {}", state.remedy());
-        } else {
+    /// Logged once per kind of failure until a push is accepted.
+    fn push_trouble(&self, inner: &mut Inner, state: PushState, delivery: &Delivery, until: SystemTime) {
+        inner.status.push.enter(state, delivery.reason.as_str(), Some(until), SystemTime::now());
+        let (id, origin, reason) = (self.id.short(), inner.endpoint.origin(), &delivery.reason);
+        let kind = delivery.outcome.result();
+        if inner.announced_push.contains(&kind) {
             log::debug!("{id}: push to {origin} failed again: {reason}");
+        } else {
+            inner.announced_push.push(kind);
+            log::warn!("{id}: push to {origin} failed: {reason}. To do: {}", state.remedy());
         }
+    }
+
+    fn less_margin(&self, time: ServerTime) -> ServerTime {
+        let margin = u64::try_from(self.cover_margin.as_millis()).unwrap_or(u64::MAX);
+        ServerTime(time.0.saturating_sub(margin))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic elsewhere does not make these values less true.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The state an account is in before anything was tried.
-pub fn resting_state(account: &Account) -> State {
-    if account.forbidden {
-        State::Unlinked
-    } else if account.endpoint_gone {
-        State::EndpointGone
-    } else {
-        State::Connecting
     }
 }

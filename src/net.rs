@@ -20,6 +20,8 @@ use crate::config::{AllowedEndpoints, Permission};
 use crate::timings::{Limits, Timings};
 
 mod dial;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 pub(crate) mod http;
 pub mod resolve;

@@ -18,6 +18,8 @@ use crate::net::{Net, Reach};
 use crate::vapid::Vapid;
 
 mod answer;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod origin;
 
 /// How long a push server may keep a message for a phone that is away, in seconds (RFC 8030 section 5.2): 30 days,
@@ -147,9 +149,7 @@ impl Pusher {
         };
         match self.client.send(self.request(endpoint, kind, reach)).await {
             Ok(answer) => {
-                let status = answer.ext::<Status>().map_or_else(|| answer.status().into(), |status| status.0);
-                let header = |name: &str| answer.header(name).map(|values| values.last().as_str());
-                let outcome = answer::outcome(status, header("retry-after"), header("date"), SystemTime::now());
+                let (status, outcome) = meaning(&answer.into(), SystemTime::now());
                 self.note(&origin, endpoint, &outcome);
                 Delivery { outcome, reason: answer::explain(&origin, status) }
             }
@@ -202,6 +202,13 @@ impl Pusher {
         request.set_ext(Route { target: endpoint.target(), reach });
         request
     }
+}
+
+/// Status and meaning of an answer that arrived at `now`.
+fn meaning(answer: &surf::http::Response, now: SystemTime) -> (u16, Outcome) {
+    let status = answer.ext().get::<Status>().map_or_else(|| answer.status().into(), |status| status.0);
+    let header = |name: &str| answer.header(name).map(|values| values.last().as_str());
+    (status, answer::outcome(status, header("retry-after"), header("date"), now))
 }
 
 /// The one `Authorization` header is VAPID's, so a password in the URL cannot be used; nor may it show up anywhere.

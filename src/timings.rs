@@ -175,8 +175,8 @@ pub struct Limits {
     pub handshakes: usize,
     /// New connections to Signal per second.
     pub connects_per_second: u32,
-    /// Failures in a row, of whatever accounts, after which Signal's host counts as down.
-    pub gate_failures: u32,
+    /// Accounts that fail, without a success of any between, after which Signal's host counts as down.
+    pub gate_failures: usize,
     /// Attempts per second while Signal's host is down.
     pub gate_probes_per_second: u32,
     /// Push requests in flight in all.

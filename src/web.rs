@@ -22,6 +22,8 @@ mod apply;
 mod body;
 mod client;
 mod connection;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod head;
 mod listener;
 mod locks;

@@ -80,6 +80,31 @@ fn both_stop_signals_end_the_program_in_order() {
     }
 }
 
+/// `MOLLYSOCKET_TEST_SOCKETS=9000` asks for more than the test run has time for.
+#[test]
+fn many_connections_are_closed_within_five_seconds() {
+    let number = std::env::var("MOLLYSOCKET_TEST_SOCKETS").map_or(600, |n| n.parse().unwrap());
+    let world = World::new();
+    let phones: Vec<_> = (1..=number).map(|n| world.phone(n)).collect();
+    world.store_phones(&phones);
+    world.push.set_default(Answer::hang());
+    let mut program = Program::start(&world, &["server"]);
+    let all = |world: &World| world.signal().with_state(|s| s.open_sockets()) == phones.len();
+    let start = Instant::now();
+    while !all(&world) {
+        assert!(start.elapsed() < PATIENCE * 10, "not all connected");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for phone in phones.iter().step_by(10) {
+        world.signal().send(&phone.uuid, DEVICE, urgent());
+    }
+    assert!(world.push.wait_requests(1, PATIENCE));
+    program.signal("-TERM");
+    let (code, took) = program.wait();
+    assert!(code == Some(0) && took < Duration::from_secs(5), "{code:?} {took:?}");
+    eventually("Close frames", || world.signal().with_state(|s| s.records().client_closes.len()) == phones.len());
+}
+
 #[test]
 fn a_push_on_its_way_is_finished_and_acked_before_the_end() {
     let (world, phone) = prepared();

@@ -170,15 +170,15 @@ fn when_every_user_agent_is_refused_the_account_waits_as_refused_and_recovers() 
 #[test]
 fn retry_after_is_honoured_in_both_forms() {
     for date in [false, true] {
-        let (mut world, phone) = prepared();
-        // A date has whole seconds: two ahead leave one at least.
-        let in_two_seconds = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(2));
-        let value = if date { in_two_seconds } else { "1".to_owned() };
+        let (world, phone) = World::connected();
+        // A date has whole seconds: three ahead leave two at least.
+        let until = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(3));
+        let value = if date { until } else { "2".to_owned() };
+        let start = Instant::now();
         world.signal().for_next(1, Handshake::retry_after(429, value));
-        world.start();
-        assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
-        let upgrades = world.signal().records().upgrades;
-        assert!(upgrades[1].at - upgrades[0].at >= Duration::from_millis(900), "asked again too early");
+        world.signal().cut(&phone.uuid, DEVICE);
+        wait_for_connects(&world, &phone, 2);
+        assert!(start.elapsed() >= Duration::from_millis(1900), "asked again too early: {:?}", start.elapsed());
     }
 }
 
@@ -398,18 +398,72 @@ fn command_line_edits_reach_the_running_daemon() {
 }
 
 #[test]
-fn an_edit_of_the_credentials_is_never_overwritten_by_the_old_ones_end() {
-    let (world, mut phone) = World::connected();
-    let old = phone.credentials();
+fn an_edit_between_the_two_403s_of_the_old_credentials_is_never_overwritten() {
+    let (mut world, mut phone) = prepared();
+    world.timings.confirm = Duration::from_millis(700);
+    // The daemon notices the edit only after the old credentials' end.
+    world.timings.store_poll = Duration::from_secs(3);
+    world.signal().change_password(&phone.uuid, DEVICE, "the+new/one");
+    world.start();
+    assert!(world.signal().wait_upgrades(1, PATIENCE));
     phone.password = "the+new/one".into();
-    world.signal().change_password(&phone.uuid, DEVICE, &phone.password);
     smol::block_on(world.store().put(world.account(&phone))).unwrap();
-    wait_for_connects(&world, &phone, 2);
-    assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
-    std::thread::sleep(MOMENT);
+    assert!(world.signal().wait_upgrades(2, PATIENCE));
+    assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE), "locked out");
     let row = world.row(&phone).unwrap();
-    assert!(!row.forbidden && row.credentials != old);
+    assert!(!row.forbidden && row.credentials == phone.credentials());
     world.assert_one_socket_each();
+}
+
+#[test]
+fn removals_whose_pushes_hang_delay_nobody_else() {
+    let mut world = World::new();
+    world.timings.push = Duration::from_secs(60);
+    world.timings.shutdown = Duration::from_secs(3);
+    let phones: Vec<_> = (1..=5).map(|n| world.phone(n)).collect();
+    world.store_phones(&phones);
+    world.push.set_default(Answer::hang());
+    world.start();
+    for phone in &phones {
+        assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
+        world.signal().send(&phone.uuid, DEVICE, urgent());
+    }
+    assert!(world.push.wait_requests(5, PATIENCE));
+    let store = world.store();
+    for phone in &phones {
+        smol::block_on(store.remove(phone.id())).unwrap();
+    }
+    let other = world.phone(6);
+    smol::block_on(store.put(world.account(&other))).unwrap();
+    let start = Instant::now();
+    assert!(world.signal().wait_connected(&other.uuid, DEVICE, PATIENCE));
+    assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
+    for phone in &phones {
+        assert!(world.signal().wait_disconnected(&phone.uuid, DEVICE, PATIENCE));
+    }
+}
+
+#[test]
+fn accounts_waiting_out_an_outage_are_released_by_the_first_success() {
+    let mut world = World::new();
+    world.timings.backoff_base = Duration::from_secs(40);
+    world.timings.backoff_cap = Duration::from_secs(40);
+    let phones: Vec<_> = (1..=20).map(|n| world.phone(n)).collect();
+    world.store_phones(&phones);
+    world.signal().set_mode(Mode::Handshake(Handshake::RefuseTcp));
+    world.start();
+    for phone in &phones {
+        world.wait_state(phone, "waiting");
+    }
+    world.signal().set_mode(Mode::Handshake(Handshake::Accept));
+    let probe = world.phone(21);
+    let start = Instant::now();
+    smol::block_on(world.store().put(world.account(&probe))).unwrap();
+    for phone in &phones {
+        assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
+    }
+    // Alone, the last of them would have waited 38 s on average.
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -434,7 +488,8 @@ fn an_outage_of_signal_is_probed_not_stormed_and_ends_for_everybody_at_once() {
     }
     world.signal().set_mode(Mode::Handshake(Handshake::proxy_status(503)));
     world.start();
-    assert!(world.signal().wait_upgrades(10, PATIENCE));
+    // The first round of attempts is on its way before anybody can know of the outage.
+    assert!(world.signal().wait_upgrades(70, PATIENCE));
     let before = world.signal().records().upgrades.len();
     std::thread::sleep(Duration::from_secs(1));
     let attempts = world.signal().records().upgrades.len() - before;

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_lite::FutureExt;
 use smol::Timer;
@@ -36,13 +37,18 @@ pub(super) async fn run(tools: Arc<Tools>, live: Arc<Live>, account: Account) {
     match end {
         End::Halted(Halt::Stop) => {}
         End::Halted(Halt::EndpointGone) => {
-            live.enter(State::EndpointGone, "gone", "the push server says the endpoint no longer exists", None);
-            // The one in use, which may be newer than the row this task started with.
-            let endpoint = live.endpoint();
-            persist(&tools, &live, || tools.store.set_endpoint_gone(account.id(), endpoint.clone(), true)).await;
+            live.enter(
+                State::EndpointGone,
+                State::EndpointGone.label(),
+                "the push server says the endpoint no longer exists",
+                None,
+            );
+            if let Some(endpoint) = live.gone_endpoint() {
+                persist(&tools, &live, || tools.store.set_endpoint_gone(account.id(), endpoint.clone(), true)).await;
+            }
         }
         End::Unlinked => {
-            live.enter(State::Unlinked, "unlinked", "Signal refused the login twice (403)", None);
+            live.enter(State::Unlinked, State::Unlinked.label(), "Signal refused the login twice (403)", None);
             persist(&tools, &live, || tools.store.set_forbidden(account.credentials.clone())).await;
         }
     }
@@ -67,6 +73,7 @@ where
             "{}: the program failed at this account and starts it again in {wait:.0?}. Please report this",
             live.id().short()
         );
+        live.enter(State::Waiting, "panic", "the program failed at this account", SystemTime::now().checked_add(wait));
         let halted = async { Some(live.halted().await) };
         let pause = async {
             Timer::after(wait).await;
@@ -104,8 +111,10 @@ where
     let t = &tools.signal.timings;
     let mut backoff = Backoff::new(t.backoff_base, t.backoff_cap);
     let mut rng = fastrand::Rng::new();
+    let mut level = log::Level::Error;
     while let Err(error) = write().await {
-        log::error!("{}: the new state could not be stored, trying again: {error}", live.id().short());
+        log::log!(level, "{}: the new state could not be stored, trying again: {error}", live.id().short());
+        level = log::Level::Debug;
         Timer::after(backoff.spread(&mut rng)).await;
     }
 }

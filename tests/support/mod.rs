@@ -288,6 +288,19 @@ impl World {
         smol::block_on(self.store().put(self.account(phone))).unwrap();
     }
 
+    /// Many phones in one transaction.
+    pub fn store_phones(&self, phones: &[Phone]) {
+        drop(self.store());
+        let mut db = rusqlite::Connection::open(self.db()).unwrap();
+        let rows = db.transaction().unwrap();
+        for phone in phones {
+            let insert = "INSERT INTO connections(uuid, device_id, password, endpoint, forbidden, last_registration) \
+                          VALUES (?1, ?2, ?3, ?4, 0, 1)";
+            rows.execute(insert, (&phone.uuid, phone.device, &phone.password, self.endpoint(phone))).unwrap();
+        }
+        rows.commit().unwrap();
+    }
+
     /// Registers as Molly does. The status word of the answer.
     pub fn register(&self, phone: &Phone, ping: bool) -> String {
         let endpoint = self.endpoint(phone);

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 pub const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 /// The deadline of a push in tests about it.
-pub const SHORT: Duration = Duration::from_millis(300);
+pub const SHORT: Duration = Duration::from_secs(1);
 /// What a busy machine may add.
 pub const SLACK: Duration = Duration::from_secs(5);
 
