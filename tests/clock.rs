@@ -1,6 +1,6 @@
 //! The wall clock jumps a year either way, and the machine sleeps: timers do not notice, tokens always fit the clock, nothing
 //! spins. Needs libfaketime, which lies to the daemon about the time of day only.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
 #[path = "support/program.rs"]
 mod program;
