@@ -25,6 +25,9 @@ use crate::timings::Timings;
 /// More owed acks than Signal's window of 256 can explain: the peer is not Signal.
 const MAX_OWED: usize = 4096;
 
+/// A frame from this size on leaves buffers behind that are worth a new connection, in bytes. Few messages are larger.
+const LARGE: usize = 16 * 1024;
+
 /// How long a peer may take to answer our Close frame.
 pub const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -64,6 +67,7 @@ pub struct Session<'a> {
     idle_since: Instant,
     queue_empty_patience: Duration,
     renew_at: Instant,
+    renew_large: Duration,
 }
 
 impl<'a> Session<'a> {
@@ -82,6 +86,7 @@ impl<'a> Session<'a> {
             idle_since: now,
             queue_empty_patience: t.queue_empty,
             renew_at: now + t.renew.mul_f64(0.75 + 0.25 * rng.f64()),
+            renew_large: t.renew_large.mul_f64(0.5 + 0.5 * rng.f64()),
         }
     }
 
@@ -91,7 +96,12 @@ impl<'a> Session<'a> {
     /// When the connection is over.
     pub fn on_frame(&mut self, frame: Message, now: Instant) -> Result<(), Ended> {
         match frame {
-            Message::Binary(bytes) => self.on_binary(&bytes, now),
+            Message::Binary(bytes) => {
+                if bytes.len() >= LARGE {
+                    self.renew_at = self.renew_at.min(now + self.renew_large);
+                }
+                self.on_binary(&bytes, now)
+            }
             Message::Close(frame) => Err(closed(frame)),
             // Text frames mean nothing here; pings are answered by the WebSocket layer.
             _ => Ok(()),
