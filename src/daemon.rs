@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use futures_lite::FutureExt;
 use smol::{Executor, channel};
 
 use crate::config::Config;
@@ -21,6 +22,10 @@ use crate::web;
 
 /// Threads beside the main one that run tasks. Two keep a second core busy with TLS; more only cost memory.
 const EXTRA_THREADS: usize = 1;
+
+/// New connections the kernel keeps for the web server. When they are too many it drops them, and a good client among
+/// them tries again only after a second.
+const BACKLOG: i32 = 1024;
 
 /// Why the daemon could not start: one line that says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +66,9 @@ impl Daemon {
         let metrics = Arc::new(Metrics::default());
         let failed = |error: &dyn std::fmt::Display| StartError::Failed(error.to_string());
 
-        let store = Store::open(&config.db, IfMissing::Create).map_err(|e| failed(&e))?;
+        // The lock first: opening may migrate, and must not under another daemon.
         let lock = Store::lock_for_daemon(&config.db).map_err(|e| failed(&e))?;
+        let store = Store::open(&config.db, IfMissing::Create).map_err(|e| failed(&e))?;
         let accounts = smol::block_on(store.count()).map_err(|e| failed(&e))?;
         let (key, key_origin) =
             VapidKey::load(&config.vapid, Create::Yes).map_err(|e| StartError::Configuration(e.to_string()))?;
@@ -72,7 +78,8 @@ impl Daemon {
             NetOptions { signal_ca_file: config.signal_ca_file.clone(), push_ca_file: config.push_ca_file.clone() };
         let net = Net::new(&options, timings.clone(), limits.clone(), executor.clone())
             .map_err(|e| StartError::Configuration(e.to_string()))?;
-        let net = Arc::new(net);
+        let listener = if config.webserver { Some(listen(&config)?) } else { None };
+        let net = Arc::new(net.with_own_address(listener.as_ref().map(|(_, addr)| *addr)));
         let pusher = Arc::new(Pusher::new(net.clone(), vapid.clone(), config.allowed_endpoints.clone()));
         let signal = Arc::new(Signal {
             net: net.clone(),
@@ -90,7 +97,6 @@ impl Daemon {
             wake_for_own_sync: config.wake_for_own_sync,
         };
         let (supervisor, runner) = Runner::new(tools, executor.clone());
-        let listener = if config.webserver { Some(listen(&config)?) } else { None };
         let report = report(&config, accounts, &key_origin, listener.as_ref().map(|(_, addr)| *addr));
         let app = Arc::new(web::App {
             config: config.clone(),
@@ -139,24 +145,25 @@ impl Daemon {
         let (stopping, stopped) = channel::bounded::<()>(1);
         let (ending, ended) = channel::bounded::<()>(1);
         let runner_stop = stopped.clone();
-        let runner = executor.spawn(self.runner.run(async move {
+        let mut runner = executor.spawn(self.runner.run(async move {
             let _ = runner_stop.recv().await;
         }));
-        let web = self.listener.map(|(listener, _)| {
-            let (app, tasks) = (self.app.clone(), executor.clone());
-            executor.spawn(async move {
-                web::serve(app, listener, tasks, async move {
-                    let _ = stopped.recv().await;
-                })
-                .await;
-            })
+        let (app, tasks, listener) = (self.app.clone(), executor.clone(), self.listener);
+        let mut web = executor.spawn(async move {
+            let stopped = async move {
+                let _ = stopped.recv().await;
+            };
+            match listener {
+                Some((listener, _)) => web::serve(app, listener, tasks, stopped).await,
+                None => stopped.await,
+            }
         });
         let work = async {
-            stop.await;
+            // Neither task ends before it is told to, unless it panicked: awaiting it passes the panic on, and the program
+            // ends rather than live on as half of itself.
+            stop.or(&mut runner).or(&mut web).await;
             drop(stopping);
-            if let Some(web) = web {
-                web.await;
-            }
+            web.await;
             runner.await;
         };
         std::thread::scope(|scope| {
@@ -176,6 +183,7 @@ impl Daemon {
 
 fn listen(config: &Config) -> Result<(smol::net::TcpListener, SocketAddr), StartError> {
     let bound = std::net::TcpListener::bind((config.host.as_str(), config.port)).and_then(|listener| {
+        rustix::net::listen(&listener, BACKLOG)?;
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
         Ok((smol::net::TcpListener::try_from(listener)?, addr))

@@ -67,7 +67,13 @@ pub struct Options<'a> {
 
 impl<'a> Options<'a> {
     pub fn new(pki: Option<&'a Pki>, allowed: &str) -> Self {
-        let timings = Timings { push: Duration::from_secs(20), ..Timings::default() };
+        // A scripted resolver is asked each time.
+        let timings = Timings {
+            push: Duration::from_secs(20),
+            dns_keep: Duration::ZERO,
+            dns_keep_failure: Duration::ZERO,
+            ..Timings::default()
+        };
         Self { pki, allowed: vec![allowed.to_owned()], timings, limits: Limits::default(), resolver: None }
     }
 
