@@ -180,7 +180,7 @@ impl Net {
             Permission::No => return Err(Refusal(not_listed(endpoint))),
             Permission::IfPublic => {}
         }
-        match self.look_up(&endpoint.host(), Purpose::Push, self.timings.check_endpoint).await {
+        match self.look_up(&endpoint.host(), Purpose::Check, self.timings.check_endpoint).await {
             Err(LookupError::Late) => Ok(()),
             Err(LookupError::Failed(why)) => {
                 Err(Refusal(format!("the push server {} cannot be found: {why}", endpoint.origin())))

@@ -1,5 +1,5 @@
 //! What looking up names costs, how long answers are used, and that using them again is never less careful.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::collections::HashMap;
 use std::env;
@@ -24,9 +24,11 @@ use url::Host;
 
 const PUBLIC: &str = "8.8.8.8";
 
+type Names = (HashMap<String, IpAddr>, HashMap<String, usize>);
+
 /// A table of names that can change, and how often each was asked for.
 #[derive(Clone, Default)]
-struct Table(Arc<Mutex<(HashMap<String, IpAddr>, HashMap<String, usize>)>>);
+struct Table(Arc<Mutex<Names>>);
 
 impl Table {
     fn set(&self, host: &str, address: &str) {
@@ -198,7 +200,7 @@ fn a_dead_name_server_costs_eight_threads_and_does_not_keep_signal_waiting() {
         let mut child = Command::new(env::current_exe().unwrap());
         let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        assert!(output.status.success() && text.contains("left in order"), "{text}");
         return;
     }
     let executor = Arc::new(Executor::new());
@@ -219,6 +221,6 @@ fn a_dead_name_server_costs_eight_threads_and_does_not_keep_signal_waiting() {
     let dialled = smol::block_on(executor.run(net.dial_signal(&Host::parse("signal.example").unwrap(), 1)));
     assert_eq!(dialled.err().map(|error| error.stage), Some(Stage::Tcp), "its name was found");
     // The threads are still blocked: leave without waiting for them.
-    println!("test result: 1 passed");
+    println!("left in order");
     std::process::exit(0);
 }
