@@ -1,6 +1,6 @@
 //! The daemon while its database is full, failing, read-only, locked or damaged: no registration is told to be stored that
 //! is not, connections and wake-ups go on, and all is well again without a restart.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
 #[path = "support/program.rs"]
 mod program;

@@ -13,6 +13,7 @@ use super::client::Client;
 use super::locks::{Guard, Locks};
 use super::register::{self, Asked, Claim, Known, Plan, Refused, Saved, Status, Work};
 use crate::account::AccountId;
+use crate::net::Checked;
 use crate::push::Kind;
 use crate::signal::Verdict;
 use crate::supervisor::TestPush;
@@ -74,7 +75,9 @@ impl Registrar {
         let _place = if known { None } else { Some(self.asks.stranger()?) };
         progress.enter("looking up the endpoint's host");
         let allowed = app.net.check_endpoint(&app.config.allowed_endpoints, &claim.endpoint).await;
-        allowed.map_err(|refusal| Refused::EndpointNotAllowed(refusal.to_string()))?;
+        if let Checked::Unknown(why) = allowed.map_err(|refusal| Refused::EndpointNotAllowed(refusal.to_string()))? {
+            log::debug!("web: registration of {}: {why}; each push will look again", id.short());
+        }
         progress.enter("waiting for another registration of the same account");
         let guard = self.locks.lock(id).await;
         progress.enter("reading the database");

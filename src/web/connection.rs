@@ -180,7 +180,7 @@ async fn serve<S, T>(
         None | Some(Ok(None)) => return,
         Some(Err(error)) => {
             let tell = error == HeadError::Version && shared.wrong_version.due(Instant::now());
-            log::log!(if tell { log::Level::Warn } else { log::Level::Debug }, "web: request refused: {error}");
+            log::log!(if tell { log::Level::Error } else { log::Level::Debug }, "web: request refused: {error}");
             Some(error.into())
         }
         Some(Ok(Some(Head { bytes, client }))) => match shared.admit(client, seat) {
