@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use mollysocket::account::Endpoint;
 use mollysocket::push::Outcome;
+use mollysocket::timings::{Limits, Timings};
 use pushing::Options;
 use sim::push::{Answer, Behaviour, PushServer};
 use sim::signal::Envelope;
@@ -138,6 +139,16 @@ fn one_phone_has_one_push_on_its_way() {
     assert!(world.signal().wait_acks(&phone.uuid, DEVICE, 20, PATIENCE));
     eventually("all is quiet", || world.push.wait_until(Duration::ZERO, |state| state.in_flight() == 0));
     assert_eq!(world.push.max_in_flight(), 1);
+}
+
+#[test]
+fn the_limits_are_the_promised_ones() {
+    let (limits, timings) = (Limits::default(), Timings::default());
+    assert_eq!((limits.pushes, limits.pushes_per_origin), (64, 8));
+    assert_eq!((timings.push, timings.dns), (Duration::from_secs(10), Duration::from_secs(5)));
+    assert_eq!((timings.tcp, timings.tls), (Duration::from_secs(15), Duration::from_secs(15)));
+    assert_eq!((timings.upgrade, timings.connect), (Duration::from_secs(30), Duration::from_secs(60)));
+    assert!(timings.happy_eyeballs <= Duration::from_millis(300));
 }
 
 /// A push server that accepts and then sends a body until nobody listens any more. Says how much it got rid of.

@@ -224,7 +224,6 @@ fn damage_under_a_running_daemon_is_told_and_mended_by_a_backup() {
         wakes(&world, &linked);
         damage(&world.db());
         let status = world.register(&strangers[0], false);
-        println!("{name}: {status}");
         wakes(&world, &linked);
         wakes(&world, &linked);
         truthful(&mut world, &strangers[0], &status);
