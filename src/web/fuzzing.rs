@@ -10,6 +10,7 @@ use super::connection::{self, Bounds, Shared};
 use super::origin::{self, Hints};
 use super::page;
 use super::register::{self, Claim, Known, Plan, Refused, Saved, Status, Work};
+use super::seldom::Seldom;
 use crate::account::{Account, Credentials, Endpoint};
 use crate::metrics::Metrics;
 use crate::push::{Delivery, Outcome};
@@ -32,7 +33,8 @@ where
         shutdown: timings.shutdown,
     };
     let (_running, stopping) = channel::bounded(1);
-    let shared = Shared { app, bounds, metrics: Arc::new(Metrics::default()), stopping };
+    let shared =
+        Shared { app, bounds, metrics: Arc::new(Metrics::default()), stopping, wrong_version: Seldom::default() };
     connection::run(&shared, stream, None).await;
 }
 
