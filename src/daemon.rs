@@ -23,6 +23,10 @@ use crate::web;
 /// Threads beside the main one that run tasks. Two keep a second core busy with TLS; more only cost memory.
 const EXTRA_THREADS: usize = 1;
 
+/// New connections the kernel keeps for the web server. When they are too many it drops them, and a good client among
+/// them tries again only after a second.
+const BACKLOG: i32 = 1024;
+
 /// Why the daemon could not start: one line that says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -179,6 +183,7 @@ impl Daemon {
 
 fn listen(config: &Config) -> Result<(smol::net::TcpListener, SocketAddr), StartError> {
     let bound = std::net::TcpListener::bind((config.host.as_str(), config.port)).and_then(|listener| {
+        rustix::net::listen(&listener, BACKLOG)?;
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
         Ok((smol::net::TcpListener::try_from(listener)?, addr))

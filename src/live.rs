@@ -294,11 +294,6 @@ impl Live {
         self.changed.notify(usize::MAX);
     }
 
-    /// The account logs in with other credentials: what was covered for the old device says nothing about the new one.
-    pub fn forget_covered(&self) {
-        self.lock().covered = None;
-    }
-
     /// The loops may run (again); what is owed may go out.
     pub fn resume(&self) {
         let mut inner = self.lock();
@@ -384,3 +379,6 @@ impl Live {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

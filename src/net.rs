@@ -71,6 +71,15 @@ pub enum NetError {
 #[error("{0}")]
 pub struct Refusal(pub String);
 
+/// What is known of an endpoint that is not refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checked {
+    /// It may be used.
+    Fine,
+    /// Its host could not be looked up now; the text says why. Each push looks again.
+    Unknown(String),
+}
+
 /// At which stage a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -170,23 +179,26 @@ impl Net {
     }
 
     /// Whether an endpoint may be used: the allow list, then, unless the list names it, whether it is at a public
-    /// address now. A look-up that takes too long decides nothing; the guard looks again at each push.
+    /// address now. A look-up that fails or takes too long decides nothing: names fail for a while, and the guard looks
+    /// again at each push.
     ///
     /// # Errors
     /// Says what the operator could do to allow it.
-    pub async fn check_endpoint(&self, allowed: &AllowedEndpoints, endpoint: &Endpoint) -> Result<(), Refusal> {
+    pub async fn check_endpoint(&self, allowed: &AllowedEndpoints, endpoint: &Endpoint) -> Result<Checked, Refusal> {
         match allowed.permits(endpoint) {
-            Permission::Listed => return Ok(()),
+            Permission::Listed => return Ok(Checked::Fine),
             Permission::No => return Err(Refusal(not_listed(endpoint))),
             Permission::IfPublic => {}
         }
-        match self.look_up(&endpoint.host(), Purpose::Push, self.timings.check_endpoint).await {
-            Err(LookupError::Late) => Ok(()),
+        match self.look_up(&endpoint.host(), Purpose::Check, self.timings.check_endpoint).await {
+            Err(LookupError::Late) => {
+                Ok(Checked::Unknown(format!("{} could not be looked up in time", endpoint.origin())))
+            }
             Err(LookupError::Failed(why)) => {
-                Err(Refusal(format!("the push server {} cannot be found: {why}", endpoint.origin())))
+                Ok(Checked::Unknown(format!("{} cannot be found: {why}", endpoint.origin())))
             }
             Ok(addresses) => match self.guard.public(addresses, endpoint.port()) {
-                Ok(_) => Ok(()),
+                Ok(_) => Ok(Checked::Fine),
                 Err((address, what)) => Err(Refusal(not_public(endpoint, address, what))),
             },
         }

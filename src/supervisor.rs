@@ -235,9 +235,6 @@ impl Runner {
         });
         let live = entry.live.clone();
         let new_credentials = entry.account.credentials != account.credentials;
-        if new_credentials {
-            live.forget_covered();
-        }
         if live.endpoint() != account.endpoint {
             live.set_endpoint(account.endpoint.clone());
         }

@@ -101,6 +101,8 @@ pub struct Timings {
     pub check: Duration,
     /// Looking up an endpoint's host during a registration.
     pub check_endpoint: Duration,
+    /// A registration's wait for its turn to ask Signal. Together with the two above less than `answer`.
+    pub ask_turn: Duration,
     /// Every registration is answered within this, whatever hangs.
     pub answer: Duration,
     /// From the first byte of a request to the end of its head.
@@ -158,12 +160,22 @@ impl Default for Timings {
             store_poll: secs(2),
             check: secs(5),
             check_endpoint: secs(2),
+            ask_turn: secs(1),
             answer: secs(9),
             web_head: secs(10),
             web_request: secs(20),
             shutdown: secs(3),
         }
     }
+}
+
+/// How often something may happen: `burst` times at once, then once per `every`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How often at once, after a long rest.
+    pub burst: u32,
+    /// Until one more is allowed.
+    pub every: Duration,
 }
 
 /// How much of everything there may be.
@@ -187,8 +199,28 @@ pub struct Limits {
     pub limited_endpoints: usize,
     /// Host names whose addresses are remembered.
     pub dns_names: usize,
-    /// Connections to the web server.
+    /// Connections to the web server. Beyond it, whoever has kept us waiting longest gives way.
     pub web_connections: usize,
+    /// The same of one client: an IPv4 address or an IPv6 /64. More than any browser opens.
+    pub web_connections_per_client: usize,
+    /// Requests of one client, cheap ones included: a page costs about a millisecond.
+    pub web_requests: Rate,
+    /// Registrations of one client. A phone registers about once a day; the figures are those of ntfy, which phones
+    /// behind one address have to live with anyway.
+    pub web_registrations: Rate,
+    /// Clients whose requests are remembered, about 64 bytes each. Beyond it those who asked least are forgotten.
+    pub web_clients: usize,
+    /// Registrations being worked on at the same time that do not show the stored credentials of a known account. Those
+    /// that do are never put off.
+    pub strangers_at_once: usize,
+    /// Questions to Signal about new accounts, and as many again about new credentials of known ones. Together half of
+    /// `connects_per_second`: the rest is left to accounts that reconnect.
+    pub asks: Rate,
+    /// The same at the same time; together a quarter of `handshakes`. Signal's refusal is confirmed after a second, so
+    /// junk alone comes to at most 32 attempts per second.
+    pub asks_at_once: usize,
+    /// New accounts stored although Signal could not be asked. An outage must not let junk fill the database.
+    pub unconfirmed: Rate,
     /// Request line and headers, in bytes.
     pub web_head: usize,
     /// Request body, in bytes.
@@ -212,6 +244,14 @@ impl Default for Limits {
             limited_endpoints: 3,
             dns_names: 256,
             web_connections: 512,
+            web_connections_per_client: 32,
+            web_requests: Rate { burst: 300, every: Duration::from_millis(50) },
+            web_registrations: Rate { burst: 60, every: secs(5) },
+            web_clients: 10_000,
+            strangers_at_once: 128,
+            asks: Rate { burst: 100, every: Duration::from_millis(20) },
+            asks_at_once: 8,
+            unconfirmed: Rate { burst: 50, every: secs(60) },
             web_head: 8 * 1024,
             web_body: 16 * 1024,
             push_head: 16 * 1024,

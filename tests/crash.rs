@@ -1,6 +1,6 @@
 //! kill -9 at any moment: what a phone was told is stored is stored, and the file stays sound.
 //! `MOLLYSOCKET_CRASH_ROUNDS=200 cargo test --test crash` does it more often than the ordinary run.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 #[path = "support/place.rs"]
 mod place;

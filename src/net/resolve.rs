@@ -40,8 +40,30 @@ impl Resolve for SystemResolver {
 pub(super) enum Purpose {
     /// Signal: one name, which must not wait behind the others.
     Signal,
-    /// A push server: names anybody who registers may choose.
+    /// A push server of an account.
     Push,
+    /// A push server somebody wants to register: names strangers choose, whose name servers may hang. Pushes must not
+    /// wait behind them.
+    Check,
+}
+
+impl Purpose {
+    /// For whom a look-up under way must be for this one to wait for it.
+    fn waits_with(self) -> &'static [Self] {
+        match self {
+            Self::Signal => &[Self::Signal],
+            Self::Push => &[Self::Push],
+            Self::Check => &[Self::Push, Self::Check],
+        }
+    }
+
+    /// For whom an answer may have been found. It is vetted for each use.
+    fn answered_by(self) -> &'static [Self] {
+        match self {
+            Self::Signal => &[Self::Signal],
+            Self::Push | Self::Check => &[Self::Push, Self::Check],
+        }
+    }
 }
 
 /// Why there are no addresses.
@@ -99,14 +121,19 @@ pub(super) struct Lookup {
     executor: Arc<Executor<'static>>,
     names: Shared,
     keep: Keep,
-    /// Threads that look-ups of push servers may block.
-    slots: Arc<Semaphore>,
+    /// Threads that look-ups for pushes may block,
+    pushes: Arc<Semaphore>,
+    /// and those for registrations.
+    checks: Arc<Semaphore>,
 }
 
 impl Lookup {
-    /// `slots`: look-ups for push at the same time.
+    /// `slots`: look-ups at the same time, Signal's not counted. A third of them is for registrations.
     pub(super) fn new(resolver: Arc<dyn Resolve>, executor: Arc<Executor<'static>>, slots: usize, keep: Keep) -> Self {
-        Self { resolver, executor, names: Shared::default(), keep, slots: Arc::new(Semaphore::new(slots.max(1))) }
+        let checks = (slots / 3).max(1);
+        let semaphore = |slots: usize| Arc::new(Semaphore::new(slots.max(1)));
+        let (pushes, checks) = (semaphore(slots.saturating_sub(checks)), semaphore(checks));
+        Self { resolver, executor, names: Shared::default(), keep, pushes, checks }
     }
 
     /// The same with another resolver.
@@ -145,22 +172,30 @@ impl Lookup {
     /// What is known of `host`, or the look-up that finds it out.
     fn known_or_joined(&self, host: &str, purpose: Purpose) -> Result<Found, Arc<Flight>> {
         let mut names = lock(&self.names);
-        let key = (purpose, host.to_owned());
-        if let Some(kept) = names.kept.get(&key).filter(|kept| Instant::now() < kept.until) {
+        let now = Instant::now();
+        let key = |purpose: &Purpose| (*purpose, host.to_owned());
+        let mut kept = purpose.answered_by().iter().filter_map(|purpose| names.kept.get(&key(purpose)));
+        if let Some(kept) = kept.find(|kept| now < kept.until) {
             return Ok(kept.found.clone());
         }
-        if let Some(flight) = names.flights.get(&key) {
+        if let Some(flight) = purpose.waits_with().iter().find_map(|purpose| names.flights.get(&key(purpose))) {
             return Err(flight.clone());
         }
+        let key = key(&purpose);
         let flight = Arc::new(Flight::default());
         names.flights.insert(key.clone(), flight.clone());
         drop(names);
         let landing = Landing { names: self.names.clone(), key, flight: flight.clone() };
-        let (resolver, slots, keep) = (self.resolver.clone(), self.slots.clone(), self.keep);
+        let (resolver, keep) = (self.resolver.clone(), self.keep);
+        let slots = match purpose {
+            Purpose::Signal => None,
+            Purpose::Push => Some(self.pushes.clone()),
+            Purpose::Check => Some(self.checks.clone()),
+        };
         let task = self.executor.spawn(async move {
-            let _slot = match purpose {
-                Purpose::Push => Some(slots.acquire().await),
-                Purpose::Signal => None,
+            let _slot = match slots {
+                Some(slots) => Some(slots.acquire_arc().await),
+                None => None,
             };
             if !landing.awaited() {
                 return;
@@ -188,10 +223,11 @@ impl Names {
         if self.kept.len() >= keep.names && !self.kept.contains_key(key) {
             self.kept.retain(|_, kept| now < kept.until);
         }
-        // Names that registrations choose must not push out Signal's, which is one.
-        let others = self.kept.iter().filter(|((purpose, _), _)| *purpose == Purpose::Push);
+        // Names that registrations choose must not push out those of accounts, and none Signal's, which is one.
+        let others = self.kept.iter().filter(|((purpose, _), _)| *purpose != Purpose::Signal);
+        let first = others.min_by_key(|((purpose, _), kept)| (*purpose == Purpose::Push, kept.until));
         if self.kept.len() >= keep.names
-            && let Some(first) = others.min_by_key(|(_, kept)| kept.until).map(|(name, _)| name.clone())
+            && let Some(first) = first.map(|(name, _)| name.clone())
         {
             self.kept.remove(&first);
         }
@@ -225,3 +261,6 @@ impl Drop for Landing {
         self.flight.landed.notify(usize::MAX);
     }
 }
+
+#[cfg(test)]
+mod tests;

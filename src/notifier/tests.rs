@@ -246,3 +246,24 @@ fn what_a_failed_wake_up_should_have_covered_still_counts_as_new() {
     b.notifier.cover(ServerTime(100));
     assert!(b.notifier.owes());
 }
+
+#[test]
+fn a_new_endpoint_owes_the_old_one_s_quiet_time_nothing() {
+    let mut b = Bench::new();
+    b.owe();
+    b.push(Outcome::Accepted);
+    b.owe();
+    assert!(matches!(b.next(), Next::Wait(_)));
+    b.notifier.endpoint_changed();
+    assert_eq!(b.next(), Next::Send(Kind::Wake));
+}
+
+#[test]
+fn a_failed_test_is_not_tried_again() {
+    for outcome in [Outcome::Failed, Outcome::Unauthorized, Outcome::Limited(None), Outcome::Rejected] {
+        let mut b = Bench::new();
+        b.notifier.owe_test();
+        assert_eq!(b.push(outcome), Verdict::TestFailed);
+        assert_eq!(b.next(), Next::Idle);
+    }
+}

@@ -125,8 +125,9 @@ impl Policy {
             return wait(after, "user agent", format!("{reason}; trying the next User-Agent"), false);
         }
         self.refused_agents = 0;
+        let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
         Step::Retry(Retry {
-            after: self.timings.refused.mul_f64(0.9 + 0.2 * rng.f64()).max(retry_after.unwrap_or_default()),
+            after: self.timings.refused.mul_f64(0.9 + 0.2 * rng.f64()).max(asked),
             state: State::Refused,
             trouble: "refused",
             reason: format!("{reason}: every configured User-Agent is refused, or the device lacks a capability"),

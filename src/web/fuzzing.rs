@@ -10,7 +10,7 @@ use super::connection::{self, Bounds, Shared};
 use super::origin::{self, Hints};
 use super::page;
 use super::register::{self, Claim, Known, Plan, Refused, Saved, Status, Work};
-use super::seldom::Seldom;
+use super::seats::Seats;
 use crate::account::{Account, Credentials, Endpoint};
 use crate::metrics::Metrics;
 use crate::push::{Delivery, Outcome};
@@ -23,19 +23,12 @@ pub async fn connection<T>(app: tide::Server<()>, stream: T)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let (limits, timings) = (Limits::default(), Timings::default());
-    let bounds = Bounds {
-        connections: limits.web_connections,
-        head_bytes: limits.web_head,
-        body_bytes: limits.web_body,
-        head: timings.web_head,
-        request: timings.web_request,
-        shutdown: timings.shutdown,
-    };
+    let bounds = Bounds::new(&Limits::default(), &Timings::default(), Vec::new());
     let (_running, stopping) = channel::bounded(1);
-    let shared =
-        Shared { app, bounds, metrics: Arc::new(Metrics::default()), stopping, wrong_version: Seldom::default() };
-    connection::run(&shared, stream, None).await;
+    let shared = Shared::new(app, bounds, Arc::new(Metrics::default()), stopping);
+    if let Ok((seat, _)) = Seats::new(1, 1).take(None) {
+        connection::run(&shared, stream, None, seat).await;
+    }
 }
 
 /// What decides a registration beside its body.

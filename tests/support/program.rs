@@ -1,6 +1,7 @@
-//! The real program as a process.
+//! The real program as a process, and what the kernel says about it.
 #![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -69,8 +70,39 @@ impl Program {
         }
     }
 
+    /// The log from the last look to the end of the program.
     pub fn log(&mut self) -> String {
         self.log.iter().collect::<Vec<_>>().join("\n")
+    }
+
+    /// The lines that came since the last look.
+    pub fn lines(&self) -> Vec<String> {
+        self.log.try_iter().collect()
+    }
+
+    fn proc(&self, name: &str) -> String {
+        format!("/proc/{}/{name}", self.child.id())
+    }
+
+    /// Memory in use, in KiB.
+    pub fn rss(&self) -> u64 {
+        let status = fs::read_to_string(self.proc("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(self.proc("fd")).unwrap().count()
+    }
+
+    /// Processor time so far. The kernel counts it in hundredths of a second.
+    pub fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(self.proc("stat")).unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        // proc(5): utime and stime are fields 14 and 15; the first one after the name is field 3.
+        let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
     }
 }
 
@@ -83,8 +115,15 @@ impl Drop for Program {
 
 /// The program with these arguments, in the world's directory and with nothing of our environment.
 pub fn command(world: &World, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mollysocket"));
+    command_under(world, &[], args)
+}
+
+/// The same, started by another program that gives it less of something.
+pub fn command_under(world: &World, wrapper: &[&str], args: &[&str]) -> Command {
+    let words: Vec<&str> = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_mollysocket")]).collect();
+    let mut command = Command::new(words[0]);
     command
+        .args(&words[1..])
         .env_clear()
         .current_dir(world.dir.path())
         .arg("-c")

@@ -10,7 +10,7 @@ use std::time::Duration;
 use mollysocket::account::Endpoint;
 use mollysocket::config::AllowedEndpoints;
 use mollysocket::net::resolve::Resolve;
-use mollysocket::net::{Net, NetOptions};
+use mollysocket::net::{Checked, Net, NetOptions};
 use mollysocket::push::{Delivery, Kind, Pusher};
 use mollysocket::timings::{Limits, Timings};
 use mollysocket::vapid::{Vapid, VapidKey};
@@ -115,7 +115,7 @@ impl Sender {
         smol::block_on(self.executor.run(self.pusher.send(&endpoint(to), kind)))
     }
 
-    pub fn check(&self, to: &str) -> Result<(), String> {
+    pub fn check(&self, to: &str) -> Result<Checked, String> {
         let to = endpoint(to);
         let check = self.net.check_endpoint(&self.allowed, &to);
         smol::block_on(self.executor.run(check)).map_err(|refusal| refusal.to_string())

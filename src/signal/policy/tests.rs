@@ -103,6 +103,15 @@ fn a_retry_after_of_nothing_starts_no_storm() {
 }
 
 #[test]
+fn an_absurd_retry_after_silences_no_account_for_ever() {
+    for status in [429, 503, 499] {
+        let (mut p, mut rng) = bench(1);
+        let r = retry(p.failed(&refusal(status, false, Some(crate::retry_after::LONGEST)), &mut rng));
+        assert!(r.after >= 24 * 3600 * S && r.after <= 24 * 3600 * S + S, "{status}: {:?}", r.after);
+    }
+}
+
+#[test]
 fn a_499_tries_each_user_agent_then_waits_an_hour_as_refused() {
     let (mut p, mut rng) = bench(3);
     for next in [1, 2] {

@@ -1,4 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use proptest::prelude::*;
 use prost::Message as _;
@@ -64,6 +66,8 @@ enum Act {
     Reconnect,
     /// The phone gets a new endpoint.
     NewEndpoint,
+    /// The account was suspended or restarted and goes on.
+    Resume,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -75,10 +79,11 @@ fn act() -> impl Strategy<Value = Act> {
         2 => Just(Act::PushEnds(Outcome::Accepted)),
         1 => prop_oneof![
             Just(Outcome::Failed), Just(Outcome::Unauthorized), Just(Outcome::Rejected),
-            Just(Outcome::Limited(None)), Just(Outcome::Limited(Some(Duration::from_secs(9))))
+            Just(Outcome::Limited(None)), Just(Outcome::Limited(Some(Duration::from_secs(9)))), Just(Outcome::Gone)
         ].prop_map(Act::PushEnds),
         1 => Just(Act::Reconnect),
         1 => Just(Act::NewEndpoint),
+        1 => Just(Act::Resume),
     ]
 }
 
@@ -189,9 +194,15 @@ impl<'a> World<'a> {
                 // The push loop gives up the push on its way.
                 self.push = None;
             }
+            Act::Resume => self.resume(),
         }
         self.session.on_accepted(self.now());
         self.read_acks();
+    }
+
+    fn resume(&mut self) {
+        self.live.resume();
+        self.push = None;
     }
 
     fn deliver(&mut self, message: u64) {
@@ -225,6 +236,7 @@ impl<'a> World<'a> {
 
     /// All is well from now on: everything must be acked, on this connection.
     fn settle(&mut self) {
+        self.resume();
         for _ in 0..200 {
             if self.queue.is_empty() {
                 break;
@@ -369,4 +381,56 @@ fn a_peer_with_an_endless_window_is_not_served() {
     let mut session = bench.session();
     let ended = (0..10_000).find_map(|n| session.on_frame(put_message(n, envelope(5, true), 9), bench.now).err());
     assert!(matches!(ended, Some(Ended::Protocol(_))));
+}
+
+/// A socket whose peer reads nothing: what is written never gets flushed.
+struct Deaf;
+
+impl Stream for Deaf {
+    type Item = Result<Message, tungstenite::Error>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Pending
+    }
+}
+
+impl Sink<Message> for Deaf {
+    type Error = tungstenite::Error;
+
+    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, _: Message) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Pending
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Pending
+    }
+}
+
+#[test]
+fn a_peer_that_reads_nothing_is_given_up() {
+    let bench = Bench::new();
+    let ms = Duration::from_millis;
+    let timings = Timings { keepalive: ms(20), keepalive_answer: ms(60_000), write: ms(60), ..Timings::default() };
+    let mut rng = fastrand::Rng::with_seed(1);
+    let start = Instant::now();
+    let (ended, connected) = smol::block_on(run(Deaf, &bench.live, &bench.metrics, &timings, &mut rng));
+    assert_eq!((ended, connected), (Ended::WriteTimeout, Duration::ZERO));
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn what_cannot_be_answered_is_followed_by_a_new_connection_soon() {
+    let bench = Bench::new();
+    let mut session = bench.session();
+    session.on_frame(request(1, "/api/v1/queue/empty", None, 9), bench.now).unwrap();
+    session.on_frame(binary(vec![0xff; 9]), bench.now).unwrap();
+    assert_eq!(run_for(&mut session, bench.now, 600), Some((60, Ended::Renewed)), "it may have been a message");
 }
