@@ -82,8 +82,8 @@ fn check_form(body: &[u8]) {
             }
         }
         Ok(done) => {
-            // A second reader may give up on what is nested too deeply; fields nobody knows may be.
-            let Ok(json) = json else { return assert!(body.len() > 128) };
+            // The values of fields nobody knows are not looked into: nested too deeply, too large a number, no UTF-8.
+            let Ok(json) = json else { return };
             assert!(good(&json), "{json}");
             assert_eq!(done.ping, json["ping"] == Value::Bool(true));
             if let Some((credentials, endpoint)) = &done.claim {
