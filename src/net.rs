@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -190,7 +190,7 @@ impl Net {
             Permission::No => return Err(Refusal(not_listed(endpoint))),
             Permission::IfPublic => {}
         }
-        match self.look_up(&endpoint.host(), Purpose::Check, self.timings.check_endpoint).await {
+        match self.look_up(&endpoint.host(), Purpose::Check, Reach::Public, self.timings.check_endpoint).await {
             Err(LookupError::Late) => {
                 Ok(Checked::Unknown(format!("{} could not be looked up in time", endpoint.origin())))
             }
@@ -208,9 +208,14 @@ impl Net {
         &self,
         host: &Host<String>,
         purpose: Purpose,
+        reach: Reach,
         deadline: Duration,
     ) -> Result<Vec<IpAddr>, LookupError> {
         match host {
+            // Known without asking; some resolvers do not know it.
+            Host::Domain(name) if reach == Reach::Public && guard::is_localhost(name) => {
+                Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)])
+            }
             Host::Ipv4(address) => Ok(vec![IpAddr::V4(*address)]),
             Host::Ipv6(address) => Ok(vec![IpAddr::V6(*address)]),
             Host::Domain(name) => self.lookup.addresses(name, purpose, deadline).await,
@@ -225,7 +230,7 @@ impl Net {
         purpose: Purpose,
         reach: Reach,
     ) -> Result<Vec<IpAddr>, DialError> {
-        let found = self.look_up(host, purpose, self.timings.dns).await.map_err(|error| {
+        let found = self.look_up(host, purpose, reach, self.timings.dns).await.map_err(|error| {
             let reason = match error {
                 LookupError::Late => format!("{host} could not be looked up within {:?}", self.timings.dns),
                 LookupError::Failed(why) => format!("{host} could not be looked up: {why}"),

@@ -133,6 +133,12 @@ fn is_of_this_machine(address: IpAddr) -> bool {
     from.is_ok_and(|from| from.ip() == address)
 }
 
+/// Whether a name stands for this machine whoever is asked (RFC 6761 section 6.3). Names of URLs are in lower case.
+pub(super) fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name == "localhost" || name.ends_with(".localhost")
+}
+
 /// What speaks against an address, as in "it is …"; `None` for a public one.
 pub(super) fn objection(address: IpAddr) -> Option<&'static str> {
     match canonical(address) {

@@ -229,6 +229,21 @@ fn addresses_of_this_machine_are_told_from_others() {
 }
 
 #[test]
+fn localhost_and_what_is_below_it_are_this_machine() {
+    for (name, expected) in [
+        ("localhost", true),
+        ("localhost.", true),
+        ("a.b.localhost", true),
+        ("a.localhost.", true),
+        ("localhost.example", false),
+        ("notlocalhost", false),
+        ("localhost.localdomain", false),
+    ] {
+        assert_eq!(is_localhost(name), expected, "{name}");
+    }
+}
+
+#[test]
 fn only_global_unicast_is_public_in_ipv6() {
     for (address, public) in [
         ("1fff:ffff::1", false),
