@@ -261,11 +261,6 @@ impl Notifier {
         }
     }
 
-    /// Until when failures hold back the next wake-up.
-    pub fn held_until(&self) -> Option<Instant> {
-        latest([self.retry_at, self.limited_until, None])
-    }
-
     /// What a push should have covered is owed as before.
     fn take_back(&mut self, push: &InFlight) {
         self.oldest = push.oldest.or(self.oldest);
