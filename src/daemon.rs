@@ -1,8 +1,10 @@
 //! The composition root: builds everything, runs it, ends it in order.
 
 use std::fmt::Write as _;
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use futures_lite::FutureExt;
@@ -43,6 +45,7 @@ pub struct Daemon {
     config: Arc<Config>,
     executor: Arc<Executor<'static>>,
     listener: Option<(smol::net::TcpListener, SocketAddr)>,
+    admin: Option<UnixListener>,
     app: Arc<web::App>,
     supervisor: Supervisor,
     runner: Runner,
@@ -97,7 +100,10 @@ impl Daemon {
             wake_for_own_sync: config.wake_for_own_sync,
         };
         let (supervisor, runner) = Runner::new(tools, executor.clone());
-        let report = report(&config, accounts, &key_origin, listener.as_ref().map(|(_, addr)| *addr));
+        // Without it accounts are served all the same.
+        let admin = web::admin::bind(&config.admin_socket);
+        let report =
+            report(&config, accounts, &key_origin, listener.as_ref().map(|(_, addr)| *addr), admin.as_ref().err());
         let app = Arc::new(web::App {
             config: config.clone(),
             timings,
@@ -110,7 +116,7 @@ impl Daemon {
             vapid,
             metrics,
         });
-        Ok(Self { config, executor, listener, app, supervisor, runner, report, _lock: lock })
+        Ok(Self { config, executor, listener, admin: admin.ok(), app, supervisor, runner, report, _lock: lock })
     }
 
     /// Where the web server listens, if it runs.
@@ -144,7 +150,7 @@ impl Daemon {
         let executor = self.executor;
         let (stopping, stopped) = channel::bounded::<()>(1);
         let (ending, ended) = channel::bounded::<()>(1);
-        let runner_stop = stopped.clone();
+        let (runner_stop, stopped_too) = (stopped.clone(), stopped.clone());
         let mut runner = executor.spawn(self.runner.run(async move {
             let _ = runner_stop.recv().await;
         }));
@@ -158,6 +164,18 @@ impl Daemon {
                 None => stopped.await,
             }
         });
+        let admin_stop = stopped_too;
+        let admin = self.admin.map(|listener| {
+            let (app, tasks) = (self.app.clone(), executor.clone());
+            executor.spawn(async move {
+                let stopped = async move {
+                    let _ = admin_stop.recv().await;
+                };
+                if let Err(error) = web::admin::serve(app, listener, tasks, stopped).await {
+                    log::warn!("the admin socket: {error}");
+                }
+            })
+        });
         let work = async {
             // Neither task ends before it is told to, unless it panicked: awaiting it passes the panic on, and the program
             // ends rather than live on as half of itself.
@@ -165,6 +183,9 @@ impl Daemon {
             drop(stopping);
             web.await;
             runner.await;
+            if let Some(admin) = admin {
+                admin.await;
+            }
         };
         std::thread::scope(|scope| {
             for _ in 0..EXTRA_THREADS {
@@ -198,7 +219,13 @@ fn listen(config: &Config) -> Result<(smol::net::TcpListener, SocketAddr), Start
     })
 }
 
-fn report(config: &Config, accounts: usize, key_origin: &str, web: Option<SocketAddr>) -> String {
+fn report(
+    config: &Config,
+    accounts: usize,
+    key_origin: &str,
+    web: Option<SocketAddr>,
+    no_admin: Option<&io::Error>,
+) -> String {
     let db = std::path::absolute(&config.db).unwrap_or_else(|_| config.db.clone());
     let mut text = format!("MollySocket {}\n", env!("CARGO_PKG_VERSION"));
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
@@ -212,6 +239,10 @@ fn report(config: &Config, accounts: usize, key_origin: &str, web: Option<Socket
     match web {
         Some(addr) => line("listening on", &format_args!("http://{addr}/")),
         None => line("listening on", &"nothing (webserver = false)"),
+    }
+    match no_admin {
+        None => line("admin socket", &config.admin_socket.display()),
+        Some(error) => line("admin socket", &format_args!("none: {}: {error}", config.admin_socket.display())),
     }
     let plural = if accounts == 1 { "account" } else { "accounts" };
     line("database", &format_args!("{} ({accounts} {plural})", db.display()));

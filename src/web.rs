@@ -18,6 +18,7 @@ use crate::supervisor::Supervisor;
 use crate::timings::{Limits, Timings};
 use crate::vapid::Vapid;
 
+pub mod admin;
 mod admission;
 mod apply;
 mod asks;
@@ -209,8 +210,8 @@ fn header<'a>(request: &'a Request<Site>, name: &str) -> Option<&'a str> {
 struct NotFound;
 
 #[tide::utils::async_trait]
-impl Middleware<Site> for NotFound {
-    async fn handle(&self, request: Request<Site>, next: Next<'_, Site>) -> tide::Result {
+impl<S: Clone + Send + Sync + 'static> Middleware<S> for NotFound {
+    async fn handle(&self, request: Request<S>, next: Next<'_, S>) -> tide::Result {
         let response = next.run(request).await;
         if response.status() == 404 { text(404, "there is nothing here") } else { Ok(response) }
     }

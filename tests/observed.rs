@@ -74,3 +74,28 @@ fn an_owed_wake_up_is_shown_until_it_is_accepted() {
     world.push.set_default(Answer::created());
     eventually("paid", || metric(&world, "mollysocket_owed_wakeups") == 0.0);
 }
+
+#[test]
+fn the_admin_socket_serves_the_metrics_to_the_daemon_s_user_only() {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::fs::PermissionsExt as _;
+    let (mut world, _phone) = World::connected();
+    assert_eq!(get(world.web(), "/metrics", "").0, 404, "not on the web unless asked for");
+    let path = world.dir.path().join("db.sqlite.sock");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let ask = |target: &str| {
+        let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(ask("/metrics").contains("\nmollysocket_connections 1\n"));
+    assert!(ask("/").starts_with("HTTP/1.1 404"));
+    // A socket left behind by a crash is no obstacle.
+    world.stop();
+    assert!(!path.exists());
+    std::fs::write(&path, "").unwrap();
+    world.start();
+    assert!(ask("/metrics").contains("mollysocket_connections"));
+}
