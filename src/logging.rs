@@ -20,7 +20,7 @@ use quota::Quota;
 const OURS: &str = env!("CARGO_PKG_NAME");
 
 /// The lowest level at which other crates are heard, whatever `RUST_LOG` says. The WebSocket crate, for one, prints
-/// whole requests at TRACE, with the `Authorization` header (knowledge note, D20).
+/// whole requests at TRACE, with the `Authorization` header.
 const OTHERS: Level = Level::Info;
 
 /// Our own records that clients of the web server cause.
