@@ -1,5 +1,5 @@
 //! Log lines on stderr. Dependencies are heard only from INFO up: below it some print headers with credentials. What
-//! strangers can cause is counted ([`quota`]).
+//! strangers can cause is counted (`logging/quota`).
 
 use std::fmt::Write as _;
 use std::io::Write as _;
