@@ -83,6 +83,15 @@ fn good_client(world: &World, phone: &Phone, web: SocketAddr, rounds: u32) -> Du
     longest
 }
 
+/// Says so when it is dropped, also by a panic.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Keeps `count` sockets open that say a byte now and then, from the given addresses, and replaces those that were
 /// closed. What a good client noticed of it.
 fn slowloris(settings: &str, count: u32, addresses: u32, most_open: usize) {
@@ -114,12 +123,12 @@ fn slowloris(settings: &str, count: u32, addresses: u32, most_open: usize) {
                 thread::sleep(Duration::from_millis(200));
             }
         });
+        let _over = Over(&over);
         while opened.load(Ordering::Relaxed) < count {
             thread::sleep(Duration::from_millis(5));
         }
         let longest = good_client(&world, &phone, web, 30);
         let open = program.descriptors();
-        over.store(true, Ordering::Relaxed);
         assert!(longest < Duration::from_secs(1), "a good client waited {longest:?}");
         assert!(open <= most_open + PORCH + OTHERS, "{open} descriptors are open");
     });
