@@ -98,13 +98,10 @@ fn public(address: IpAddr) -> bool {
                 || v4.is_unspecified()
                 || v4.is_multicast();
             let [a, b, c, _] = v4.octets();
-            let listed = match (a, b, c) {
-                (0 | 240.., _, _) => true,
-                (100, 64..=127, _) => true,
-                (192, 0, 0) | (192, 88, 99) => true,
-                (198, 18 | 19, _) => true,
-                _ => false,
-            };
+            let listed = matches!(
+                (a, b, c),
+                (0 | 240.., _, _) | (100, 64..=127, _) | (192, 0, 0) | (192, 88, 99) | (198, 18 | 19, _)
+            );
             !std && !listed
         }
         IpAddr::V6(v6) => {

@@ -119,7 +119,7 @@ fn check_endpoint(endpoint: &Endpoint) {
     assert!(target.starts_with('/') && target.bytes().all(|b| b.is_ascii_graphic()), "{target:?}");
     assert!(text.ends_with(target.trim_start_matches('/')), "{text:?} {target:?}");
     let authority = &text[..text.len() - target.len()];
-    let authority = Url::parse(&if text.ends_with(&target) { authority } else { text }.to_owned()).expect("a URL");
+    let authority = Url::parse(if text.ends_with(&target) { authority } else { text }).expect("a URL");
     let url = endpoint.url();
     assert_eq!((authority.host(), authority.port(), authority.scheme()), (url.host(), url.port(), url.scheme()));
     assert!(matches!(url.scheme(), "http" | "https"));

@@ -237,7 +237,7 @@ impl<'a> World<'a> {
             1 => self.live.resume(),
             _ => self.live.set_endpoint(Endpoint::parse("https://push.example/y").expect("an endpoint")),
         }
-        if how % 4 != 0 {
+        if !how.is_multiple_of(4) {
             // The push loop gives up the push on its way; what it says later counts for nothing.
             if let Some(push) = self.push.take() {
                 let delivery = Delivery { outcome: Outcome::Accepted, reason: String::new() };

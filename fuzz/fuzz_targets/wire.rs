@@ -107,7 +107,7 @@ fn time(fields: &Fields<'_>) -> Option<u64> {
         let Field::Bytes(bytes) = field else { return None };
         let text = std::str::from_utf8(bytes).ok()?;
         let at = text.find(':')?;
-        if text[..at].trim().to_ascii_lowercase() != "x-signal-timestamp" {
+        if !text[..at].trim().eq_ignore_ascii_case("x-signal-timestamp") {
             return None;
         }
         let digits = text[at + 1..].trim();
