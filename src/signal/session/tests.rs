@@ -10,6 +10,7 @@ use crate::push::{Delivery, Kind, Outcome};
 use crate::signal::wire::{Request, WebSocketMessage};
 
 mod invariant;
+mod running;
 
 const MARGIN_MS: u64 = 3000;
 
