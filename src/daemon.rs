@@ -1,13 +1,14 @@
 //! The composition root: builds everything, runs it, ends it in order.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use futures_lite::FutureExt as _;
 use smol::{Executor, channel};
 
-use crate::config::Config;
+use crate::config::{Config, Reloadable};
 use crate::metrics::Metrics;
 use crate::net::{Net, NetOptions};
 use crate::push::Pusher;
@@ -18,6 +19,11 @@ use crate::supervisor::{Runner, Supervisor, Tools};
 use crate::timings::{Limits, Timings};
 use crate::vapid::{Create, Vapid, VapidKey};
 use crate::web;
+
+mod service;
+
+pub use service::Hooks;
+use service::{Reload, watchdog};
 
 /// Threads beside the main one that run tasks. Two keep a second core busy with TLS; more only cost memory.
 const EXTRA_THREADS: usize = 1;
@@ -42,6 +48,8 @@ pub struct Daemon {
     supervisor: Supervisor,
     runner: Runner,
     report: String,
+    /// The report in one line, for the service manager.
+    summary: String,
     /// Held until the daemon ends: no second one may use the database.
     _lock: DaemonLock,
 }
@@ -52,6 +60,19 @@ impl Daemon {
     /// # Errors
     /// One line: what is wrong, where, what to do.
     pub fn new(config: Config, timings: Timings, limits: Limits) -> Result<Self, StartError> {
+        Self::with_listener(config, timings, limits, None)
+    }
+
+    /// The same, and the web server listens on a socket that is there already. `host` and `port` do not count then.
+    ///
+    /// # Errors
+    /// One line: what is wrong, where, what to do.
+    pub fn with_listener(
+        config: Config,
+        timings: Timings,
+        limits: Limits,
+        inherited: Option<TcpListener>,
+    ) -> Result<Self, StartError> {
         // Host look-ups block threads; the default of 500 would let a dead resolver take them all.
         if let Some(n) = NonZeroUsize::new(limits.blocking_threads) {
             blocking::set_max_blocking_threads(n);
@@ -73,7 +94,8 @@ impl Daemon {
         let net = Net::new(&options, timings.clone(), limits.clone(), executor.clone())
             .map_err(|e| StartError::Configuration(e.to_string()))?;
         let net = Arc::new(net);
-        let pusher = Arc::new(Pusher::new(net.clone(), vapid.clone(), config.allowed_endpoints.clone()));
+        let allowed_endpoints = Reloadable::from(config.allowed_endpoints.clone());
+        let pusher = Arc::new(Pusher::new(net.clone(), vapid.clone(), allowed_endpoints.clone()));
         let signal = Arc::new(Signal {
             net: net.clone(),
             url: config.signal_url.clone(),
@@ -90,10 +112,13 @@ impl Daemon {
             wake_for_own_sync: config.wake_for_own_sync,
         };
         let (supervisor, runner) = Runner::new(tools, executor.clone());
-        let listener = if config.webserver { Some(listen(&config)?) } else { None };
+        let listener = if config.webserver { Some(listen(&config, inherited)?) } else { None };
         let report = report(&config, accounts, &key_origin, listener.as_ref().map(|(_, addr)| *addr));
+        let summary = summary(accounts, listener.as_ref().map(|(_, addr)| *addr));
         let app = Arc::new(web::App {
             config: config.clone(),
+            allowed_uuids: config.allowed_uuids.clone().into(),
+            allowed_endpoints,
             timings,
             limits,
             net,
@@ -104,7 +129,7 @@ impl Daemon {
             vapid,
             metrics,
         });
-        Ok(Self { config, executor, listener, app, supervisor, runner, report, _lock: lock })
+        Ok(Self { config, executor, listener, app, supervisor, runner, report, summary, _lock: lock })
     }
 
     /// Where the web server listens, if it runs.
@@ -135,6 +160,14 @@ impl Daemon {
     /// Runs until `stop` resolves, then ends in order: no new requests, answers and pushes in flight finish, Close
     /// frames go out. Blocks the calling thread.
     pub fn run(self, stop: impl Future<Output = ()>) {
+        let (_never, reloads) = channel::bounded(1);
+        let unchanged = self.config.clone();
+        let reread = Box::new(move || Ok((*unchanged).clone()));
+        self.run_as_service(&Hooks { service: Arc::default(), reloads, reread }, stop);
+    }
+
+    /// The same, looked after by a service manager.
+    pub fn run_as_service(self, hooks: &Hooks, stop: impl Future<Output = ()>) {
         let executor = self.executor;
         let (stopping, stopped) = channel::bounded::<()>(1);
         let (ending, ended) = channel::bounded::<()>(1);
@@ -142,6 +175,11 @@ impl Daemon {
         let runner = executor.spawn(self.runner.run(async move {
             let _ = runner_stop.recv().await;
         }));
+        let reload = Reload {
+            running: self.config,
+            uuids: self.app.allowed_uuids.clone(),
+            endpoints: self.app.allowed_endpoints.clone(),
+        };
         let web = self.listener.map(|(listener, _)| {
             let (app, tasks) = (self.app.clone(), executor.clone());
             executor.spawn(async move {
@@ -152,7 +190,11 @@ impl Daemon {
             })
         });
         let work = async {
-            stop.await;
+            let watchdog = watchdog(&hooks.service, self.supervisor, &executor);
+            hooks.service.ready(&self.summary).await;
+            stop.or(reload.follow(hooks, &self.summary)).await;
+            hooks.service.stopping().await;
+            watchdog.cancel().await;
             drop(stopping);
             if let Some(web) = web {
                 web.await;
@@ -174,12 +216,17 @@ impl Daemon {
     }
 }
 
-fn listen(config: &Config) -> Result<(smol::net::TcpListener, SocketAddr), StartError> {
-    let bound = std::net::TcpListener::bind((config.host.as_str(), config.port)).and_then(|listener| {
+fn listen(config: &Config, inherited: Option<TcpListener>) -> Result<(smol::net::TcpListener, SocketAddr), StartError> {
+    let ready = |listener: TcpListener| {
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
         Ok((smol::net::TcpListener::try_from(listener)?, addr))
-    });
+    };
+    if let Some(listener) = inherited {
+        let cannot = |error| format!("the socket passed by the service manager cannot be used: {error}");
+        return ready(listener).map_err(|error: std::io::Error| StartError::Failed(cannot(error)));
+    }
+    let bound = TcpListener::bind((config.host.as_str(), config.port)).and_then(ready);
     bound.map_err(|error| {
         let remedy = match error.kind() {
             std::io::ErrorKind::AddrInUse => "another program uses it: stop that one or set another `port`",
@@ -188,6 +235,15 @@ fn listen(config: &Config) -> Result<(smol::net::TcpListener, SocketAddr), Start
         };
         StartError::Failed(format!("cannot listen on {} port {}: {error}; {remedy}", config.host, config.port))
     })
+}
+
+fn summary(accounts: usize, web: Option<SocketAddr>) -> String {
+    let accounts = format!("{accounts} {}", plural(accounts));
+    web.map_or_else(|| format!("{accounts}, no web server"), |addr| format!("{accounts}, listening on http://{addr}/"))
+}
+
+fn plural(accounts: usize) -> &'static str {
+    if accounts == 1 { "account" } else { "accounts" }
 }
 
 fn report(config: &Config, accounts: usize, key_origin: &str, web: Option<SocketAddr>) -> String {
@@ -205,7 +261,7 @@ fn report(config: &Config, accounts: usize, key_origin: &str, web: Option<Socket
         Some(addr) => line("listening on", &format_args!("http://{addr}/")),
         None => line("listening on", &"nothing (webserver = false)"),
     }
-    let plural = if accounts == 1 { "account" } else { "accounts" };
+    let plural = plural(accounts);
     line("database", &format_args!("{} ({accounts} {plural})", db.display()));
     line("VAPID key", &key_origin);
     line("allowed accounts", &config.allowed_uuids);

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use surf::http::{Method, Url};
 
 use crate::account::Endpoint;
-use crate::config::{AllowedEndpoints, Permission};
+use crate::config::{AllowedEndpoints, Permission, Reloadable};
 use crate::metrics::PushResult;
 use crate::net::http::{self, Route, Status};
 use crate::net::{Net, Reach};
@@ -92,20 +92,20 @@ pub struct Delivery {
 pub struct Pusher {
     client: surf::Client,
     vapid: Arc<Vapid>,
-    allowed: AllowedEndpoints,
+    allowed: Reloadable<AllowedEndpoints>,
 }
 
 impl Pusher {
     /// A sender over `net`, restricted by `allowed`.
-    pub fn new(net: Arc<Net>, vapid: Arc<Vapid>, allowed: AllowedEndpoints) -> Self {
-        Self { client: http::client(net), vapid, allowed }
+    pub fn new(net: Arc<Net>, vapid: Arc<Vapid>, allowed: impl Into<Reloadable<AllowedEndpoints>>) -> Self {
+        Self { client: http::client(net), vapid, allowed: allowed.into() }
     }
 
     /// Sends one push and waits for the head of the answer, within the push deadline. It may have to wait for a free
     /// slot before.
     pub async fn send(&self, endpoint: &Endpoint, kind: Kind) -> Delivery {
         let origin = endpoint.origin();
-        let reach = match self.allowed.permits(endpoint) {
+        let reach = match self.allowed.get().permits(endpoint) {
             Permission::Listed => Reach::Anywhere,
             Permission::IfPublic => Reach::Public,
             Permission::No => {

@@ -63,11 +63,11 @@ impl Registrar {
 
     async fn decide_and_apply(&self, body: Body, progress: &Progress, subject: &mut Subject) -> Result<(), Refused> {
         let app = &self.app;
-        let claim = register::claim(body, |id| app.config.allowed_uuids.permits(id))?;
+        let claim = register::claim(body, |id| app.allowed_uuids.get().permits(id))?;
         let id = claim.credentials.id;
         subject.account = Some((id, claim.endpoint.origin()));
         progress.enter("looking up the endpoint's host");
-        let allowed = app.net.check_endpoint(&app.config.allowed_endpoints, &claim.endpoint).await;
+        let allowed = app.net.check_endpoint(&app.allowed_endpoints.get(), &claim.endpoint).await;
         allowed.map_err(|refusal| Refused::EndpointNotAllowed(refusal.to_string()))?;
         progress.enter("waiting for another registration of the same account");
         let guard = self.locks.lock(id).await;
