@@ -239,8 +239,8 @@ let
     server {
       listen 443 ssl;
       server_name ${name};
-      ssl_certificate ${host.sslCertificate};
-      ssl_certificate_key ${host.sslCertificateKey};
+      ssl_certificate ${host.sslCertificate or "/var/lib/acme/${name}/fullchain.pem"};
+      ssl_certificate_key ${host.sslCertificateKey or "/var/lib/acme/${name}/key.pem"};
       ${concatStringsSep "" (attrValues (mapAttrs location host.locations))}
     }
   '';

@@ -26,6 +26,24 @@ within() {
 # refuses COMMAND... : the command must fail.
 refuses() { if "$@" >/dev/null 2>&1; then fail "should have failed: $*"; fi; }
 
+# contains PATTERN COMMAND... : what the command prints has a match; containsF takes the pattern as it is. (A pipe into
+# `grep -q` would break the command off, and `!` before one would never stop the script.)
+contains() {
+    local pattern=$1 output
+    shift
+    output=$("$@")
+    grep -q -- "$pattern" <<<"$output" || fail "no $pattern in what $* prints: $output"
+}
+containsF() { contains "$(sed 's/[][\\.*^$]/\\&/g' <<<"$1")" "${@:2}"; }
+
+# lacks PATTERN COMMAND... : the contrary; the pattern is an extended regular expression.
+lacks() {
+    local pattern=$1 output
+    shift
+    output=$("$@")
+    if grep -qE -- "$pattern" <<<"$output"; then fail "$pattern is in what $* prints"; fi
+}
+
 # sim COMMAND... : tells the simulator something and prints its answer without the leading ok.
 sim() {
     local before answer

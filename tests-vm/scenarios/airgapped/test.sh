@@ -1,10 +1,10 @@
 # No web server: the code is in the journal, and Molly's line goes into a shell.
 . "$(dirname "$0")/../lib.sh"
 [ "$(systemctl is-active mollysocket)" = active ]
-! ss -Hltn | grep -q ':8020 '
+lacks ':8020 ' ss -Hltn
 ok 'nothing listens'
 within 10 sh -c "journalctl -b -u mollysocket -o cat --no-pager | grep -q '^mollysocket://link?vapid='"
-journalctl -b -u mollysocket -o cat --no-pager | grep -q '█'
+contains '█' journalctl -b -u mollysocket -o cat --no-pager
 ok 'code and link are in the journal'
 phone $ACI
 mollysocket connection add $ACI 2 "$PASSWORD" "$(sim endpoint up-$ACI)"

@@ -11,8 +11,8 @@ wakes $ACI
 wakes $OTHER
 ok 'each has its own accounts and allow list'
 [ "$(public_key 8021)" != "$(public_key 8022)" ]
-mollysocket-home connection list | grep -q $ACI
-! mollysocket-home connection list | grep -q $OTHER
+contains $ACI mollysocket-home connection list
+lacks $OTHER mollysocket-home connection list
 ok 'its own key, database and command'
 home=$(field mollysocket-home MainPID)
 uid=$(stat -c %u "/proc/$home")

@@ -16,7 +16,7 @@ sim push-server off
 sleep 2
 sim send $ACI 2
 sleep 2
-sim counters $ACI 2 | grep -q 'unacked=1'
+contains 'unacked=1' sim counters $ACI 2
 ok 'the push server is away: the message is not acknowledged'
 sim push-server on
 sim wait-pushes $((pushes + 1)) 60

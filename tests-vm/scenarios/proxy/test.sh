@@ -3,9 +3,9 @@
 tls=(--cacert /run/e2e/tls.crt --resolve molly.test:443:127.0.0.1)
 page=$(curl -fsS "${tls[@]}" https://molly.test/molly/)
 grep -q 'url=https%3A%2F%2Fmolly.test%2Fmolly%2F' <<<"$page"
-! grep -q 'class="warn"' <<<"$page"
+lacks 'class="warn"' echo "$page"
 ok 'the link names the sub-path, and the page has no doubts'
-curl -fsS "${tls[@]}" -A "$AGENT" https://molly.test/molly/discover | grep -q '"mollysocket":{"version":'
+contains '"mollysocket":{"version":' curl -fsS "${tls[@]}" -A "$AGENT" https://molly.test/molly/discover
 phone $ACI
 phone $OTHER
 [ "$(registration $ACI "$(sim endpoint up1)" https://molly.test/molly/ "${tls[@]}")" = ok ]
@@ -14,5 +14,5 @@ ok 'phones register with and without the slash, and are never redirected'
 sim wait-connected $ACI 2 20
 wakes $ACI
 ok 'a message wakes the phone'
-[ "$(curl -s -o /dev/null -w '%{http_code}' "${tls[@]}" https://molly.test/)" = 404 ]
+lacks mollysocket curl -s "${tls[@]}" https://molly.test/
 ok 'the rest of the virtual host is not ours'

@@ -32,7 +32,7 @@ sleep 5
 ok 'a healthy service outlives its watchdog'
 hang() { kill -STOP "$(field mollysocket MainPID)"; }
 crashed 'hanging' hang
-journalctl -b -u mollysocket --no-pager | grep -q 'Watchdog timeout'
+contains 'Watchdog timeout' journalctl -b -u mollysocket --no-pager
 ok 'it was the watchdog'
 
 # For the time after the reboot: Signal has a message waiting from the start.

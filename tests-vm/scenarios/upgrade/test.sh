@@ -17,9 +17,10 @@ sim wait-connected $ACI 2 20
 ok 'the account of the old database is connected'
 wakes $ACI
 ok 'a message wakes its phone'
-sim push 1 authorization | grep -qF "k=$(public_key 8020 | cut -d= -f2)"
-[ ! -e /var/lib/mollysocket/db.sqlite ] && [ ! -e /var/lib/mollysocket/mollysocket.db.vapid ]
+containsF "k=$(public_key 8020 | cut -d= -f2)" sim push 1 authorization
+[ ! -e /var/lib/mollysocket/db.sqlite ]
+[ ! -e /var/lib/mollysocket/mollysocket.db.vapid ]
 ok 'no second database and no second key were made'
-mollysocket connection list | grep -q "mollysocket.db"
+contains "mollysocket.db" mollysocket connection list
 [ "$(sqlite3 /var/lib/mollysocket/mollysocket.db 'SELECT uuid, device_id, forbidden FROM connections')" = "$ACI|2|0" ]
 ok 'what the old version reads is still there'
