@@ -158,10 +158,11 @@ impl Endpoint {
         if url.fragment().is_some() {
             return Err(AccountError::Endpoint("it has a fragment"));
         }
-        let authority_at = text.find("://").map(|at| at + 3);
-        let Some(authority_at) = authority_at else {
-            return Err(AccountError::Endpoint("it has no //host part"));
-        };
+        // The parser forgives `https:host`; what it reads must be what is sent.
+        let authority_at = url.scheme().len() + "://".len();
+        if text.get(url.scheme().len()..authority_at) != Some("://") {
+            return Err(AccountError::Endpoint("it does not begin with https://"));
+        }
         let target_at = text[authority_at..].find(['/', '?']).map_or(text.len(), |at| authority_at + at);
         if target_at == authority_at {
             return Err(AccountError::Endpoint("it has no host"));
@@ -319,6 +320,8 @@ mod tests {
             "https://h/x#frag",
             "https://h\\@evil/x",
             "https:h/x",
+            "https:h//://x",
+            "https:/h/x",
             "https://h/a\nb",
             "file:///etc/passwd",
             "javascript:alert(1)",

@@ -93,12 +93,22 @@ impl Config {
     /// # Errors
     /// One line naming file or variable, key and remedy.
     pub fn load(explicit: Option<&Path>, env: &Env) -> Result<Self, ConfigError> {
+        match file::read(explicit, env)? {
+            Some(source) => Self::from_text(Some((&source.path, &source.text)), env),
+            None => Self::from_text(None, env),
+        }
+    }
+
+    /// The same with the file already read: its path, for messages, and its text.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn from_text(file: Option<(&Path, &str)>, env: &Env) -> Result<Self, ConfigError> {
         let mut settings = raw::Settings::default();
-        let source = file::read(explicit, env)?;
-        if let Some(source) = &source {
-            settings.take_file(&source.path, &source.text)?;
+        if let Some((path, text)) = file {
+            settings.take_file(path, text)?;
         }
         settings.take_variables(env)?;
-        check::check(settings, source.map(|source| source.path), env)
+        check::check(settings, file.map(|(path, _)| path.to_owned()), env)
     }
 }

@@ -1,8 +1,10 @@
 //! The composition root: builds everything, runs it, ends it in order.
 
 use std::fmt::Write as _;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use futures_lite::FutureExt as _;
@@ -28,6 +30,10 @@ use service::{Reload, watchdog};
 /// Threads beside the main one that run tasks. Two keep a second core busy with TLS; more only cost memory.
 const EXTRA_THREADS: usize = 1;
 
+/// New connections the kernel keeps for the web server. When they are too many it drops them, and a good client among
+/// them tries again only after a second.
+const BACKLOG: i32 = 1024;
+
 /// Why the daemon could not start: one line that says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -44,6 +50,7 @@ pub struct Daemon {
     config: Arc<Config>,
     executor: Arc<Executor<'static>>,
     listener: Option<(smol::net::TcpListener, SocketAddr)>,
+    admin: Option<UnixListener>,
     app: Arc<web::App>,
     supervisor: Supervisor,
     runner: Runner,
@@ -82,8 +89,9 @@ impl Daemon {
         let metrics = Arc::new(Metrics::default());
         let failed = |error: &dyn std::fmt::Display| StartError::Failed(error.to_string());
 
-        let store = Store::open(&config.db, IfMissing::Create).map_err(|e| failed(&e))?;
+        // The lock first: opening may migrate, and must not under another daemon.
         let lock = Store::lock_for_daemon(&config.db).map_err(|e| failed(&e))?;
+        let store = Store::open(&config.db, IfMissing::Create).map_err(|e| failed(&e))?;
         let accounts = smol::block_on(store.count()).map_err(|e| failed(&e))?;
         let (key, key_origin) =
             VapidKey::load(&config.vapid, Create::Yes).map_err(|e| StartError::Configuration(e.to_string()))?;
@@ -93,7 +101,8 @@ impl Daemon {
             NetOptions { signal_ca_file: config.signal_ca_file.clone(), push_ca_file: config.push_ca_file.clone() };
         let net = Net::new(&options, timings.clone(), limits.clone(), executor.clone())
             .map_err(|e| StartError::Configuration(e.to_string()))?;
-        let net = Arc::new(net);
+        let listener = if config.webserver { Some(listen(&config, inherited)?) } else { None };
+        let net = Arc::new(net.with_own_address(listener.as_ref().map(|(_, addr)| *addr)));
         let allowed_endpoints = Reloadable::from(config.allowed_endpoints.clone());
         let pusher = Arc::new(Pusher::new(net.clone(), vapid.clone(), allowed_endpoints.clone()));
         let signal = Arc::new(Signal {
@@ -112,8 +121,10 @@ impl Daemon {
             wake_for_own_sync: config.wake_for_own_sync,
         };
         let (supervisor, runner) = Runner::new(tools, executor.clone());
-        let listener = if config.webserver { Some(listen(&config, inherited)?) } else { None };
-        let report = report(&config, accounts, &key_origin, listener.as_ref().map(|(_, addr)| *addr));
+        // Without it accounts are served all the same.
+        let admin = web::admin::bind(&config.admin_socket);
+        let report =
+            report(&config, accounts, &key_origin, listener.as_ref().map(|(_, addr)| *addr), admin.as_ref().err());
         let summary = summary(accounts, listener.as_ref().map(|(_, addr)| *addr));
         let app = Arc::new(web::App {
             config: config.clone(),
@@ -129,7 +140,8 @@ impl Daemon {
             vapid,
             metrics,
         });
-        Ok(Self { config, executor, listener, app, supervisor, runner, report, summary, _lock: lock })
+        let admin = admin.ok();
+        Ok(Self { config, executor, listener, admin, app, supervisor, runner, report, summary, _lock: lock })
     }
 
     /// Where the web server listens, if it runs.
@@ -171,8 +183,8 @@ impl Daemon {
         let executor = self.executor;
         let (stopping, stopped) = channel::bounded::<()>(1);
         let (ending, ended) = channel::bounded::<()>(1);
-        let runner_stop = stopped.clone();
-        let runner = executor.spawn(self.runner.run(async move {
+        let (runner_stop, stopped_too) = (stopped.clone(), stopped.clone());
+        let mut runner = executor.spawn(self.runner.run(async move {
             let _ = runner_stop.recv().await;
         }));
         let reload = Reload {
@@ -180,26 +192,42 @@ impl Daemon {
             uuids: self.app.allowed_uuids.clone(),
             endpoints: self.app.allowed_endpoints.clone(),
         };
-        let web = self.listener.map(|(listener, _)| {
+        let (app, tasks, listener) = (self.app.clone(), executor.clone(), self.listener);
+        let mut web = executor.spawn(async move {
+            let stopped = async move {
+                let _ = stopped.recv().await;
+            };
+            match listener {
+                Some((listener, _)) => web::serve(app, listener, tasks, stopped).await,
+                None => stopped.await,
+            }
+        });
+        let admin_stop = stopped_too;
+        let admin = self.admin.map(|listener| {
             let (app, tasks) = (self.app.clone(), executor.clone());
             executor.spawn(async move {
-                web::serve(app, listener, tasks, async move {
-                    let _ = stopped.recv().await;
-                })
-                .await;
+                let stopped = async move {
+                    let _ = admin_stop.recv().await;
+                };
+                if let Err(error) = web::admin::serve(app, listener, tasks, stopped).await {
+                    log::warn!("the admin socket: {error}");
+                }
             })
         });
         let work = async {
             let watchdog = watchdog(&hooks.service, self.supervisor, &executor);
             hooks.service.ready(&self.summary).await;
-            stop.or(reload.follow(hooks, &self.summary)).await;
+            // Neither task ends before it is told to, unless it panicked: awaiting it passes the panic on, and the program
+            // ends rather than live on as half of itself.
+            stop.or(reload.follow(hooks, &self.summary)).or(&mut runner).or(&mut web).await;
             hooks.service.stopping().await;
             watchdog.cancel().await;
             drop(stopping);
-            if let Some(web) = web {
-                web.await;
-            }
+            web.await;
             runner.await;
+            if let Some(admin) = admin {
+                admin.await;
+            }
         };
         std::thread::scope(|scope| {
             for _ in 0..EXTRA_THREADS {
@@ -226,7 +254,10 @@ fn listen(config: &Config, inherited: Option<TcpListener>) -> Result<(smol::net:
         let cannot = |error| format!("the socket passed by the service manager cannot be used: {error}");
         return ready(listener).map_err(|error: std::io::Error| StartError::Failed(cannot(error)));
     }
-    let bound = TcpListener::bind((config.host.as_str(), config.port)).and_then(ready);
+    let bound = TcpListener::bind((config.host.as_str(), config.port)).and_then(|listener| {
+        rustix::net::listen(&listener, BACKLOG)?;
+        ready(listener)
+    });
     bound.map_err(|error| {
         let remedy = match error.kind() {
             std::io::ErrorKind::AddrInUse => "another program uses it: stop that one or set another `port`",
@@ -246,7 +277,13 @@ fn plural(accounts: usize) -> &'static str {
     if accounts == 1 { "account" } else { "accounts" }
 }
 
-fn report(config: &Config, accounts: usize, key_origin: &str, web: Option<SocketAddr>) -> String {
+fn report(
+    config: &Config,
+    accounts: usize,
+    key_origin: &str,
+    web: Option<SocketAddr>,
+    no_admin: Option<&io::Error>,
+) -> String {
     let db = std::path::absolute(&config.db).unwrap_or_else(|_| config.db.clone());
     let mut text = format!("MollySocket {}\n", env!("CARGO_PKG_VERSION"));
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
@@ -262,6 +299,10 @@ fn report(config: &Config, accounts: usize, key_origin: &str, web: Option<Socket
         None => line("listening on", &"nothing (webserver = false)"),
     }
     let plural = plural(accounts);
+    match no_admin {
+        None => line("admin socket", &config.admin_socket.display()),
+        Some(error) => line("admin socket", &format_args!("none: {}: {error}", config.admin_socket.display())),
+    }
     line("database", &format_args!("{} ({accounts} {plural})", db.display()));
     line("VAPID key", &key_origin);
     line("allowed accounts", &config.allowed_uuids);

@@ -20,6 +20,7 @@ pub mod net;
 pub mod notifier;
 mod private_file;
 pub mod push;
+mod rate;
 pub mod retry_after;
 pub mod signal;
 pub mod status;

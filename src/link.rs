@@ -5,7 +5,7 @@ use qrcode::{Color, EcLevel, QrCode};
 use url::Url;
 
 /// What is percent-encoded in the link: all but `[A-Za-z0-9._~-]`. Current phones read it with `android.net.Uri`, older
-/// ones with `java.net.URI` and a split at every `=`; only this survives both (client note, B7).
+/// ones with `java.net.URI` and a split at every `=`; only this survives both.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Light modules around the code. ISO/IEC 18004 asks for four; scanners miss codes with fewer.

@@ -10,6 +10,7 @@ use event_listener::{Event, EventListener};
 use fastrand::Rng;
 
 use crate::account::{Account, AccountId, Endpoint, ServerTime};
+use crate::metrics::PushResult;
 use crate::notifier::{Next, Notifier, Ticket, Verdict};
 use crate::push::{Delivery, Kind};
 use crate::signal::wire::Envelope;
@@ -52,6 +53,10 @@ struct Inner {
     status: Status,
     /// What trouble was already logged since all was well.
     announced: Vec<&'static str>,
+    /// Which push failures were already logged since a push was accepted.
+    announced_push: Vec<PushResult>,
+    /// Signal's last notice.
+    alert: Option<String>,
 }
 
 impl Live {
@@ -72,6 +77,8 @@ impl Live {
                 gone: None,
                 status: Status::new(State::Connecting, SystemTime::now()),
                 announced: Vec::new(),
+                announced_push: Vec::new(),
+                alert: None,
             }),
             changed: Event::new(),
         }
@@ -99,11 +106,25 @@ impl Live {
 
     // What the session says and asks.
 
-    /// Signal's clock shows this now.
+    /// Signal's clock shows this now. Nothing younger than it, less the margin, can be covered: a server whose clock ran
+    /// ahead must not silence the account until the others catch up.
     pub fn note_server_time(&self, time: Option<ServerTime>, now: Instant) {
         if let Some(time) = time {
-            self.lock().clock = Some((time, now));
+            let mut inner = self.lock();
+            inner.clock = Some((time, now));
+            inner.covered = inner.covered.map(|covered| covered.min(self.less_margin(time)));
         }
+    }
+
+    /// Signal's notice, such as `idle-primary-device`. Logged when it is another one than before.
+    pub fn note_alert(&self, alert: Option<String>) {
+        let mut inner = self.lock();
+        if let Some(text) = &alert
+            && inner.alert != alert
+        {
+            log::warn!("{}: Signal's notice: {}", self.id.short(), text.escape_default());
+        }
+        inner.alert = alert;
     }
 
     /// A message arrived. The ticket to wait for before it may be acked; `None` when it may be acked at once.
@@ -112,7 +133,9 @@ impl Live {
         inner.status.last_envelope = Some(SystemTime::now());
         if let Some(envelope) = envelope {
             let own = envelope.from_own_phone && !self.wake_for_own_sync;
-            let covered = matches!((envelope.server_timestamp, inner.covered), (Some(at), Some(until)) if at < until);
+            // A time of an earlier run counts only once Signal's clock was heard.
+            let until = inner.clock.and(inner.covered);
+            let covered = matches!((envelope.server_timestamp, until), (Some(at), Some(until)) if at < until);
             if !envelope.urgent || own || covered {
                 return None;
             }
@@ -152,6 +175,27 @@ impl Live {
         (inner.endpoint.clone(), inner.endpoint_generation)
     }
 
+    /// Where pushes go now, and the generation of that endpoint.
+    pub fn target(&self) -> (Endpoint, u64) {
+        let inner = self.lock();
+        (inner.endpoint.clone(), inner.endpoint_generation)
+    }
+
+    /// What is due waits its turn at the push server of `generation`. Not logged: it is the server's affair, not this
+    /// account's.
+    pub fn push_held(&self, generation: u64, reason: &str, until: Instant) {
+        let mut inner = self.lock();
+        if inner.endpoint_generation == generation {
+            let now = SystemTime::now();
+            let until = now + until.saturating_duration_since(Instant::now());
+            match inner.status.push.state {
+                PushState::Ok => inner.status.push.enter(PushState::Retrying, reason, Some(until), now),
+                // What went wrong at this very endpoint says more.
+                PushState::Retrying | PushState::Unauthorized => inner.status.push.until = Some(until),
+            }
+        }
+    }
+
     /// Where pushes go now.
     pub fn endpoint(&self) -> Endpoint {
         self.lock().endpoint.clone()
@@ -189,8 +233,7 @@ impl Live {
                 if kind == Kind::Wake
                     && let Some(ServerTime(sent)) = inner.sent_at
                 {
-                    let margin = u64::try_from(self.cover_margin.as_millis()).unwrap_or(u64::MAX);
-                    let until = ServerTime(sent.saturating_sub(margin));
+                    let until = self.less_margin(ServerTime(sent));
                     inner.covered = inner.covered.max(Some(until));
                     inner.notifier.cover(until);
                 }
@@ -198,14 +241,19 @@ impl Live {
                     log::info!("{}: pushes are accepted again by {}", self.id.short(), inner.endpoint.origin());
                 }
                 inner.status.push.enter(PushState::Ok, "", None, wall);
+                inner.announced_push.clear();
             }
             Verdict::Retry(at) => {
                 let until = wall + at.saturating_duration_since(now);
-                self.push_trouble(&mut inner, PushState::Retrying, &delivery.reason, until);
+                self.push_trouble(&mut inner, PushState::Retrying, delivery, until);
             }
             Verdict::Unauthorized(at) => {
                 let until = wall + at.saturating_duration_since(now);
-                self.push_trouble(&mut inner, PushState::Unauthorized, &delivery.reason, until);
+                self.push_trouble(&mut inner, PushState::Unauthorized, delivery, until);
+            }
+            Verdict::TestFailed => {
+                let origin = inner.endpoint.origin();
+                log::warn!("{}: test push to {origin} failed: {}", self.id.short(), delivery.reason);
             }
             Verdict::Gone => {
                 inner.halt = inner.halt.or(Some(Halt::EndpointGone));
@@ -241,13 +289,9 @@ impl Live {
         inner.endpoint_generation += 1;
         inner.notifier.endpoint_changed();
         inner.status.push.enter(PushState::Ok, "new endpoint", None, SystemTime::now());
+        inner.announced_push.clear();
         drop(inner);
         self.changed.notify(usize::MAX);
-    }
-
-    /// The account logs in with other credentials: what was covered for the old device says nothing about the new one.
-    pub fn forget_covered(&self) {
-        self.lock().covered = None;
     }
 
     /// The loops may run (again); what is owed may go out.
@@ -264,9 +308,9 @@ impl Live {
         self.changed.notify(usize::MAX);
     }
 
-    /// The loops must end.
+    /// The loops must end. A reason they already have stays: it may still have to be written down.
     pub fn stop(&self) {
-        self.lock().halt = Some(Halt::Stop);
+        self.lock().halt.get_or_insert(Halt::Stop);
         self.changed.notify(usize::MAX);
     }
 
@@ -312,15 +356,22 @@ impl Live {
         }
     }
 
-    fn push_trouble(&self, inner: &mut Inner, state: PushState, reason: &str, until: SystemTime) {
-        let known = inner.status.push.state == state && inner.status.push.reason == reason;
-        inner.status.push.enter(state, reason, Some(until), SystemTime::now());
-        let (id, origin) = (self.id.short(), inner.endpoint.origin());
-        if known {
+    /// Logged once per kind of failure until a push is accepted.
+    fn push_trouble(&self, inner: &mut Inner, state: PushState, delivery: &Delivery, until: SystemTime) {
+        inner.status.push.enter(state, delivery.reason.as_str(), Some(until), SystemTime::now());
+        let (id, origin, reason) = (self.id.short(), inner.endpoint.origin(), &delivery.reason);
+        let kind = delivery.outcome.result();
+        if inner.announced_push.contains(&kind) {
             log::debug!("{id}: push to {origin} failed again: {reason}");
         } else {
+            inner.announced_push.push(kind);
             log::warn!("{id}: push to {origin} failed: {reason}. To do: {}", state.remedy());
         }
+    }
+
+    fn less_margin(&self, time: ServerTime) -> ServerTime {
+        let margin = u64::try_from(self.cover_margin.as_millis()).unwrap_or(u64::MAX);
+        ServerTime(time.0.saturating_sub(margin))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -328,3 +379,6 @@ impl Live {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

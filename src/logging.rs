@@ -1,8 +1,10 @@
-//! Log lines on stderr. Dependencies are heard only from INFO up: below it some print headers with credentials.
+//! Log lines on stderr. Dependencies are heard only from INFO up: below it some print headers with credentials. What
+//! strangers can cause is counted (`logging/quota`).
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::time::SystemTime;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use env_logger::{Builder, Logger};
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -10,12 +12,19 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use crate::config::Env;
 use crate::config::nearest::nearest;
 
+mod quota;
+
+use quota::Quota;
+
 /// Our own records' targets begin with this.
 const OURS: &str = env!("CARGO_PKG_NAME");
 
 /// The lowest level at which other crates are heard, whatever `RUST_LOG` says. The WebSocket crate, for one, prints
-/// whole requests at TRACE, with the `Authorization` header (knowledge note, D20).
+/// whole requests at TRACE, with the `Authorization` header.
 const OTHERS: Level = Level::Info;
+
+/// Our own records that clients of the web server cause.
+const WEB: &str = "mollysocket::web";
 
 /// Why logging could not be set up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +92,8 @@ struct Guarded {
     chosen: Logger,
     /// What `-v` asks for.
     raised: Logger,
+    /// Lines of the web server and of other crates.
+    quota: Mutex<Quota>,
 }
 
 impl Guarded {
@@ -95,14 +106,32 @@ impl Guarded {
         Self {
             chosen: chosen.parse_filters(spec).format(line).build(),
             raised: Builder::new().filter_level(raised).format(line).build(),
+            quota: Mutex::default(),
+        }
+    }
+
+    fn write(&self, record: &Record<'_>) {
+        if self.chosen.matches(record) {
+            self.chosen.log(record);
+        } else {
+            self.raised.log(record);
         }
     }
 }
 
+/// Whether `target` is `module` or within it.
+fn within(target: &str, module: &str) -> bool {
+    target.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
 /// Whether records of `target` at `level` may be shown at all.
 fn harmless(metadata: &Metadata<'_>) -> bool {
-    let ours = metadata.target().strip_prefix(OURS).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
-    ours || metadata.level() <= OTHERS
+    within(metadata.target(), OURS) || metadata.level() <= OTHERS
+}
+
+/// Whether strangers can cause such records as often as they like.
+fn counted(target: &str) -> bool {
+    within(target, WEB) || !within(target, OURS)
 }
 
 impl Log for Guarded {
@@ -111,13 +140,22 @@ impl Log for Guarded {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !harmless(record.metadata()) {
+        if !self.enabled(record.metadata()) {
             return;
         }
-        if self.chosen.matches(record) {
-            self.chosen.log(record);
-        } else {
-            self.raised.log(record);
+        if !counted(record.target()) {
+            return self.write(record);
+        }
+        let allowed = self.quota.lock().unwrap_or_else(PoisonError::into_inner).allow(record.level(), Instant::now());
+        match allowed {
+            None => {}
+            Some(0) => self.write(record),
+            Some(left_out) => self.write(
+                &record
+                    .to_builder()
+                    .args(format_args!("{} ({left_out} lines like this were left out)", record.args()))
+                    .build(),
+            ),
         }
     }
 
@@ -166,6 +204,21 @@ mod tests {
             assert!(shows(&logger, "mollysocket", Level::Trace));
         }
         assert!(shows(&Guarded::new("trace", LevelFilter::Off, LevelFilter::Off), "hyper", Level::Info));
+    }
+
+    #[test]
+    fn what_clients_can_cause_is_counted_and_nothing_else() {
+        for (target, is) in [
+            ("mollysocket::web", true),
+            ("mollysocket::web::apply", true),
+            ("hyper", true),
+            ("mollysocket::webbing", false),
+            ("mollysocket", false),
+            ("mollysocket::live", false),
+        ] {
+            assert_eq!(counted(target), is, "{target}");
+        }
+        assert_eq!(WEB, format!("{OURS}::web"));
     }
 
     #[test]

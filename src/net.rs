@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,16 @@ use smol::net::TcpStream;
 use smol::{Executor, Timer};
 use url::Host;
 
-use self::resolve::{Lookup, LookupError, Purpose};
+use self::guard::Guard;
+use self::resolve::{Keep, Lookup, LookupError, Purpose};
 use self::tls::{Connector, Pem, PemError};
 use crate::account::Endpoint;
 use crate::config::{AllowedEndpoints, Permission};
 use crate::timings::{Limits, Timings};
 
 mod dial;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 pub(crate) mod http;
 pub mod resolve;
@@ -68,6 +71,15 @@ pub enum NetError {
 #[error("{0}")]
 pub struct Refusal(pub String);
 
+/// What is known of an endpoint that is not refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checked {
+    /// It may be used.
+    Fine,
+    /// Its host could not be looked up now; the text says why. Each push looks again.
+    Unknown(String),
+}
+
 /// At which stage a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -105,6 +117,7 @@ pub struct Net {
     timings: Timings,
     limits: Limits,
     lookup: Lookup,
+    guard: Guard,
     signal: Connector,
     push: Connector,
     slots: slots::Slots,
@@ -125,9 +138,10 @@ impl Net {
         let push = connector("push_ca_file", options.push_ca_file.as_deref(), Connector::push)?;
         // Two threads stay free for Signal's name and for whatever else blocks.
         let lookups = limits.blocking_threads.saturating_sub(2);
-        let lookup = Lookup::new(Arc::new(resolve::SystemResolver), executor, lookups);
+        let keep = Keep { found: timings.dns_keep, failed: timings.dns_keep_failure, names: limits.dns_names };
+        let lookup = Lookup::new(Arc::new(resolve::SystemResolver), executor, lookups, keep);
         let slots = slots::Slots::new(limits.pushes, limits.pushes_per_origin);
-        Ok(Self { timings, limits, lookup, signal, push, slots })
+        Ok(Self { timings, limits, lookup, guard: Guard::default(), signal, push, slots })
     }
 
     /// The same with another resolver, for tests.
@@ -137,34 +151,54 @@ impl Net {
         self
     }
 
+    /// The same, where the web server of this process listens at `own`: no push goes there, unless the operator named it.
+    #[must_use]
+    pub fn with_own_address(mut self, own: Option<SocketAddr>) -> Self {
+        self.guard = Guard { own };
+        self
+    }
+
+    /// How long things may take.
+    pub(crate) fn timings(&self) -> &Timings {
+        &self.timings
+    }
+
+    /// How much of everything there may be.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Connects to Signal: look-up, TCP (Happy Eyeballs) and TLS with the pinned roots, each under its deadline.
     ///
     /// # Errors
     /// Says which stage failed and why.
     pub async fn dial_signal(&self, host: &Host<String>, port: u16) -> Result<tls::Stream, DialError> {
-        let addresses = self.addresses(host, Purpose::Signal, Reach::Anywhere).await?;
+        let addresses = self.addresses(host, port, Purpose::Signal, Reach::Anywhere).await?;
         let tcp = self.tcp(host, port, &addresses).await?;
         self.tls(&self.signal, host, tcp).await
     }
 
     /// Whether an endpoint may be used: the allow list, then, unless the list names it, whether it is at a public
-    /// address now. A look-up that takes too long decides nothing; the guard looks again at each push.
+    /// address now. A look-up that fails or takes too long decides nothing: names fail for a while, and the guard looks
+    /// again at each push.
     ///
     /// # Errors
     /// Says what the operator could do to allow it.
-    pub async fn check_endpoint(&self, allowed: &AllowedEndpoints, endpoint: &Endpoint) -> Result<(), Refusal> {
+    pub async fn check_endpoint(&self, allowed: &AllowedEndpoints, endpoint: &Endpoint) -> Result<Checked, Refusal> {
         match allowed.permits(endpoint) {
-            Permission::Listed => return Ok(()),
+            Permission::Listed => return Ok(Checked::Fine),
             Permission::No => return Err(Refusal(not_listed(endpoint))),
             Permission::IfPublic => {}
         }
-        match self.look_up(&endpoint.host(), Purpose::Push, self.timings.check_endpoint).await {
-            Err(LookupError::Late) => Ok(()),
-            Err(LookupError::Failed(why)) => {
-                Err(Refusal(format!("the push server {} cannot be found: {why}", endpoint.origin())))
+        match self.look_up(&endpoint.host(), Purpose::Check, Reach::Public, self.timings.check_endpoint).await {
+            Err(LookupError::Late) => {
+                Ok(Checked::Unknown(format!("{} could not be looked up in time", endpoint.origin())))
             }
-            Ok(addresses) => match public(addresses) {
-                Ok(_) => Ok(()),
+            Err(LookupError::Failed(why)) => {
+                Ok(Checked::Unknown(format!("{} cannot be found: {why}", endpoint.origin())))
+            }
+            Ok(addresses) => match self.guard.public(addresses, endpoint.port()) {
+                Ok(_) => Ok(Checked::Fine),
                 Err((address, what)) => Err(Refusal(not_public(endpoint, address, what))),
             },
         }
@@ -174,9 +208,14 @@ impl Net {
         &self,
         host: &Host<String>,
         purpose: Purpose,
+        reach: Reach,
         deadline: Duration,
     ) -> Result<Vec<IpAddr>, LookupError> {
         match host {
+            // Known without asking; some resolvers do not know it.
+            Host::Domain(name) if reach == Reach::Public && guard::is_localhost(name) => {
+                Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)])
+            }
             Host::Ipv4(address) => Ok(vec![IpAddr::V4(*address)]),
             Host::Ipv6(address) => Ok(vec![IpAddr::V6(*address)]),
             Host::Domain(name) => self.lookup.addresses(name, purpose, deadline).await,
@@ -184,8 +223,14 @@ impl Net {
     }
 
     /// The addresses a dial to `host` may use: looked up once, vetted, and then used as they are.
-    async fn addresses(&self, host: &Host<String>, purpose: Purpose, reach: Reach) -> Result<Vec<IpAddr>, DialError> {
-        let found = self.look_up(host, purpose, self.timings.dns).await.map_err(|error| {
+    async fn addresses(
+        &self,
+        host: &Host<String>,
+        port: u16,
+        purpose: Purpose,
+        reach: Reach,
+    ) -> Result<Vec<IpAddr>, DialError> {
+        let found = self.look_up(host, purpose, reach, self.timings.dns).await.map_err(|error| {
             let reason = match error {
                 LookupError::Late => format!("{host} could not be looked up within {:?}", self.timings.dns),
                 LookupError::Failed(why) => format!("{host} could not be looked up: {why}"),
@@ -194,7 +239,7 @@ impl Net {
         })?;
         match reach {
             Reach::Anywhere => Ok(found.into_iter().map(guard::canonical).collect()),
-            Reach::Public => public(found).map_err(|(address, what)| {
+            Reach::Public => self.guard.public(found, port).map_err(|(address, what)| {
                 let reason = format!("{host} is at {address}, which is {what}; only public addresses are used");
                 DialError { stage: Stage::Guard, reason }
             }),
@@ -245,24 +290,11 @@ fn connector(
     })
 }
 
-/// The public ones of `addresses`, or the first of them and what speaks against it.
-fn public(addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, (IpAddr, &'static str)> {
-    let mut objection = None;
-    let mut fine = Vec::new();
-    for address in addresses {
-        match guard::objection(address) {
-            None => fine.push(guard::canonical(address)),
-            Some(what) => objection = objection.or(Some((address, what))),
-        }
-    }
-    match objection {
-        Some(objection) if fine.is_empty() => Err(objection),
-        _ => Ok(fine),
-    }
-}
-
 fn not_listed(endpoint: &Endpoint) -> String {
     let origin = endpoint.origin();
+    if !endpoint.url().username().is_empty() || endpoint.url().password().is_some() {
+        return format!("the endpoint at {origin} holds a user name or password that allowed_endpoints does not name");
+    }
     format!("the push server {origin} is not in allowed_endpoints; to allow it, add \"{origin}\" to the list")
 }
 
@@ -272,17 +304,4 @@ fn not_public(endpoint: &Endpoint, address: IpAddr, what: &str) -> String {
         "the push server {origin} is at {address}, which is {what}; to allow it, name it: \
          allowed_endpoints = [\"{origin}\", \"*\"]"
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_mixed_answer_only_the_public_addresses_are_used() {
-        let ips = |text: &str| text.split(' ').map(|a| a.parse().unwrap()).collect::<Vec<IpAddr>>();
-        assert_eq!(public(ips("127.0.0.1 8.8.8.8 fd00::1 ::ffff:1.1.1.1")), Ok(ips("8.8.8.8 1.1.1.1")));
-        let (address, _) = public(ips("::ffff:10.0.0.1 127.0.0.1")).unwrap_err();
-        assert_eq!(address.to_string(), "::ffff:10.0.0.1", "the message shows what the resolver said");
-    }
 }

@@ -101,6 +101,8 @@ pub enum Verdict {
     Retry(Instant),
     /// Failed as a matter of permission; tried again at this moment.
     Unauthorized(Instant),
+    /// A test failed. It is not tried again: whoever asked for it looks at the phone now, not in an hour.
+    TestFailed,
     /// The endpoint is gone; the account must be suspended.
     Gone,
 }
@@ -224,11 +226,9 @@ impl Notifier {
                     None => self.limited.spread(rng),
                 };
                 self.limited_until = Some(now + wait);
-                Verdict::Retry(now + wait)
+                if push.kind == Kind::Test { Verdict::TestFailed } else { Verdict::Retry(now + wait) }
             }
-            // A test is tried once: whoever asked for it looks at the phone now, not in an hour.
-            Outcome::Unauthorized if push.kind == Kind::Test => Verdict::Unauthorized(now),
-            _ if push.kind == Kind::Test => Verdict::Retry(now),
+            _ if push.kind == Kind::Test => Verdict::TestFailed,
             Outcome::Unauthorized => Verdict::Unauthorized(self.retry_in(now, Retry::Unauthorized, rng)),
             Outcome::Failed => Verdict::Retry(self.retry_in(now, Retry::Failed, rng)),
             Outcome::Rejected => Verdict::Retry(self.retry_in(now, Retry::Rejected, rng)),
@@ -259,11 +259,6 @@ impl Notifier {
             self.oldest = None;
             self.newest = Newest::Nothing;
         }
-    }
-
-    /// Until when failures hold back the next wake-up.
-    pub fn held_until(&self) -> Option<Instant> {
-        latest([self.retry_at, self.limited_until, None])
     }
 
     /// What a push should have covered is owed as before.

@@ -1,11 +1,15 @@
 //! The push request (RFC 8030) and what its answer means (design, sections 3 and 7).
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
+use event_listener::Event;
+use futures_lite::FutureExt as _;
+use smol::Timer;
 use surf::http::{Method, Url};
 
+use self::origin::{Change, Origins};
 use crate::account::Endpoint;
 use crate::config::{AllowedEndpoints, Permission, Reloadable};
 use crate::metrics::PushResult;
@@ -14,6 +18,9 @@ use crate::net::{Net, Reach};
 use crate::vapid::Vapid;
 
 mod answer;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod origin;
 
 /// How long a push server may keep a message for a phone that is away, in seconds (RFC 8030 section 5.2): 30 days,
 /// the most that is accepted anywhere.
@@ -93,12 +100,39 @@ pub struct Pusher {
     client: surf::Client,
     vapid: Arc<Vapid>,
     allowed: Reloadable<AllowedEndpoints>,
+    origins: Mutex<Origins>,
+    /// An answer changed when some origin's next turn is.
+    moved: Event,
 }
 
 impl Pusher {
     /// A sender over `net`, restricted by `allowed`.
     pub fn new(net: Arc<Net>, vapid: Arc<Vapid>, allowed: impl Into<Reloadable<AllowedEndpoints>>) -> Self {
-        Self { client: http::client(net), vapid, allowed: allowed.into() }
+        let origins = Mutex::new(Origins::new(net.timings(), net.limits()));
+        Self { client: http::client(net), vapid, allowed: allowed.into(), origins, moved: Event::new() }
+    }
+
+    /// Waits for the endpoint's turn at an origin that limits many phones; at once everywhere else. To be awaited right
+    /// before a [`Self::send`] that nobody waits for.
+    pub async fn turn(&self, endpoint: &Endpoint) {
+        let origin = endpoint.origin();
+        let Some(line) = self.origins().line(&origin) else { return };
+        let _first = line.lock_arc().await;
+        loop {
+            let moved = self.moved.listen();
+            let Some(due) = self.origins().turn(&origin, Instant::now()) else { return };
+            let timer = async {
+                Timer::at(due).await;
+            };
+            timer.or(moved).await;
+        }
+    }
+
+    /// Until when, and why, pushes to the endpoint's origin wait for their turn, if they do.
+    pub fn held(&self, endpoint: &Endpoint) -> Option<(Instant, String)> {
+        let origin = endpoint.origin();
+        let until = self.origins().held_until(&origin, Instant::now())?;
+        Some((until, format!("{origin} limits several phones: pushes to it go out one after the other")))
     }
 
     /// Sends one push and waits for the head of the answer, within the push deadline. It may have to wait for a free
@@ -115,16 +149,43 @@ impl Pusher {
         };
         match self.client.send(self.request(endpoint, kind, reach)).await {
             Ok(answer) => {
-                let status = answer.ext::<Status>().map_or_else(|| answer.status().into(), |status| status.0);
-                let header = |name: &str| answer.header(name).map(|values| values.last().as_str());
-                let outcome = answer::outcome(status, header("retry-after"), header("date"), SystemTime::now());
-                if outcome == Outcome::Unauthorized {
-                    self.vapid.forget(&origin);
-                }
+                let (status, outcome) = meaning(&answer.into(), SystemTime::now());
+                self.note(&origin, endpoint, &outcome);
                 Delivery { outcome, reason: answer::explain(&origin, status) }
             }
             Err(error) => Delivery { outcome: Outcome::Failed, reason: format!("{origin}: {error}") },
         }
+    }
+
+    /// What an answer means for the pushes after it.
+    fn note(&self, origin: &str, endpoint: &Endpoint, outcome: &Outcome) {
+        let now = Instant::now();
+        let change = match outcome {
+            Outcome::Unauthorized => {
+                self.vapid.forget(origin);
+                return;
+            }
+            Outcome::Limited(after) => {
+                self.origins().limited(origin, endpoint.as_str(), *after, now, &mut fastrand::Rng::new())
+            }
+            Outcome::Accepted => self.origins().accepted(origin, now),
+            Outcome::Gone | Outcome::Failed | Outcome::Rejected => return,
+        };
+        match change {
+            Change::Slowed => {
+                log::warn!(
+                    "{origin} limits several phones: pushes to it go out one after the other until it accepts them"
+                );
+            }
+            Change::Released => log::info!("{origin} accepts pushes again as they come"),
+            Change::Nothing => {}
+        }
+        self.moved.notify(usize::MAX);
+    }
+
+    fn origins(&self) -> MutexGuard<'_, Origins> {
+        // A panic elsewhere does not make the table less true.
+        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn request(&self, endpoint: &Endpoint, kind: Kind, reach: Reach) -> surf::Request {
@@ -141,6 +202,13 @@ impl Pusher {
         request.set_ext(Route { target: endpoint.target(), reach });
         request
     }
+}
+
+/// Status and meaning of an answer that arrived at `now`.
+fn meaning(answer: &surf::http::Response, now: SystemTime) -> (u16, Outcome) {
+    let status = answer.ext().get::<Status>().map_or_else(|| answer.status().into(), |status| status.0);
+    let header = |name: &str| answer.header(name).map(|values| values.last().as_str());
+    (status, answer::outcome(status, header("retry-after"), header("date"), now))
 }
 
 /// The one `Authorization` header is VAPID's, so a password in the URL cannot be used; nor may it show up anywhere.

@@ -54,9 +54,13 @@ impl Signal {
         match &open {
             Err(ConnectError::Refused(refusal)) => {
                 self.metrics.refusal(refusal.status);
-                if refusal.status >= 500 { self.gate.failed(&refusal.to_string()) } else { self.gate.reached() }
+                if refusal.status >= 500 {
+                    self.gate.failed(credentials.id, &refusal.to_string())
+                } else {
+                    self.gate.reached()
+                }
             }
-            Err(error) => self.gate.failed(&error.to_string()),
+            Err(error) => self.gate.failed(credentials.id, &error.to_string()),
             Ok(_) => self.gate.reached(),
         }
         open
@@ -90,16 +94,14 @@ pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credenti
             Ok(Err(error)) => policy.failed(&error, &mut rng),
             Ok(Ok(open)) => {
                 policy.accepted();
-                let since = Instant::now();
-                live.note_server_time(open.server_time, since);
-                if let Some(alert) = open.alert {
-                    log::warn!("{}: Signal's notice: {}", live.id().short(), alert.escape_default());
-                }
-                let ended = session::run(open.socket, live, &signal.metrics, &signal.timings, &mut rng).await;
+                live.note_server_time(open.server_time, Instant::now());
+                live.note_alert(open.alert);
+                let (ended, connected) =
+                    session::run(open.socket, live, &signal.metrics, &signal.timings, &mut rng).await;
                 if let session::Ended::Halted(halt) = ended {
                     return End::Halted(halt);
                 }
-                policy.ended(&ended, since.elapsed(), &mut rng)
+                policy.ended(&ended, connected, &mut rng)
             }
         };
         match step {

@@ -112,10 +112,27 @@ pub struct Side<S> {
     pub until: Option<SystemTime>,
 }
 
-impl<S: PartialEq> Side<S> {
-    /// Enters `state`; `since` moves only when the state is another one.
+/// A state that knows which others are only another phase of it.
+pub trait Phases: PartialEq {
+    /// Whether going from `self` to `next` is no news: an outage lasts since its first failure, not since its last try.
+    fn continues_as(&self, next: &Self) -> bool {
+        self == next
+    }
+}
+
+impl Phases for State {
+    fn continues_as(&self, next: &Self) -> bool {
+        let trying = |state: &Self| matches!(state, Self::Connecting | Self::Waiting);
+        self == next || (trying(self) && trying(next))
+    }
+}
+
+impl Phases for PushState {}
+
+impl<S: Phases> Side<S> {
+    /// Enters `state`; `since` moves only when it is more than another phase.
     pub fn enter(&mut self, state: S, reason: impl Into<String>, until: Option<SystemTime>, now: SystemTime) {
-        if self.state != state {
+        if !self.state.continues_as(&state) {
             self.since = now;
         }
         self.state = state;
@@ -146,5 +163,26 @@ impl Status {
             last_envelope: None,
             last_push: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_outage_lasts_since_its_first_failure() {
+        let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
+        let mut side = Status::new(State::Connected, at(0)).signal;
+        for (s, state) in [(10, State::Waiting), (11, State::Connecting), (12, State::Waiting)] {
+            side.enter(state, "", None, at(s));
+            assert_eq!(side.since, at(10));
+        }
+        side.enter(State::Connected, "", None, at(20));
+        assert_eq!(side.since, at(20));
+        side.enter(State::Displaced, "", None, at(30));
+        assert_eq!(side.since, at(30));
     }
 }

@@ -59,6 +59,10 @@ struct Database {
     access: Access,
     /// Device and inode of the file the connection is on.
     identity: (u64, u64),
+    /// The same of its write-ahead log, as last seen.
+    log: Option<(u64, u64)>,
+    /// The file was seen damaged since it was opened.
+    suspect: bool,
     /// How often the file was opened anew.
     epoch: u32,
 }

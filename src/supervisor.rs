@@ -14,6 +14,7 @@ use crate::live::Live;
 use crate::metrics::Gauges;
 use crate::signal::session::FAREWELL;
 use crate::status::{State, Status};
+use crate::store::StoreError;
 
 mod task;
 
@@ -44,7 +45,17 @@ struct Entry {
     live: Arc<Live>,
     /// Tells a task from its successors: the end of an old one says nothing about the new one.
     generation: u64,
-    task: Option<Task<()>>,
+    phase: Phase,
+}
+
+/// What an account's task is doing.
+enum Phase {
+    /// There is none.
+    Resting,
+    /// It keeps the account connected.
+    Running(Task<()>),
+    /// It was told to end; this task waits for that. Nothing is started beside it.
+    Stopping(Task<()>),
 }
 
 type Entries = Arc<Mutex<HashMap<AccountId, Entry>>>;
@@ -103,8 +114,11 @@ pub struct Runner {
     commands: Receiver<Command>,
     sender: Sender<Command>,
     entries: Entries,
-    generation: u64,
     data_version: Option<i64>,
+    /// The database could not be read the last time; said once.
+    unreadable: bool,
+    /// Rows that could not be understood; each is said once.
+    odd_rows: Vec<String>,
 }
 
 impl Runner {
@@ -113,8 +127,16 @@ impl Runner {
         let (sender, commands) = channel::unbounded();
         let entries = Entries::default();
         let handle = Supervisor { commands: sender.clone(), entries: entries.clone() };
-        let runner =
-            Self { tools: Arc::new(tools), executor, commands, sender, entries, generation: 0, data_version: None };
+        let runner = Self {
+            tools: Arc::new(tools),
+            executor,
+            commands,
+            sender,
+            entries,
+            data_version: None,
+            unreadable: false,
+            odd_rows: Vec::new(),
+        };
         (handle, runner)
     }
 
@@ -156,8 +178,17 @@ impl Runner {
         match self.tools.store.data_version().await {
             Ok(version) if Some(version) == self.data_version => {}
             Ok(_) => self.refresh_all().await,
-            Err(error) => log::error!("the database cannot be read, trying again: {error}"),
+            Err(error) => self.cannot_read(&error),
         }
+    }
+
+    /// Said once until it can be read again: it is tried every other second.
+    fn cannot_read(&mut self, error: &StoreError) {
+        // Unknown, so that the next look reads everything.
+        self.data_version = None;
+        let level = if self.unreadable { log::Level::Debug } else { log::Level::Error };
+        self.unreadable = true;
+        log::log!(level, "the database cannot be read; accounts go on as they are, and it is tried again: {error}");
     }
 
     async fn refresh_all(&mut self) {
@@ -168,32 +199,31 @@ impl Runner {
                 self.data_version = Some(version);
                 listing
             }
-            (Err(error), _) | (_, Err(error)) => {
-                // The version stays unknown, so the next tick tries again.
-                self.data_version = None;
-                log::error!("the database cannot be read, trying again: {error}");
-                return;
-            }
+            (Err(error), _) | (_, Err(error)) => return self.cannot_read(&error),
         };
-        for row in &listing.unreadable {
+        if std::mem::take(&mut self.unreadable) {
+            log::info!("the database can be read again");
+        }
+        for row in listing.unreadable.iter().filter(|row| !self.odd_rows.contains(row)) {
             log::warn!("a row of the database is left out: {row}");
         }
+        self.odd_rows = listing.unreadable;
         let rows: HashMap<_, _> = listing.accounts.into_iter().map(|account| (account.id(), account)).collect();
         let gone: Vec<_> = lock(&self.entries).keys().filter(|id| !rows.contains_key(id)).copied().collect();
         for id in gone {
-            self.remove(id).await;
+            self.remove(id);
         }
         for (_, account) in rows {
-            self.apply(account, TestPush::Skip).await;
+            self.apply(account, TestPush::Skip);
         }
     }
 
     async fn refresh(&mut self, id: AccountId, test: TestPush) {
         match self.tools.store.get(id).await {
-            Ok(Some(account)) => self.apply(account, test).await,
-            Ok(None) => self.remove(id).await,
+            Ok(Some(account)) => self.apply(account, test),
+            Ok(None) => self.remove(id),
             Err(error) => {
-                log::error!("the database cannot be read, trying again: {error}");
+                self.cannot_read(&error);
                 let (sender, pause) = (self.sender.clone(), self.tools.signal.timings.store_poll);
                 self.executor
                     .spawn(async move {
@@ -205,92 +235,85 @@ impl Runner {
         }
     }
 
-    /// Makes what runs agree with this row.
-    async fn apply(&mut self, account: Account, test: TestPush) {
+    /// Makes what runs agree with this row. A task that has to end first is told to; its end brings us here again.
+    fn apply(&mut self, account: Account, test: TestPush) {
         let id = account.id();
         let suspended = suspension(&account);
-        let runnable = suspended.is_none();
-        let known = lock(&self.entries).get(&id).map(|e| (e.account.clone(), e.live.clone(), e.task.is_some()));
-        let (live, running) = match known {
-            None => (Arc::new(Live::new(&account, self.tools.wake_for_own_sync, &self.tools.signal.timings)), false),
-            Some((old, live, mut running)) => {
-                let new_credentials = old.credentials != account.credentials;
-                if running && (new_credentials || !runnable) {
-                    self.stop(id).await;
-                    running = false;
-                }
-                if new_credentials {
-                    live.forget_covered();
-                }
-                if live.endpoint() != account.endpoint {
-                    live.set_endpoint(account.endpoint.clone());
-                    // Found gone, and replaced before that was written down.
-                    if running && live.halt().is_some() {
-                        self.stop(id).await;
-                        running = false;
-                    }
-                }
-                (live, running)
-            }
-        };
+        let mut entries = lock(&self.entries);
+        let entry = entries.entry(id).or_insert_with(|| {
+            let live = Live::new(&account, self.tools.wake_for_own_sync, &self.tools.signal.timings);
+            Entry { account: account.clone(), live: Arc::new(live), generation: 0, phase: Phase::Resting }
+        });
+        let live = entry.live.clone();
+        let new_credentials = entry.account.credentials != account.credentials;
+        if live.endpoint() != account.endpoint {
+            live.set_endpoint(account.endpoint.clone());
+        }
         if test == TestPush::Send {
             live.owe_test();
         }
-        let mut task = None;
-        if runnable && !running {
-            live.resume();
-            self.generation += 1;
-            task = Some(self.spawn(live.clone(), account.clone(), self.generation));
-        } else if let Some((state, reason)) = suspended
-            && live.status().signal.state != state
-        {
-            live.enter(state, state.label(), reason, None);
-        }
-        let mut entries = lock(&self.entries);
-        let generation = self.generation;
-        let entry =
-            entries.entry(id).or_insert_with(|| Entry { account: account.clone(), live, generation, task: None });
         entry.account = account;
-        if task.is_some() {
-            entry.task = task;
-            entry.generation = generation;
+        match &entry.phase {
+            // Halted: the old endpoint was found gone, and replaced before that was written down.
+            Phase::Running(_) if new_credentials || suspended.is_some() || live.halt().is_some() => self.stop(entry),
+            Phase::Running(_) | Phase::Stopping(_) => {}
+            Phase::Resting => match suspended {
+                None => self.start(entry),
+                Some((state, reason)) if live.status().signal.state != state => {
+                    live.enter(state, state.label(), reason, None);
+                }
+                Some(_) => {}
+            },
         }
     }
 
-    fn spawn(&self, live: Arc<Live>, account: Account, generation: u64) -> Task<()> {
+    fn start(&self, entry: &mut Entry) {
+        entry.generation += 1;
+        entry.live.resume();
         let (tools, sender) = (self.tools.clone(), self.sender.clone());
-        self.executor.spawn(async move {
+        let (live, account, generation) = (entry.live.clone(), entry.account.clone(), entry.generation);
+        entry.phase = Phase::Running(self.executor.spawn(async move {
             let id = account.id();
             task::run(tools, live, account).await;
             let _ = sender.send(Command::Ended(id, generation)).await;
-        })
+        }));
     }
 
-    /// A task ended by itself. Its reason is in the row, unless the row changed meanwhile.
+    /// Tells an account's task to end. Others do not wait for it: it may still be busy with a push.
+    fn stop(&self, entry: &mut Entry) {
+        let Phase::Running(task) = std::mem::replace(&mut entry.phase, Phase::Resting) else { return };
+        entry.live.stop();
+        let (sender, patience) = (self.sender.clone(), self.patience());
+        let (id, generation) = (entry.account.id(), entry.generation);
+        entry.phase = Phase::Stopping(self.executor.spawn(async move {
+            end(task, patience).await;
+            let _ = sender.send(Command::Ended(id, generation)).await;
+        }));
+    }
+
+    /// A task ended, by itself or because it was told to. What happens next is in the row.
     async fn ended(&mut self, id: AccountId, generation: u64) {
         {
             let mut entries = lock(&self.entries);
             match entries.get_mut(&id) {
-                Some(entry) if entry.generation == generation => entry.task = None,
+                Some(entry) if entry.generation == generation => entry.phase = Phase::Resting,
                 _ => return,
             }
         }
         self.refresh(id, TestPush::Skip).await;
     }
 
-    async fn remove(&mut self, id: AccountId) {
-        self.stop(id).await;
-        if lock(&self.entries).remove(&id).is_some() {
-            log::info!("{}: removed", id.short());
-        }
-    }
-
-    /// Ends an account's task and waits until its connection is closed, so that no two ever live side by side.
-    async fn stop(&self, id: AccountId) {
-        let stopped = lock(&self.entries).get_mut(&id).and_then(|e| Some((e.task.take()?, e.live.clone())));
-        if let Some((task, live)) = stopped {
-            live.stop();
-            end(task, self.patience()).await;
+    /// The row is gone: so is the account, once its task has ended.
+    fn remove(&mut self, id: AccountId) {
+        let mut entries = lock(&self.entries);
+        let Some(entry) = entries.get_mut(&id) else { return };
+        match entry.phase {
+            Phase::Running(_) => self.stop(entry),
+            Phase::Stopping(_) => {}
+            Phase::Resting => {
+                entries.remove(&id);
+                log::info!("{}: removed", id.short());
+            }
         }
     }
 
@@ -300,14 +323,17 @@ impl Runner {
     }
 
     async fn end_all(&self) {
-        let stopped: Vec<_> = {
-            let mut entries = lock(&self.entries);
-            entries.values_mut().filter_map(|e| Some((e.task.take()?, e.live.clone()))).collect()
-        };
-        for (_, live) in &stopped {
-            live.stop();
+        let mut tasks = Vec::new();
+        for entry in lock(&self.entries).values_mut() {
+            match std::mem::replace(&mut entry.phase, Phase::Resting) {
+                Phase::Resting => {}
+                Phase::Running(task) => {
+                    entry.live.stop();
+                    tasks.push(task);
+                }
+                Phase::Stopping(task) => tasks.push(task),
+            }
         }
-        let mut tasks: Vec<_> = stopped.into_iter().map(|(task, _)| task).collect();
         let all = async {
             while let Some(task) = tasks.pop() {
                 task.await;

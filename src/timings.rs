@@ -11,6 +11,11 @@ const fn secs(n: u64) -> Duration {
 pub struct Timings {
     /// One look-up of a host name. A resolver that takes longer has failed for us.
     pub dns: Duration,
+    /// How long the addresses of a name are used again. Short, so that a move of the server is followed soon; the guard
+    /// looks at them at each dial all the same.
+    pub dns_keep: Duration,
+    /// How long a name that could not be looked up is not asked for again.
+    pub dns_keep_failure: Duration,
     /// One TCP connection attempt to one address.
     pub tcp: Duration,
     /// Head start of an address before the next one is tried beside it (RFC 8305 section 5 recommends 250 ms).
@@ -33,6 +38,9 @@ pub struct Timings {
     /// Age at which a healthy connection is renewed (75 % to 100 % of it). Signal unlinks devices that log in less
     /// often than every 45 days.
     pub renew: Duration,
+    /// Age at which a connection is renewed after a large message (half to all of it): the buffers that message needed
+    /// stay with the connection, up to 100 KiB.
+    pub renew_large: Duration,
     /// First back-off step to Signal.
     pub backoff_base: Duration,
     /// Longest back-off to Signal.
@@ -69,6 +77,15 @@ pub struct Timings {
     pub push_retry_cap: Duration,
     /// First wait after 429 or 503 without `Retry-After`.
     pub push_limited_base: Duration,
+    /// Endpoints of one origin limited within this time count together.
+    pub push_limited_window: Duration,
+    /// Longest pause for a whole origin whose endpoints are limited. Short of an hour, because it also stops phones
+    /// whose own pushes were never limited.
+    pub push_hold_cap: Duration,
+    /// After that pause, between two pushes to the origin. Halved by each success, doubled by each further limit.
+    pub push_spacing: Duration,
+    /// Longest time between two pushes to such an origin.
+    pub push_spacing_cap: Duration,
     /// First wait after 401 or 403.
     pub push_unauthorized_base: Duration,
     /// Longest wait after 401 or 403, and the longest `Retry-After` that is believed.
@@ -87,6 +104,8 @@ pub struct Timings {
     pub check: Duration,
     /// Looking up an endpoint's host during a registration.
     pub check_endpoint: Duration,
+    /// A registration's wait for its turn to ask Signal. Together with the two above less than `answer`.
+    pub ask_turn: Duration,
     /// Every registration is answered within this, whatever hangs.
     pub answer: Duration,
     /// From the first byte of a request to the end of its head.
@@ -101,6 +120,8 @@ impl Default for Timings {
     fn default() -> Self {
         Self {
             dns: secs(5),
+            dns_keep: secs(15),
+            dns_keep_failure: secs(2),
             tcp: secs(15),
             happy_eyeballs: Duration::from_millis(250),
             tls: secs(15),
@@ -111,6 +132,7 @@ impl Default for Timings {
             queue_empty: secs(60),
             write: secs(10),
             renew: secs(24 * 3600),
+            renew_large: secs(30),
             backoff_base: secs(1),
             backoff_cap: secs(60),
             not_found_cap: secs(600),
@@ -129,6 +151,10 @@ impl Default for Timings {
             push_retry_base: secs(1),
             push_retry_cap: secs(300),
             push_limited_base: secs(5),
+            push_limited_window: secs(60),
+            push_hold_cap: secs(60),
+            push_spacing: secs(1),
+            push_spacing_cap: secs(10),
             push_unauthorized_base: secs(60),
             push_slow_cap: secs(3600),
             push_rejected: secs(3600),
@@ -138,12 +164,22 @@ impl Default for Timings {
             store_poll: secs(2),
             check: secs(5),
             check_endpoint: secs(2),
+            ask_turn: secs(1),
             answer: secs(9),
             web_head: secs(10),
             web_request: secs(20),
             shutdown: secs(3),
         }
     }
+}
+
+/// How often something may happen: `burst` times at once, then once per `every`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How often at once, after a long rest.
+    pub burst: u32,
+    /// Until one more is allowed.
+    pub every: Duration,
 }
 
 /// How much of everything there may be.
@@ -155,16 +191,40 @@ pub struct Limits {
     pub handshakes: usize,
     /// New connections to Signal per second.
     pub connects_per_second: u32,
-    /// Failures in a row, of whatever accounts, after which Signal's host counts as down.
-    pub gate_failures: u32,
+    /// Accounts that fail, without a success of any between, after which Signal's host counts as down.
+    pub gate_failures: usize,
     /// Attempts per second while Signal's host is down.
     pub gate_probes_per_second: u32,
     /// Push requests in flight in all.
     pub pushes: usize,
     /// Push requests in flight to one origin.
     pub pushes_per_origin: usize,
-    /// Connections to the web server.
+    /// Different endpoints of one origin that must be limited before the whole origin is slowed down.
+    pub limited_endpoints: usize,
+    /// Host names whose addresses are remembered.
+    pub dns_names: usize,
+    /// Connections to the web server. Beyond it, whoever has kept us waiting longest gives way.
     pub web_connections: usize,
+    /// The same of one client: an IPv4 address or an IPv6 /64. More than any browser opens.
+    pub web_connections_per_client: usize,
+    /// Requests of one client, cheap ones included: a page costs about a millisecond.
+    pub web_requests: Rate,
+    /// Registrations of one client. A phone registers about once a day; the figures are those of ntfy, which phones
+    /// behind one address have to live with anyway.
+    pub web_registrations: Rate,
+    /// Clients whose requests are remembered, about 64 bytes each. Beyond it those who asked least are forgotten.
+    pub web_clients: usize,
+    /// Registrations being worked on at the same time that do not show the stored credentials of a known account. Those
+    /// that do are never put off.
+    pub strangers_at_once: usize,
+    /// Questions to Signal about new accounts, and as many again about new credentials of known ones. Together half of
+    /// `connects_per_second`: the rest is left to accounts that reconnect.
+    pub asks: Rate,
+    /// The same at the same time; together a quarter of `handshakes`. Signal's refusal is confirmed after a second, so
+    /// junk alone comes to at most 32 attempts per second.
+    pub asks_at_once: usize,
+    /// New accounts stored although Signal could not be asked. An outage must not let junk fill the database.
+    pub unconfirmed: Rate,
     /// Request line and headers, in bytes.
     pub web_head: usize,
     /// Request body, in bytes.
@@ -185,7 +245,17 @@ impl Default for Limits {
             gate_probes_per_second: 4,
             pushes: 64,
             pushes_per_origin: 8,
+            limited_endpoints: 3,
+            dns_names: 256,
             web_connections: 512,
+            web_connections_per_client: 32,
+            web_requests: Rate { burst: 300, every: Duration::from_millis(50) },
+            web_registrations: Rate { burst: 60, every: secs(5) },
+            web_clients: 10_000,
+            strangers_at_once: 128,
+            asks: Rate { burst: 100, every: Duration::from_millis(20) },
+            asks_at_once: 8,
+            unconfirmed: Rate { burst: 50, every: secs(60) },
             web_head: 8 * 1024,
             web_body: 16 * 1024,
             push_head: 16 * 1024,

@@ -30,39 +30,65 @@ pub struct Wakeup<'a> {
 impl Wakeup<'_> {
     /// Never ends by itself.
     pub async fn run(&self, live: &Live) -> std::convert::Infallible {
+        // Beside each other: a database that is locked or slow must not hold back a wake-up.
+        self.push(live).or(self.keep_covered(live)).await
+    }
+
+    /// Sends whatever is due.
+    async fn push(&self, live: &Live) -> std::convert::Infallible {
         let mut rng = fastrand::Rng::new();
-        let mut saved = live.covered();
-        let mut saved_at: Option<Instant> = None;
         loop {
             let changed = live.listen();
-            let now = Instant::now();
-            let save_at = (live.covered() != saved).then(|| saved_at.map_or(now, |at| at + self.timings.cover_write));
-            if save_at.is_some_and(|at| at <= now) {
-                let covered = live.covered();
-                if self.save(covered).await {
-                    saved = covered;
-                }
-                saved_at = Some(now);
-                continue;
-            }
-            let due = match live.next_push(now) {
+            match live.next_push(Instant::now()) {
                 Next::Send(kind) => {
-                    self.send(live, kind, &mut rng).await;
-                    continue;
+                    if self.turn(live).await {
+                        self.send(live, kind, &mut rng).await;
+                    }
                 }
-                Next::Wait(at) => Some(save_at.map_or(at, |save| save.min(at))),
-                Next::Idle => save_at,
-            };
-            match due {
-                None => changed.await,
-                Some(at) => {
+                Next::Wait(at) => {
                     let timer = async {
                         Timer::at(at).await;
                     };
                     changed.or(timer).await;
                 }
+                Next::Idle => changed.await,
             }
         }
+    }
+
+    /// Writes the covered time whenever it changed, not too often.
+    async fn keep_covered(&self, live: &Live) -> std::convert::Infallible {
+        let mut saved = live.covered();
+        loop {
+            let changed = live.listen();
+            let covered = live.covered();
+            if covered == saved {
+                changed.await;
+                continue;
+            }
+            if self.save(covered).await {
+                saved = covered;
+            }
+            Timer::after(self.timings.cover_write).await;
+        }
+    }
+
+    /// Waits until the push server's origin may be sent to. Until then nothing is on its way, so what arrives meanwhile
+    /// shares the wake-up. False when the endpoint changed: ask again what is due.
+    async fn turn(&self, live: &Live) -> bool {
+        let (endpoint, generation) = live.target();
+        if let Some((until, reason)) = self.pusher.held(&endpoint) {
+            live.push_held(generation, &reason, until);
+        }
+        let turn = async {
+            self.pusher.turn(&endpoint).await;
+            true
+        };
+        let moved = async {
+            live.endpoint_changed(generation).await;
+            false
+        };
+        turn.or(moved).await
     }
 
     /// One push. Given up when the endpoint changes meanwhile: what is owed goes to the new one.

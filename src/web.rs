@@ -1,7 +1,7 @@
 //! The web server: what Molly and browsers ask for (design, section 6).
 
-use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Serialize;
 use smol::Executor;
@@ -18,21 +18,31 @@ use crate::supervisor::Supervisor;
 use crate::timings::{Limits, Timings};
 use crate::vapid::Vapid;
 
+pub mod admin;
+mod admission;
 mod apply;
+mod asks;
 mod body;
 mod client;
 mod connection;
+mod exchange;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod head;
 mod listener;
 mod locks;
 mod origin;
 mod page;
+mod refusal;
 mod register;
+mod seats;
 mod seldom;
 
+use admission::Admission;
 use apply::Registrar;
 use body::Body;
-use connection::{Bounds, Peer};
+use client::Client;
+use connection::Bounds;
 use register::Status;
 
 /// Everything the routes need.
@@ -71,16 +81,14 @@ pub async fn serve(
     executor: Arc<Executor<'static>>,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let bounds = Bounds {
-        connections: app.limits.web_connections,
-        head_bytes: app.limits.web_head,
-        body_bytes: app.limits.web_body,
-        head: app.timings.web_head,
-        request: app.timings.web_request,
-        shutdown: app.timings.shutdown,
-    };
+    let bounds = Bounds::new(&app.limits, &app.timings, app.config.trusted_proxies.clone());
     let metrics = app.metrics.clone();
-    let site = Site { registrar: Registrar::new(app.clone(), executor.clone()), app, policy: page::policy().into() };
+    let site = Site {
+        admission: Arc::new(Admission::new(&app.limits)),
+        registrar: Registrar::new(app.clone(), executor.clone()),
+        app,
+        policy: page::policy().into(),
+    };
     listener::serve(routes(site), listener, bounds, metrics, executor, stop).await;
 }
 
@@ -88,6 +96,7 @@ pub async fn serve(
 #[derive(Clone)]
 struct Site {
     app: Arc<App>,
+    admission: Arc<Admission>,
     registrar: Registrar,
     /// The page's Content-Security-Policy.
     policy: Arc<str>,
@@ -96,7 +105,7 @@ struct Site {
 fn routes(site: Site) -> tide::Server<Site> {
     let with_metrics = site.app.config.metrics;
     let mut server = tide::with_state(site);
-    server.with(Hardening);
+    server.with(NotFound);
     server.at("/").get(index).head(index).post(register).all(|_| not_allowed("GET, HEAD, POST"));
     server.at("/discover").get(discover).head(discover).all(|_| not_allowed("GET, HEAD"));
     if with_metrics {
@@ -174,7 +183,12 @@ async fn register(mut request: Request<Site>) -> tide::Result {
     if !media_type.trim().eq_ignore_ascii_case("application/json") {
         return text(415, "the content type must be application/json");
     }
-    let client = client_address(&request);
+    let client = request.ext::<Client>().copied().unwrap_or(Client::Untold(None));
+    if let Err(wait) = request.state().admission.admit(client, Instant::now()) {
+        let mut response = text(429, "too many registrations from one address")?;
+        response.insert_header("Retry-After", refusal::retry_after(wait));
+        return Ok(response);
+    }
     let bytes = request.body_bytes().await?;
     match Body::parse(&bytes) {
         Ok(body) => json(Some(request.state().registrar.register(body, client).await)),
@@ -196,32 +210,13 @@ fn header<'a>(request: &'a Request<Site>, name: &str) -> Option<&'a str> {
     request.header(name).map(|values| values.last().as_str())
 }
 
-fn client_address(request: &Request<Site>) -> Option<IpAddr> {
-    let all = |name| -> Vec<&str> { request.header(name).into_iter().flatten().map(|value| value.as_str()).collect() };
-    let peer = request.ext::<Peer>().and_then(|peer| peer.0);
-    client::address(peer, &all("X-Forwarded-For"), &all("Forwarded"), &request.state().app.config.trusted_proxies)
-}
-
-/// Headers that keep browsers from doing more with our answers than show them; a word for answers without one.
-struct Hardening;
+/// A word for answers that have none.
+struct NotFound;
 
 #[tide::utils::async_trait]
-impl Middleware<Site> for Hardening {
-    async fn handle(&self, request: Request<Site>, next: Next<'_, Site>) -> tide::Result {
-        let mut response = next.run(request).await;
-        if response.status() == 404 {
-            response = text(404, "there is nothing here")?;
-        }
-        for (name, value) in [
-            ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Referrer-Policy", "no-referrer"),
-            ("Cache-Control", "no-store"),
-        ] {
-            if response.header(name).is_none() {
-                response.insert_header(name, value);
-            }
-        }
-        Ok(response)
+impl<S: Clone + Send + Sync + 'static> Middleware<S> for NotFound {
+    async fn handle(&self, request: Request<S>, next: Next<'_, S>) -> tide::Result {
+        let response = next.run(request).await;
+        if response.status() == 404 { text(404, "there is nothing here") } else { Ok(response) }
     }
 }

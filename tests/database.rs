@@ -270,6 +270,49 @@ fn a_file_put_in_the_place_of_ours_is_followed() {
 }
 
 #[test]
+fn a_backup_put_in_the_place_of_ours_is_not_mixed_with_the_log_of_the_old_file() {
+    let place = Place::new();
+    let store = place.open();
+    run(store.put(account(UUID))).unwrap();
+    let copy = place.directory.path().join("copy");
+    place.sql().execute("VACUUM INTO ?1", [copy.to_str()]).unwrap();
+    // All of this is in the log only.
+    for n in 0..100 {
+        run(store.put(account(&format!("0f2b1a3c-1111-4222-8333-{n:012}")))).unwrap();
+    }
+    fs::rename(&copy, &place.db).unwrap();
+    assert_eq!(run(store.list()).unwrap().accounts, [account(UUID)], "exactly what was in the backup");
+    run(store.put(account(OTHER))).unwrap();
+    // As if the process were killed now: what was put is in the file and its log, not in a file without a name.
+    let killed = Place::new();
+    for name in ["db.sqlite", "db.sqlite-wal"] {
+        fs::copy(place.directory.path().join(name), killed.directory.path().join(name)).unwrap();
+    }
+    assert_eq!(run(killed.open().count()).unwrap(), 2);
+}
+
+#[test]
+fn a_file_that_is_cut_while_in_use_is_refused_until_there_is_a_sound_one() {
+    for length in [0, 50, 4096, 8192] {
+        let place = Place::new();
+        let store = place.open();
+        for n in 0..100 {
+            run(store.put(account(&format!("0f2b1a3c-1111-4222-8333-{n:012}")))).unwrap();
+        }
+        let sql = place.sql();
+        sql.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        let copy = place.directory.path().join("copy");
+        sql.execute("VACUUM INTO ?1", [copy.to_str()]).unwrap();
+        fs::OpenOptions::new().write(true).open(&place.db).unwrap().set_len(length).unwrap();
+        let error = run(store.put(account(UUID))).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. } | StoreError::Empty(_)), "{length}: {error:?}");
+        fs::rename(&copy, &place.db).unwrap();
+        run(store.put(account(UUID))).unwrap();
+        assert_eq!(run(place.open().count()).unwrap(), 101, "{length}");
+    }
+}
+
+#[test]
 fn nothing_printed_holds_a_secret() {
     let place = Place::new();
     let store = place.open();

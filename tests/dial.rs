@@ -231,7 +231,7 @@ fn one_look_up_serves_everybody_who_asks_meanwhile() {
     let server = PushServer::start(&pki);
     let resolver = Fixed::new(&[Ipv4Addr::LOCALHOST.into()]);
     let calls = resolver.calls.clone();
-    let timings = Timings { dns: Duration::from_millis(100), ..Timings::default() };
+    let timings = Timings { dns: Duration::from_millis(100), dns_keep: Duration::ZERO, ..Timings::default() };
     let dialler = Dialler::trusting(&pki, timings).resolving(resolver);
     let ask = |host: &str, n: usize| {
         let host = Host::parse(host).unwrap();

@@ -1,93 +1,20 @@
 //! The real program as a process: kill -9, signals, two daemons, and what its log holds.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::io::Read;
 use std::time::{Duration, Instant};
 
+use program::{Program, command};
 use sim::push::Answer;
-use sim::signal::Envelope;
+use sim::signal::{Envelope, Handshake, Mode};
 use support::{DEVICE, PATIENCE, Phone, World, eventually};
 
 fn urgent() -> Envelope {
     Envelope::new().urgent(true)
-}
-
-/// A daemon process. Killed when dropped.
-struct Program {
-    child: Child,
-    log: mpsc::Receiver<String>,
-}
-
-impl Program {
-    fn start(world: &World, args: &[&str]) -> Self {
-        world.config();
-        let mut child = command(world, args).spawn().unwrap();
-        let (lines, log) = mpsc::channel();
-        let (listening, started) = mpsc::channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                if line.contains("listening on") {
-                    let _ = listening.send(());
-                }
-                let _ = lines.send(line);
-            }
-        });
-        started.recv_timeout(PATIENCE).expect("the start report names the address");
-        Self { child, log }
-    }
-
-    /// As the kernel's out-of-memory killer does it.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-    }
-
-    /// Exit code and how long it took to end.
-    fn wait(&mut self) -> (Option<i32>, Duration) {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return (status.code(), start.elapsed());
-            }
-            assert!(start.elapsed() < PATIENCE, "it does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn log(&mut self) -> String {
-        self.log.iter().collect::<Vec<_>>().join("\n")
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn command(world: &World, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mollysocket"));
-    command
-        .env_clear()
-        .current_dir(world.dir.path())
-        .arg("-c")
-        .arg(world.dir.path().join("config.toml"))
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
 }
 
 fn prepared() -> (World, Phone) {
@@ -236,6 +163,44 @@ fn command_line_edits_reach_the_running_program_within_three_seconds() {
 }
 
 #[test]
+fn an_unreachable_signal_and_its_return_are_each_told_once() {
+    let (world, phone) = prepared();
+    world.signal().set_mode(Mode::Handshake(Handshake::RefuseTcp));
+    let mut program = Program::start(&world, &["-v", "server"]);
+    std::thread::sleep(Duration::from_secs(4));
+    world.signal().set_mode(Mode::Handshake(Handshake::Accept));
+    connected(&world, &phone);
+    eventually("the row is read", || world.signal().counters(&phone.uuid, DEVICE).queue_empty == 1);
+    program.signal("-TERM");
+    program.wait();
+    let log = program.log();
+    assert_eq!(log.matches("waiting: ").count(), 1, "{log}");
+    assert_eq!(log.matches("connected to Signal").count(), 1, "{log}");
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_told_once_and_left_alone() {
+    let (world, phone) = prepared();
+    let db = rusqlite::Connection::open(world.db()).unwrap();
+    db.execute(
+        "INSERT INTO connections(uuid, device_id, password, endpoint, forbidden) VALUES ('odd', 2, 'p', 'e', 0)",
+        (),
+    )
+    .unwrap();
+    let mut program = Program::start(&world, &["-v", "server"]);
+    connected(&world, &phone);
+    // Another change makes the daemon read everything again.
+    db.execute("UPDATE connections SET last_registration = 5", ()).unwrap();
+    std::thread::sleep(Duration::from_millis(2500));
+    program.signal("-TERM");
+    program.wait();
+    let log = program.log();
+    assert_eq!(log.matches("left out").count(), 1, "{log}");
+    let rows: i64 = db.query_row("SELECT count(*) FROM connections WHERE uuid = 'odd'", (), |row| row.get(0)).unwrap();
+    assert_eq!(rows, 1);
+}
+
+#[test]
 fn no_secret_reaches_the_log_at_any_level() {
     let (world, phone) = prepared();
     world.push.script([Answer::status(500), Answer::status(403)]);
@@ -273,6 +238,8 @@ fn trouble_and_its_end_are_each_told_once() {
     let (world, phone) = prepared();
     let mut program = Program::start(&world, &["-v", "server"]);
     connected(&world, &phone);
+    // Neither repeats nor other words for the same trouble are news.
+    world.push.script([Answer::status(500), Answer::status(502)]);
     world.push.set_default(Answer::status(500));
     world.signal().send(&phone.uuid, DEVICE, urgent());
     assert!(world.push.wait_requests(3, PATIENCE));

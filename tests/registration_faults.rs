@@ -10,6 +10,8 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mollysocket::timings::Rate;
+
 use phones::*;
 use sim::push::Answer;
 use sim::signal::{Handshake, Mode};
@@ -27,6 +29,47 @@ fn beyond_max_accounts_nobody_new_is_stored_and_the_log_names_the_setting() {
     assert_eq!(world.register(&moved(&first), false), "ok", "those who are in stay in");
     let lines = logged_about(&second);
     assert!(lines.len() == 1 && lines[0].starts_with("WARN") && lines[0].contains("max_accounts"), "{lines:?}");
+}
+
+#[test]
+fn an_outage_of_signal_does_not_let_strangers_fill_the_database() {
+    let mut world = world();
+    world.limits.unconfirmed = Rate { burst: 2, every: Duration::from_secs(3600) };
+    world.start();
+    let first = world.phone(0x1021);
+    assert_eq!(world.register(&first, false), "ok", "asked and confirmed: not counted");
+    world.signal().set_mode(Mode::Handshake(Handshake::status(500)));
+    let strangers: Vec<Phone> = (0x1022..0x1026).map(|n| world.phone(n)).collect();
+    let answers: Vec<String> = strangers.iter().map(|phone| world.register(phone, false)).collect();
+    assert_eq!(answers, ["ok", "ok", "internal_error", "internal_error"]);
+    assert_eq!(smol::block_on(world.store().count()).unwrap(), 3);
+    assert_eq!(world.register(&moved(&first), false), "ok", "those who are in stay in");
+    assert!(
+        logged_about(&strangers[2]).iter().any(|line| line.starts_with("WARN") && line.contains("without its word"))
+    );
+}
+
+#[test]
+fn a_known_phone_is_not_put_off_while_strangers_take_every_turn() {
+    let mut world = world();
+    world.limits.strangers_at_once = 2;
+    world.start();
+    let phone = world.phone(0x1027);
+    assert_eq!(world.register(&phone, false), "ok");
+    world.signal().set_mode(Mode::Handshake(Handshake::TlsThenSilent));
+    thread::scope(|scope| {
+        for n in 0..2 {
+            let stranger = world.phone(0x1028 + n);
+            let world = &world;
+            scope.spawn(move || world.register(&stranger, false));
+        }
+        thread::sleep(MOMENT);
+        let third = world.phone(0x102a);
+        assert_eq!(world.register(&third, false), "internal_error");
+        assert!(logged_about(&third).iter().any(|line| line.contains("allowed_uuids")));
+        assert_eq!(world.register(&phone, false), "ok");
+        assert_eq!(world.register(&moved(&phone), true), "ok");
+    });
 }
 
 #[test]

@@ -274,3 +274,42 @@ fn keepalives_keep_their_interval() {
     world.signal().set_mode(Mode::Keepalive(Keepalive::Delay(Duration::from_millis(100))));
     assert!(world.signal().wait_keepalives(6, PATIENCE));
 }
+
+#[test]
+fn the_covered_time_is_written_at_most_once_in_its_interval() {
+    let mut world = World::new();
+    world.timings.cover_write = Duration::from_secs(60);
+    let phone = world.phone(1);
+    world.store_phone(&phone);
+    world.start();
+    let wake = |world: &World| {
+        let guid = world.signal().send(&phone.uuid, DEVICE, urgent());
+        assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
+    };
+    let covered = |world: &World| world.row(&phone).unwrap().covered_until;
+    wake(&world);
+    eventually("the first one is written at once", || covered(&world).is_some());
+    let first = covered(&world);
+    std::thread::sleep(Duration::from_millis(50));
+    wake(&world);
+    std::thread::sleep(MOMENT);
+    assert_eq!(covered(&world), first, "written again within the interval");
+    world.stop();
+    assert!(covered(&world) > first, "and on stop");
+}
+
+#[test]
+fn a_server_ahead_of_the_others_silences_nobody_even_across_a_restart() {
+    let (mut world, phone) = World::connected();
+    world.signal().set_mode(Mode::ClockOffset(3_600_000));
+    let guid = world.signal().send(&phone.uuid, DEVICE, urgent());
+    assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
+    world.stop();
+    world.signal().set_mode(Mode::ClockOffset(0));
+    world.start();
+    assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
+    let pushes = world.push.requests().len();
+    let guid = world.signal().send(&phone.uuid, DEVICE, urgent());
+    assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
+    assert_eq!(world.push.requests().len(), pushes + 1, "acked without a wake-up");
+}

@@ -1,49 +1,18 @@
 //! What the web server answers to phones, people and strangers, over a real socket to the real daemon.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/answers.rs"]
+mod answers;
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
 
-use support::{PATIENCE, Phone, World, get, post};
+use answers::{Answer, ask};
+use support::{Phone, World, get, post};
 
 const MOLLY: &str = "User-Agent: Signal-Android/8.19.2 Android/36\r\n";
 const BROWSER: &str = "User-Agent: Mozilla/5.0\r\n";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
-        let mut found = self.head.lines().filter_map(|line| line.split_once(": ")).filter(|(n, _)| *n == name);
-        let value = found.next().map(|(_, value)| value);
-        assert!(found.next().is_none(), "{name} twice");
-        value
-    }
-}
-
-fn ask(world: &World, request: impl AsRef<[u8]>) -> Answer {
-    let mut stream = TcpStream::connect(world.web()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(request.as_ref()).unwrap();
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    let text = String::from_utf8(bytes).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    assert!(!(300..400).contains(&status), "Molly re-sends a redirected POST as GET");
-    let (start, fields) = head.split_once("\r\n").unwrap();
-    let fields = fields.lines().map(|line| {
-        let (name, value) = line.split_once(": ").unwrap();
-        format!("{}: {value}\n", name.to_lowercase())
-    });
-    Answer { status, head: format!("{start}\n{}", fields.collect::<String>()), body: body.to_owned() }
-}
 
 fn fetch(world: &World, method: &str, target: &str, headers: &str) -> Answer {
     ask(world, format!("{method} {target} HTTP/1.1\r\nHost: molly.example\r\n{headers}\r\n"))
@@ -150,6 +119,21 @@ fn a_wrong_address_is_explained_in_words() {
     assert!(ask(&world, "GET / HTTP/1.0\r\n\r\n").body.contains("no <code>Host</code> header"));
 }
 
+/// Headers a page might show.
+const SHOWN_OR_NOT: [&str; 11] = [
+    "Host",
+    "X-Original-URL",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Host",
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Port",
+    "X-Forwarded-Server",
+    "Forwarded",
+    "User-Agent",
+    "Referer",
+];
+
 /// Every element the page is made of.
 const TAGS: [&str; 21] = [
     "!doctype", "html", "head", "meta", "link", "title", "style", "body", "main", "h1", "h2", "p", "div", "svg",
@@ -161,9 +145,9 @@ fn nothing_from_a_header_becomes_markup() {
     let world = running("");
     let clean = fetch(&world, "GET", "/", BROWSER).body;
     for evil in ["<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "'onload='x", "{{css}}", "&lt;b&gt;"] {
-        for header in ["Host", "X-Original-URL", "X-Forwarded-Prefix", "X-Forwarded-Host", "User-Agent", "Referer"] {
-            for value in [evil.to_owned(), format!("/{evil}"), format!("h.example/{evil}"), format!("https://h/{evil}")]
-            {
+        for header in SHOWN_OR_NOT {
+            let whole = [evil.to_owned(), format!("/{evil}"), format!("h.example/{evil}"), format!("https://h/{evil}")];
+            for value in whole.into_iter().take(if header.starts_with("X-") || header == "Host" { 4 } else { 1 }) {
                 let host = if header == "Host" { "" } else { "Host: h.example\r\n" };
                 let page = ask(&world, format!("GET / HTTP/1.1\r\n{host}{header}: {value}\r\n\r\n"));
                 assert_eq!(page.status, 200);
@@ -195,18 +179,38 @@ fn every_answer_has_the_security_headers_and_no_banner() {
         ("DELETE", "/", ""),
         ("POST", "/", "Content-Length: 0\r\n"),
     ] {
-        let answer = fetch(&world, method, target, headers);
-        for (name, value) in
-            [("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"), ("cache-control", "no-store")]
-        {
-            assert_eq!(answer.header(name), Some(value), "{method} {target}");
-        }
-        let policy = answer.header("content-security-policy").unwrap();
-        assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{policy}");
-        assert!(policy.contains("frame-ancestors 'none'"));
-        for banner in ["server", "x-powered-by", "location", "set-cookie", "access-control-allow-origin"] {
-            assert_eq!(answer.header(banner), None, "{method} {target}");
-        }
+        hardened(&fetch(&world, method, target, headers), &format!("{method} {target}"));
+    }
+    // Refused before anything is parsed, and before the application is asked.
+    let long = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(10_000));
+    let large = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999\r\n\r\n";
+    for (request, status) in [
+        ("nonsense\r\n\r\n", 400),
+        (&*long, 431),
+        ("PRI * HTTP/2.0\r\n\r\n", 505),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", 400),
+        (large, 413),
+        ("BREW / HTTP/1.1\r\nHost: h\r\n\r\n", 405),
+        ("GET /./ HTTP/1.1\r\nHost: h\r\n\r\n", 404),
+    ] {
+        let answer = ask(&world, request);
+        assert_eq!(answer.status, status, "{request:.40}");
+        hardened(&answer, request);
+    }
+}
+
+fn hardened(answer: &Answer, request: &str) {
+    for (name, value) in
+        [("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"), ("cache-control", "no-store")]
+    {
+        assert_eq!(answer.header(name), Some(value), "{request:.40}");
+    }
+    let policy = answer.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{policy}");
+    assert!(policy.contains("frame-ancestors 'none'"));
+    for banner in ["server", "x-powered-by", "location", "set-cookie", "access-control-allow-origin"] {
+        assert_eq!(answer.header(banner), None, "{request:.40}");
     }
 }
 
@@ -313,22 +317,18 @@ fn metrics_are_there_only_when_wanted() {
 }
 
 #[test]
-fn hangs_and_half_requests_do_not_keep_others_waiting() {
+fn requests_that_do_not_end_are_ended() {
     let mut world = World::new();
-    world.timings.web_head = std::time::Duration::from_millis(500);
-    world.limits.web_connections = 8;
+    world.timings.web_head = Duration::from_millis(300);
+    world.timings.web_request = Duration::from_millis(900);
     world.start();
-    let slow: Vec<TcpStream> = (0..16)
-        .map(|n| {
-            let mut stream = TcpStream::connect(world.web()).unwrap();
-            stream.write_all(&b"POST / HTTP/1.1\r\nHost: h\r\n"[..n]).unwrap();
-            stream
-        })
-        .collect();
-    assert_eq!(fetch(&world, "GET", "/discover", "").status, 200);
-    for mut stream in slow {
-        let _ = stream.shutdown(Shutdown::Write);
-        let _ = stream.read_to_end(&mut Vec::new());
+    for (part, time) in [
+        ("POST / HTTP/1.1\r\nHost: h\r\n", world.timings.web_head),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n{", world.timings.web_request),
+    ] {
+        let started = Instant::now();
+        assert_eq!(ask(&world, part).status, 408, "{part}");
+        let took = started.elapsed();
+        assert!(took >= time && took < time + Duration::from_secs(3), "{part}: {took:?}");
     }
-    assert_eq!(fetch(&world, "GET", "/discover", "").status, 200);
 }

@@ -51,10 +51,39 @@ impl PushRequest {
     }
 }
 
+/// One step of a request's life.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// Which request, counted from 0 over the life of the server.
+    pub request: u64,
+    /// When.
+    pub at: Instant,
+    /// What happened.
+    pub step: Step,
+}
+
+/// See [`Progress`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The request was complete.
+    Received {
+        /// Path without query.
+        path: String,
+        /// Body, without transfer coding.
+        body: Vec<u8>,
+    },
+    /// A complete head with this status is about to be written: from now on the client may know it.
+    Answered(u16),
+    /// The answer ended, or the client has gone.
+    Ended,
+}
+
 /// The server's state, as seen by `wait_until` conditions.
 #[derive(Debug, Default)]
 pub struct PushState {
     requests: Vec<PushRequest>,
+    received: u64,
+    progress: Vec<Progress>,
     default: Answer,
     script: VecDeque<Answer>,
     script_for: HashMap<String, VecDeque<Answer>>,
@@ -184,6 +213,11 @@ impl PushServer {
         self.shared.update(|s| s.default_for.insert(path.to_owned(), answer));
     }
 
+    /// Takes back what `set_default_for` said.
+    pub fn unset_default_for(&self, path: &str) {
+        self.shared.update(|s| s.default_for.remove(path));
+    }
+
     /// Answers to the next requests, in turn; added behind those still left.
     pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         self.shared.update(|s| s.script.extend(answers));
@@ -223,6 +257,15 @@ impl PushServer {
         self.shared.lock().requests.iter().filter(of_path).cloned().collect()
     }
 
+    /// Takes out what happened since the last time, in order, and forgets the requests: for long runs. A step that a
+    /// client may have acted on is there.
+    pub fn take_progress(&self) -> Vec<Progress> {
+        self.shared.update(|s| {
+            s.requests.clear();
+            std::mem::take(&mut s.progress)
+        })
+    }
+
     /// Most requests ever in flight at once.
     pub fn max_in_flight(&self) -> usize {
         self.shared.lock().max_in_flight
@@ -247,6 +290,7 @@ impl PushServer {
     pub fn clear(&self) {
         self.shared.update(|s| {
             s.requests.clear();
+            s.progress.clear();
             s.script.clear();
             s.script_for.clear();
             s.max_in_flight = s.in_flight;

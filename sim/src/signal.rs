@@ -107,11 +107,17 @@ impl SignalServer {
 
     /// Stops, and hands out what the next server needs to go on.
     pub fn stop(self) -> Queues {
+        self.stop_with_records().0
+    }
+
+    /// As `stop`, with the records up to the very end.
+    pub fn stop_with_records(self) -> (Queues, Records) {
         let Self { host, shared } = self;
         drop(host);
         let mut devices = std::mem::take(&mut shared.lock().devices);
         devices.values_mut().for_each(|d| d.message_socket = None);
-        Queues(devices)
+        let records = shared.lock().records.take();
+        (Queues(devices), records)
     }
 
     /// The address it listens on.
@@ -282,6 +288,14 @@ impl SignalServer {
     /// If the device is unknown, and for `Mode::ClockOffset`.
     pub fn set_mode_for(&self, aci: &str, device: u8, mode: Mode) {
         self.shared.update(|s| s.set_mode(Some(DeviceAddress::new(aci, device)), mode));
+    }
+
+    /// Drops all modes of one device, so that the server's hold for it again.
+    pub fn clear_modes_for(&self, aci: &str, device: u8) {
+        self.shared.update(|s| {
+            s.device_mut(DeviceAddress::new(aci, device)).settings = state::Settings::default();
+            s.wake_all();
+        });
     }
 
     /// Treats the next n TCP connections like this, then goes on with the mode that was set.

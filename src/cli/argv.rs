@@ -233,7 +233,9 @@ impl Line {
             return Err(self.error(format!("missing {}", verb.arguments[given..].join(" "))));
         }
         if given > wanted {
-            return Err(self.error(format!("{} arguments too many; quote values with spaces or &", given - wanted)));
+            let many = given - wanted;
+            let noun = if many == 1 { "argument" } else { "arguments" };
+            return Err(self.error(format!("{many} {noun} too many; quote values with spaces or &")));
         }
         if wanted > 0 {
             out.push("--".into());

@@ -9,6 +9,7 @@ use super::{Answer, CliError};
 use crate::account::{AccountId, Endpoint};
 use crate::config::{Config, Permission, public_url};
 use crate::link::{Link, qr_plain, qr_terminal};
+use crate::net::Checked;
 use crate::vapid::VapidKey;
 
 /// `vapid generate`: the key and nothing else, for pipes.
@@ -62,7 +63,11 @@ pub(super) fn test_endpoint(config: &Config, endpoint: &str, out: &mut impl Writ
             writeln!(out, "refused: {refusal}")?;
             Ok(Answer::No)
         }
-        Ok(()) => {
+        Ok(Checked::Unknown(why)) => {
+            writeln!(out, "unknown: {why}")?;
+            Ok(Answer::No)
+        }
+        Ok(Checked::Fine) => {
             let why = match config.allowed_endpoints.permits(&endpoint) {
                 Permission::Listed => "allowed_endpoints names it",
                 _ => "it is at no private address, and allowed_endpoints holds \"*\"",

@@ -60,6 +60,10 @@ impl Server {
             origin: url.origin().ascii_serialization(),
         })
     }
+
+    fn has_user_info(&self) -> bool {
+        !self.username.is_empty() || self.password.is_some()
+    }
 }
 
 impl AllowedEndpoints {
@@ -86,11 +90,12 @@ impl AllowedEndpoints {
     }
 
     /// What the list says of `endpoint`: scheme, host, port and user info must match an entry. An entry that names the
-    /// server wins over `*`.
+    /// server wins over `*`, which does not stand for user info: nobody needs it but to mislead whoever reads the URL.
     pub fn permits(&self, endpoint: &Endpoint) -> Permission {
-        if Server::of(endpoint.url()).is_some_and(|server| self.listed.contains(&server)) {
+        let server = Server::of(endpoint.url());
+        if server.as_ref().is_some_and(|server| self.listed.contains(server)) {
             Permission::Listed
-        } else if self.any_public {
+        } else if self.any_public && server.is_some_and(|server| !server.has_user_info()) {
             Permission::IfPublic
         } else {
             Permission::No
@@ -196,6 +201,9 @@ mod tests {
             ("https://ntfy.sh", "https://ntfy.sh@evil.example/", No),
             ("https://ntfy.sh", "https://user:pw@ntfy.sh/", No),
             ("https://user:pw@ntfy.sh", "https://user:pw@ntfy.sh/x", Listed),
+            ("*", "https://user@ntfy.sh/", No),
+            ("*", "https://:pw@ntfy.sh/", No),
+            ("*", "https://127.0.0.1@ntfy.sh/", No),
             ("https://user:pw@ntfy.sh", "https://user:other@ntfy.sh/x", No),
             ("https://user:pw@ntfy.sh", "https://ntfy.sh/x", No),
             ("http://192.168.1.2:8080", "http://192.168.1.2:8080/x", Listed),

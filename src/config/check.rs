@@ -69,7 +69,7 @@ pub(super) fn check(settings: Settings, file: Option<PathBuf>, env: &Env) -> Res
     })
 }
 
-/// Our own name first; then the one Signal's spam filter is used to (knowledge note, D14).
+/// Our own name first; then the one Signal's spam filter is used to.
 const DEFAULT_USER_AGENTS: [&str; 2] = [
     concat!("MollySocket/", env!("CARGO_PKG_VERSION")),
     concat!("Signal-Android/8.19.2 Android/36 MollySocket/", env!("CARGO_PKG_VERSION")),
@@ -113,7 +113,7 @@ fn host(text: &str) -> Result<String, &'static str> {
     Host::parse(text).map(|host| host.to_string()).map_err(|_| "must be an address or a host name, without port")
 }
 
-/// Reads the URL at which phones reach this server. Molly takes https only (client note, B7).
+/// Reads the URL at which phones reach this server. Molly takes https only.
 ///
 /// # Errors
 /// What is wrong, to be read after a name.

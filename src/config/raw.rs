@@ -122,7 +122,7 @@ impl Settings {
     pub(super) fn take_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let table: toml::Table = text.parse().map_err(|e| syntax_error(path, text, &e))?;
         for (name, value) in table {
-            let place = format!("{}: {name}", path.display());
+            let place = format!("{}: {}", path.display(), one_line(&name));
             if let Some((_, what)) = OLD_KEYS.iter().find(|(old, _)| *old == name) {
                 self.warnings.push(format!("{place}: {what}"));
                 continue;
@@ -155,7 +155,7 @@ impl Settings {
                     Some((k, _)) => format!("; did you mean {}?", variable(k)),
                     None => hint(name, known.iter().map(String::as_str).chain([FILE_VARIABLE])),
                 };
-                return Err(ConfigError(format!("{name}: there is no such variable{hint}")));
+                return Err(ConfigError(format!("{}: there is no such variable{hint}", one_line(name))));
             };
             if let Some(value) = from_variable(kind, raw).map_err(|what| ConfigError(format!("{name}: {what}")))? {
                 self.set(key, value, name.clone());
@@ -254,13 +254,18 @@ fn from_variable(kind: Kind, raw: &str) -> Result<Option<Value>, String> {
     }
 }
 
+/// A name as it may stand in a message: TOML keys may hold line feeds and escape sequences for terminals.
+fn one_line(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
 /// Line and column of a syntax error. The parser's own text would show the line, which may hold a key.
 fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     let at = error.span().map_or(0, |span| span.start).min(text.len());
     let before = &text.as_bytes()[..at];
     let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
     let column = before.iter().rev().take_while(|&&b| b != b'\n').count() + 1;
-    let what = error.message().lines().collect::<Vec<_>>().join(", ");
+    let what = one_line(&error.message().lines().collect::<Vec<_>>().join(", "));
     ConfigError(format!("{}: line {line}, column {column}: not valid TOML: {what}", path.display()))
 }
 

@@ -5,7 +5,7 @@
 //! (<https://www.iana.org/assignments/iana-ipv4-special-registry>, <https://www.iana.org/assignments/iana-ipv6-special-registry>)
 //! less the blocks that are globally reachable and hold no other address inside them, and the multicast spaces.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// A block of addresses and what it is for.
 struct Block<A> {
@@ -83,6 +83,60 @@ pub(super) fn canonical(address: IpAddr) -> IpAddr {
         }
         _ => address,
     }
+}
+
+/// Decides which addresses of a name may be used.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Guard {
+    /// Where our own web server listens, which may well be a public address.
+    pub(super) own: Option<SocketAddr>,
+}
+
+impl Guard {
+    /// The public ones of `addresses`, or the first of them and what speaks against it.
+    pub(super) fn public(&self, addresses: Vec<IpAddr>, port: u16) -> Result<Vec<IpAddr>, (IpAddr, &'static str)> {
+        let mut objection = None;
+        let mut fine = Vec::new();
+        for address in addresses {
+            let plain = canonical(address);
+            match self::objection(address).or_else(|| self.leads_home(plain, port).then_some("this very server")) {
+                None => fine.push(plain),
+                Some(what) => objection = objection.or(Some((address, what))),
+            }
+        }
+        match objection {
+            Some(objection) if fine.is_empty() => Err(objection),
+            _ => Ok(fine),
+        }
+    }
+
+    /// Whether our own web server answers there.
+    fn leads_home(&self, address: IpAddr, port: u16) -> bool {
+        self.own.is_some_and(|own| {
+            let ip = canonical(own.ip());
+            own.port() == port && (ip == address || (ip.is_unspecified() && is_of_this_machine(address)))
+        })
+    }
+}
+
+/// Whether an address is one of this machine's: for those, and only those, the kernel's answer to "where would I send
+/// from" is the address itself. Connecting a UDP socket asks just that and sends nothing.
+fn is_of_this_machine(address: IpAddr) -> bool {
+    let any = match address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let from = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    });
+    from.is_ok_and(|from| from.ip() == address)
+}
+
+/// Whether a name stands for this machine whoever is asked (RFC 6761 section 6.3). Names of URLs are in lower case.
+pub(super) fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// What speaks against an address, as in "it is …"; `None` for a public one.

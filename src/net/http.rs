@@ -86,7 +86,7 @@ impl Backend {
         let body = request.take_body().into_bytes().await?;
         let request = head(&request, &url, &target)?.body(Full::new(Bytes::from(body))).map_err(failure)?;
 
-        let addresses = net.addresses(&host, Purpose::Push, reach).await.map_err(failure)?;
+        let addresses = net.addresses(&host, port, Purpose::Push, reach).await.map_err(failure)?;
         progress.now("connecting");
         let tcp = net.tcp(&host, port, &addresses).await.map_err(failure)?;
         if url.scheme() == "https" {
@@ -103,7 +103,11 @@ impl Backend {
 
 /// Sends one request on a connection of its own and reads the head of the answer, skipping interim ones (RFC 9110
 /// section 15.2). The connection ends with it.
-async fn post<S>(stream: S, request: hyper::Request<Full<Bytes>>, limit: usize) -> Result<response::Parts, Error>
+pub(crate) async fn post<S>(
+    stream: S,
+    request: hyper::Request<Full<Bytes>>,
+    limit: usize,
+) -> Result<response::Parts, Error>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -138,7 +142,7 @@ fn head(request: &http_types::Request, url: &Url, target: &str) -> Result<reques
 }
 
 /// The answer as surf's types can hold it. Headers that are not ASCII are left out; they are nothing we look at.
-fn answer(head: &response::Parts) -> http_types::Response {
+pub(crate) fn answer(head: &response::Parts) -> http_types::Response {
     let status = head.status.as_u16();
     let mut answer = http_types::Response::new(StatusCode::try_from(status).unwrap_or(StatusCode::BadGateway));
     answer.ext_mut().insert(Status(status));

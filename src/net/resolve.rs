@@ -1,11 +1,12 @@
 //! Host names to addresses. One look-up per host is in flight whatever the number of askers, because the system's
-//! resolver blocks a thread for each and cannot be called back.
+//! resolver blocks a thread for each and cannot be called back. What is found serves the next askers for some seconds;
+//! whoever dials vets it each time.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use event_listener::Event;
 use futures_lite::FutureExt as _;
@@ -39,8 +40,30 @@ impl Resolve for SystemResolver {
 pub(super) enum Purpose {
     /// Signal: one name, which must not wait behind the others.
     Signal,
-    /// A push server: names anybody who registers may choose.
+    /// A push server of an account.
     Push,
+    /// A push server somebody wants to register: names strangers choose, whose name servers may hang. Pushes must not
+    /// wait behind them.
+    Check,
+}
+
+impl Purpose {
+    /// For whom a look-up under way must be for this one to wait for it.
+    fn waits_with(self) -> &'static [Self] {
+        match self {
+            Self::Signal => &[Self::Signal],
+            Self::Push => &[Self::Push],
+            Self::Check => &[Self::Push, Self::Check],
+        }
+    }
+
+    /// For whom an answer may have been found. It is vetted for each use.
+    fn answered_by(self) -> &'static [Self] {
+        match self {
+            Self::Signal => &[Self::Signal],
+            Self::Push | Self::Check => &[Self::Push, Self::Check],
+        }
+    }
 }
 
 /// Why there are no addresses.
@@ -65,22 +88,52 @@ struct Flight {
 /// What tells look-ups apart. Signal's name as somebody's push server is another one, lest it wait in their queue.
 type Key = (Purpose, String);
 
-type Flights = Arc<Mutex<HashMap<Key, Arc<Flight>>>>;
+/// An answer that may still be used.
+struct Kept {
+    found: Found,
+    until: Instant,
+}
+
+/// What is known and what is being found out.
+#[derive(Default)]
+struct Names {
+    flights: HashMap<Key, Arc<Flight>>,
+    kept: HashMap<Key, Kept>,
+}
+
+type Shared = Arc<Mutex<Names>>;
+
+/// How long answers are kept, and how many.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keep {
+    /// Addresses.
+    pub(super) found: Duration,
+    /// Failures.
+    pub(super) failed: Duration,
+    /// Names.
+    pub(super) names: usize,
+}
 
 /// Shares look-ups between askers.
 #[derive(Clone)]
 pub(super) struct Lookup {
     resolver: Arc<dyn Resolve>,
     executor: Arc<Executor<'static>>,
-    flights: Flights,
-    /// Threads that look-ups of push servers may block.
-    slots: Arc<Semaphore>,
+    names: Shared,
+    keep: Keep,
+    /// Threads that look-ups for pushes may block,
+    pushes: Arc<Semaphore>,
+    /// and those for registrations.
+    checks: Arc<Semaphore>,
 }
 
 impl Lookup {
-    /// `slots`: look-ups for push at the same time.
-    pub(super) fn new(resolver: Arc<dyn Resolve>, executor: Arc<Executor<'static>>, slots: usize) -> Self {
-        Self { resolver, executor, flights: Flights::default(), slots: Arc::new(Semaphore::new(slots.max(1))) }
+    /// `slots`: look-ups at the same time, Signal's not counted. A third of them is for registrations.
+    pub(super) fn new(resolver: Arc<dyn Resolve>, executor: Arc<Executor<'static>>, slots: usize, keep: Keep) -> Self {
+        let checks = (slots / 3).max(1);
+        let semaphore = |slots: usize| Arc::new(Semaphore::new(slots.max(1)));
+        let (pushes, checks) = (semaphore(slots.saturating_sub(checks)), semaphore(checks));
+        Self { resolver, executor, names: Shared::default(), keep, pushes, checks }
     }
 
     /// The same with another resolver.
@@ -96,7 +149,10 @@ impl Lookup {
         purpose: Purpose,
         deadline: Duration,
     ) -> Result<Vec<IpAddr>, LookupError> {
-        let flight = self.join(host, purpose);
+        let flight = match self.known_or_joined(host, purpose) {
+            Ok(found) => return found.map_err(LookupError::Failed),
+            Err(flight) => flight,
+        };
         let landed = async {
             loop {
                 let listener = flight.landed.listen();
@@ -113,20 +169,33 @@ impl Lookup {
         landed.or(late).await
     }
 
-    fn join(&self, host: &str, purpose: Purpose) -> Arc<Flight> {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (purpose, host.to_owned());
-        if let Some(flight) = flights.get(&key) {
-            return flight.clone();
+    /// What is known of `host`, or the look-up that finds it out.
+    fn known_or_joined(&self, host: &str, purpose: Purpose) -> Result<Found, Arc<Flight>> {
+        let mut names = lock(&self.names);
+        let now = Instant::now();
+        let key = |purpose: &Purpose| (*purpose, host.to_owned());
+        let mut kept = purpose.answered_by().iter().filter_map(|purpose| names.kept.get(&key(purpose)));
+        if let Some(kept) = kept.find(|kept| now < kept.until) {
+            return Ok(kept.found.clone());
         }
+        if let Some(flight) = purpose.waits_with().iter().find_map(|purpose| names.flights.get(&key(purpose))) {
+            return Err(flight.clone());
+        }
+        let key = key(&purpose);
         let flight = Arc::new(Flight::default());
-        flights.insert(key.clone(), flight.clone());
-        let landing = Landing { flights: self.flights.clone(), key, flight: flight.clone() };
-        let (resolver, slots) = (self.resolver.clone(), self.slots.clone());
+        names.flights.insert(key.clone(), flight.clone());
+        drop(names);
+        let landing = Landing { names: self.names.clone(), key, flight: flight.clone() };
+        let (resolver, keep) = (self.resolver.clone(), self.keep);
+        let slots = match purpose {
+            Purpose::Signal => None,
+            Purpose::Push => Some(self.pushes.clone()),
+            Purpose::Check => Some(self.checks.clone()),
+        };
         let task = self.executor.spawn(async move {
-            let _slot = match purpose {
-                Purpose::Push => Some(slots.acquire().await),
-                Purpose::Signal => None,
+            let _slot = match slots {
+                Some(slots) => Some(slots.acquire_arc().await),
+                None => None,
             };
             if !landing.awaited() {
                 return;
@@ -136,17 +205,44 @@ impl Lookup {
                 Ok(addresses) => Ok(addresses),
                 Err(error) => Err(error.to_string()),
             };
+            lock(&landing.names).keep(&landing.key, &found, keep);
             let _ = landing.flight.found.set(found);
         });
         task.detach();
-        flight
+        Err(flight)
     }
+}
+
+impl Names {
+    fn keep(&mut self, key: &Key, found: &Found, keep: Keep) {
+        let now = Instant::now();
+        let until = now + if found.is_ok() { keep.found } else { keep.failed };
+        if until == now {
+            return;
+        }
+        if self.kept.len() >= keep.names && !self.kept.contains_key(key) {
+            self.kept.retain(|_, kept| now < kept.until);
+        }
+        // Names that registrations choose must not push out those of accounts, and none Signal's, which is one.
+        let others = self.kept.iter().filter(|((purpose, _), _)| *purpose != Purpose::Signal);
+        let first = others.min_by_key(|((purpose, _), kept)| (*purpose == Purpose::Push, kept.until));
+        if self.kept.len() >= keep.names
+            && let Some(first) = first.map(|(name, _)| name.clone())
+        {
+            self.kept.remove(&first);
+        }
+        self.kept.insert(key.clone(), Kept { found: found.clone(), until });
+    }
+}
+
+fn lock(names: &Mutex<Names>) -> MutexGuard<'_, Names> {
+    names.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ends a flight however its task ends: a resolver that panics must not leave its askers joining a look-up that will
 /// never land.
 struct Landing {
-    flights: Flights,
+    names: Shared,
     key: Key,
     flight: Arc<Flight>,
 }
@@ -160,8 +256,11 @@ impl Landing {
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        lock(&self.names).flights.remove(&self.key);
         let _ = self.flight.found.set(Err("the look-up was given up".to_owned()));
         self.flight.landed.notify(usize::MAX);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,7 +141,7 @@ fn retry_after_is_honoured_within_one_second_and_one_hour() {
     for (said, kept) in [(0, 1), (1, 1), (17, 17), (3600, 3600), (86_400, 3600)] {
         let mut b = Bench::new();
         b.owe();
-        b.push(Outcome::Limited(Some(said * S)));
+        assert_eq!(b.push(Outcome::Limited(Some(said * S))), Verdict::Retry(b.now + kept * S));
         b.owe();
         b.notifier.owe_test();
         assert_eq!(b.advance(), kept * S, "Retry-After {said}");
@@ -245,4 +245,56 @@ fn what_a_failed_wake_up_should_have_covered_still_counts_as_new() {
     b.notifier.owe(Some(ServerTime(10)), b.now);
     b.notifier.cover(ServerTime(100));
     assert!(b.notifier.owes());
+}
+
+#[test]
+fn a_new_endpoint_owes_the_old_one_s_quiet_time_nothing() {
+    let mut b = Bench::new();
+    b.owe();
+    b.push(Outcome::Accepted);
+    b.owe();
+    assert!(matches!(b.next(), Next::Wait(_)));
+    b.notifier.endpoint_changed();
+    assert_eq!(b.next(), Next::Send(Kind::Wake));
+}
+
+#[test]
+fn a_failed_test_is_not_tried_again() {
+    for outcome in [Outcome::Failed, Outcome::Unauthorized, Outcome::Limited(None), Outcome::Rejected] {
+        let mut b = Bench::new();
+        b.notifier.owe_test();
+        assert_eq!(b.push(outcome), Verdict::TestFailed);
+        assert_eq!(b.next(), Next::Idle);
+    }
+}
+
+#[test]
+fn what_is_told_of_the_next_attempt_is_when_it_happens() {
+    for outcome in [Outcome::Failed, Outcome::Unauthorized, Outcome::Rejected, Outcome::Limited(None)] {
+        let mut b = Bench::new();
+        b.owe();
+        let (Verdict::Retry(at) | Verdict::Unauthorized(at)) = b.push(outcome.clone()) else { panic!("{outcome:?}") };
+        assert_eq!(b.next(), Next::Wait(at), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_push_that_is_given_up_is_owed_again_as_what_it_was() {
+    for kind in [Kind::Wake, Kind::Test] {
+        let mut b = Bench::new();
+        match kind {
+            Kind::Wake => {
+                b.owe();
+            }
+            Kind::Test => b.notifier.owe_test(),
+        }
+        assert!(!b.notifier.in_flight());
+        b.notifier.started(kind);
+        assert!(b.notifier.in_flight() && b.next() == Next::Idle);
+        b.notifier.abandoned();
+        assert!(!b.notifier.in_flight());
+        assert_eq!(b.next(), Next::Send(kind));
+        b.push(Outcome::Accepted);
+        assert_eq!(b.next(), Next::Idle, "nothing else came of it");
+    }
 }

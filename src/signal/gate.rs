@@ -12,13 +12,15 @@ use futures_lite::FutureExt;
 use smol::Timer;
 use smol::lock::{Mutex as AsyncMutex, Semaphore, SemaphoreGuardArc};
 
+use crate::account::AccountId;
 use crate::timings::Limits;
 
 /// The pure part: who may go when.
 #[derive(Debug)]
 struct Pace {
-    failures: u32,
-    threshold: u32,
+    /// Accounts that failed since the last success, up to the threshold.
+    failed: Vec<AccountId>,
+    threshold: usize,
     open_interval: Duration,
     probe_interval: Duration,
     last: Option<Instant>,
@@ -26,7 +28,7 @@ struct Pace {
 
 impl Pace {
     fn down(&self) -> bool {
-        self.failures >= self.threshold
+        self.failed.len() >= self.threshold
     }
 
     /// When the next attempt may start.
@@ -52,7 +54,7 @@ impl Gate {
     pub fn new(limits: &Limits) -> Self {
         Self {
             pace: Mutex::new(Pace {
-                failures: 0,
+                failed: Vec::new(),
                 threshold: limits.gate_failures.max(1),
                 open_interval: Duration::from_secs(1) / limits.connects_per_second.max(1),
                 probe_interval: Duration::from_secs(1) / limits.gate_probes_per_second.max(1),
@@ -92,7 +94,7 @@ impl Gate {
         let was_down = {
             let mut pace = self.lock();
             let was_down = pace.down();
-            pace.failures = 0;
+            pace.failed.clear();
             was_down
         };
         if was_down {
@@ -101,11 +103,14 @@ impl Gate {
         }
     }
 
-    /// Signal could not be reached.
-    pub fn failed(&self, reason: &str) {
+    /// Signal could not be reached for this account. One account alone can fail for reasons of its own.
+    pub fn failed(&self, id: AccountId, reason: &str) {
         let mut pace = self.lock();
-        pace.failures = pace.failures.saturating_add(1);
-        if pace.failures == pace.threshold {
+        if pace.down() || pace.failed.contains(&id) {
+            return;
+        }
+        pace.failed.push(id);
+        if pace.down() {
             drop(pace);
             log::warn!("Signal's host fails for all accounts, probing it: {reason}");
         }
@@ -129,6 +134,10 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn account(n: u32) -> AccountId {
+        AccountId::parse(&format!("{n:08x}-2222-4333-8444-555555555555")).unwrap()
+    }
 
     fn limits() -> Limits {
         Limits { connects_per_second: 1000, gate_probes_per_second: 20, gate_failures: 3, ..Limits::default() }
@@ -154,9 +163,14 @@ mod tests {
     fn an_outage_lets_only_probes_through_and_the_first_success_releases_the_rest() {
         smol::block_on(async {
             let gate = Gate::new(&limits());
-            for _ in 0..3 {
-                assert!(!gate.is_down());
-                gate.failed("refused");
+            for n in 0..3 {
+                for _ in 0..10 {
+                    assert!(!gate.is_down(), "one account alone is no outage");
+                    gate.failed(account(n), "refused");
+                    if n == 2 {
+                        break;
+                    }
+                }
             }
             assert!(gate.is_down());
             let probes = entered_within(&gate, Duration::from_millis(300)).await;

@@ -102,12 +102,19 @@ impl Policy {
         if refusal.status == 499 {
             return self.refused_agent(reason, refusal.retry_after, rng);
         }
-        if let Some(after) = refusal.retry_after {
-            return wait(after.min(LONGEST_RETRY_AFTER), refusal.label(), reason, false);
-        }
         let cap = if refusal.status == 404 { self.timings.not_found_cap } else { self.timings.backoff_cap };
-        let after = self.backoff.full_up_to(cap, rng);
+        let backoff = self.backoff.full_up_to(cap, rng);
+        let after = refusal.retry_after.map_or(backoff, |asked| self.asked_to_wait(asked, backoff, rng));
         wait(after, refusal.label(), reason, false)
+    }
+
+    /// What Signal asks for, and up to a second more so that a crowd does not return as one. "No wait" is not believed:
+    /// then the back-off counts.
+    fn asked_to_wait(&self, asked: Duration, backoff: Duration, rng: &mut Rng) -> Duration {
+        let asked = asked.min(LONGEST_RETRY_AFTER);
+        let wait =
+            if asked < self.timings.retry_after_floor { backoff.max(self.timings.retry_after_floor) } else { asked };
+        wait + self.timings.backoff_base.mul_f64(rng.f64())
     }
 
     fn refused_agent(&mut self, reason: String, retry_after: Option<Duration>, rng: &mut Rng) -> Step {
@@ -118,8 +125,9 @@ impl Policy {
             return wait(after, "user agent", format!("{reason}; trying the next User-Agent"), false);
         }
         self.refused_agents = 0;
+        let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
         Step::Retry(Retry {
-            after: retry_after.unwrap_or_else(|| self.timings.refused.mul_f64(0.9 + 0.2 * rng.f64())),
+            after: self.timings.refused.mul_f64(0.9 + 0.2 * rng.f64()).max(asked),
             state: State::Refused,
             trouble: "refused",
             reason: format!("{reason}: every configured User-Agent is refused, or the device lacks a capability"),
@@ -127,13 +135,14 @@ impl Policy {
         })
     }
 
-    /// A connection ended after it had lived for `lived`.
-    pub fn ended(&mut self, ended: &Ended, lived: Duration, rng: &mut Rng) -> Step {
+    /// A connection ended. `connected` is how long Signal had been delivering on it: an open socket that stays silent
+    /// must not count as success.
+    pub fn ended(&mut self, ended: &Ended, connected: Duration, rng: &mut Rng) -> Step {
         let t = &self.timings;
-        if lived >= t.backoff_reset {
+        if connected >= t.backoff_reset {
             self.backoff.reset();
         }
-        if lived >= t.displaced_reset {
+        if connected >= t.displaced_reset {
             self.displaced.reset();
         }
         match ended {

@@ -25,6 +25,9 @@ use crate::timings::Timings;
 /// More owed acks than Signal's window of 256 can explain: the peer is not Signal.
 const MAX_OWED: usize = 4096;
 
+/// A frame from this size on leaves buffers behind that are worth a new connection, in bytes. Few messages are larger.
+const LARGE: usize = 16 * 1024;
+
 /// How long a peer may take to answer our Close frame.
 pub const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -59,11 +62,12 @@ pub struct Session<'a> {
     owed: VecDeque<(Ticket, Option<u64>)>,
     outbox: Vec<Message>,
     queue_empty: bool,
-    connected: bool,
+    connected_at: Option<Instant>,
     /// Since when nothing is owed and the end of the queue is awaited.
     idle_since: Instant,
     queue_empty_patience: Duration,
     renew_at: Instant,
+    renew_large: Duration,
 }
 
 impl<'a> Session<'a> {
@@ -78,10 +82,11 @@ impl<'a> Session<'a> {
             owed: VecDeque::new(),
             outbox: Vec::new(),
             queue_empty: false,
-            connected: false,
+            connected_at: None,
             idle_since: now,
             queue_empty_patience: t.queue_empty,
             renew_at: now + t.renew.mul_f64(0.75 + 0.25 * rng.f64()),
+            renew_large: t.renew_large.mul_f64(0.5 + 0.5 * rng.f64()),
         }
     }
 
@@ -91,7 +96,12 @@ impl<'a> Session<'a> {
     /// When the connection is over.
     pub fn on_frame(&mut self, frame: Message, now: Instant) -> Result<(), Ended> {
         match frame {
-            Message::Binary(bytes) => self.on_binary(&bytes, now),
+            Message::Binary(bytes) => {
+                if bytes.len() >= LARGE {
+                    self.renew_at = self.renew_at.min(now + self.renew_large);
+                }
+                self.on_binary(&bytes, now)
+            }
             Message::Close(frame) => Err(closed(frame)),
             // Text frames mean nothing here; pings are answered by the WebSocket layer.
             _ => Ok(()),
@@ -106,7 +116,10 @@ impl<'a> Session<'a> {
                     self.metrics.malformed();
                 }
                 self.live.note_server_time(server_time, now);
-                self.became_connected();
+                self.became_connected(now);
+                if id.is_none() {
+                    self.cannot_answer(now);
+                }
                 match self.live.take_in(envelope, now) {
                     None => self.ack(id),
                     Some(_) if self.owed.len() >= MAX_OWED => {
@@ -119,7 +132,7 @@ impl<'a> Session<'a> {
             Incoming::QueueEmpty { id, server_time } => {
                 self.live.note_server_time(server_time, now);
                 self.queue_empty = true;
-                self.became_connected();
+                self.became_connected(now);
                 self.ack(id);
             }
             Incoming::Answer { id, server_time } => {
@@ -138,6 +151,7 @@ impl<'a> Session<'a> {
                 self.metrics.malformed();
                 // It may have been a message: wake, rather than be silent.
                 let _ = self.live.take_in(None, now);
+                self.cannot_answer(now);
             }
         }
         Ok(())
@@ -185,6 +199,11 @@ impl<'a> Session<'a> {
         std::mem::take(&mut self.outbox)
     }
 
+    /// How long Signal has been delivering.
+    pub fn connected_for(&self, now: Instant) -> Duration {
+        self.connected_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    }
+
     /// Messages received on this connection and not acked yet.
     pub fn owed(&self) -> usize {
         self.owed.len()
@@ -201,8 +220,15 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn became_connected(&mut self) {
-        if !std::mem::replace(&mut self.connected, true) {
+    /// What arrived may wait for an answer we cannot give. If so, Signal sends nothing more on this connection: a new
+    /// one mends that.
+    fn cannot_answer(&mut self, now: Instant) {
+        self.renew_at = self.renew_at.min(now + self.queue_empty_patience);
+    }
+
+    fn became_connected(&mut self, now: Instant) {
+        if self.connected_at.is_none() {
+            self.connected_at = Some(now);
             self.live.enter(State::Connected, "", "", None);
         }
     }
@@ -215,8 +241,15 @@ enum Event {
     Time,
 }
 
-/// Runs a session over a WebSocket until it ends. Reading never waits for a push: pushes are another loop's work.
-pub async fn run<S>(mut socket: S, live: &Live, metrics: &Metrics, timings: &Timings, rng: &mut fastrand::Rng) -> Ended
+/// Runs a session over a WebSocket until it ends. How, and how long Signal had been delivering. Reading never waits for a
+/// push: pushes are another loop's work.
+pub async fn run<S>(
+    mut socket: S,
+    live: &Live,
+    metrics: &Metrics,
+    timings: &Timings,
+    rng: &mut fastrand::Rng,
+) -> (Ended, Duration)
 where
     S: Stream<Item = Result<Message, tungstenite::Error>> + Sink<Message, Error = tungstenite::Error> + Unpin,
 {
@@ -274,8 +307,9 @@ where
             Event::Time => armed = None,
         }
     };
+    let connected = session.connected_for(Instant::now());
     farewell(&mut socket, &ended, timings).await;
-    ended
+    (ended, connected)
 }
 
 /// Says goodbye where the peer can still hear it, and waits a moment for its answer: closing a socket with unread data

@@ -71,6 +71,20 @@ struct RawEnvelope {
     source_service_id: Option<Vec<u8>>,
 }
 
+/// A [`WebSocketMessage`] of which only the request is looked for.
+#[derive(Clone, PartialEq, prost::Message)]
+struct AnyMessage {
+    #[prost(bytes = "vec", optional, tag = "2")]
+    request: Option<Vec<u8>>,
+}
+
+/// A [`Request`] of which only the id is looked for.
+#[derive(Clone, PartialEq, prost::Message)]
+struct AnyRequest {
+    #[prost(uint64, optional, tag = "4")]
+    id: Option<u64>,
+}
+
 /// The part of an envelope that decides whether the phone is woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Envelope {
@@ -121,7 +135,12 @@ impl Incoming {
     /// Reads one binary message sent to `account`'s device.
     pub fn parse(bytes: &[u8], account: AccountId) -> Self {
         let Ok(message) = WebSocketMessage::decode(bytes) else {
-            return Self::Malformed;
+            // What can still be answered is taken for a message: unanswered, it would silence the connection.
+            return request_id(bytes).map_or(Self::Malformed, |id| Self::Message {
+                id: Some(id),
+                envelope: None,
+                server_time: None,
+            });
         };
         match (message.request, message.response) {
             (Some(request), _) => Self::request(&request, account),
@@ -156,6 +175,12 @@ impl Envelope {
                 && raw.source_service_id.as_deref() == Some(account.as_bytes().as_slice()),
         })
     }
+}
+
+/// The id of a request that is broken elsewhere.
+fn request_id(bytes: &[u8]) -> Option<u64> {
+    let request = AnyMessage::decode(bytes).ok()?.request?;
+    AnyRequest::decode(&request[..]).ok()?.id
 }
 
 /// `X-Signal-Timestamp:<ms>` among headers. Signal writes no space after the colon, others do.
@@ -283,6 +308,18 @@ mod tests {
         for body in [None, Some(vec![0xff; 20]), Some(vec![0x72, 0xff])] {
             assert_eq!(envelope_of(body), None);
         }
+    }
+
+    #[test]
+    fn a_broken_request_can_still_be_answered() {
+        // Field 5, the headers, as a number.
+        let mut request = vec![0x20, 0x07, 0x28, 0x01];
+        let mut bytes = vec![0x08, 0x01, 0x12, request.len() as u8];
+        bytes.append(&mut request);
+        assert_eq!(
+            Incoming::parse(&bytes, account()),
+            Incoming::Message { id: Some(7), envelope: None, server_time: None }
+        );
     }
 
     #[test]

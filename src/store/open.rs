@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -20,6 +21,10 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// The first bytes of every SQLite file (<https://www.sqlite.org/fileformat.html#the_database_header>).
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// How often, and how far apart, a file in use is looked at before it counts as damaged.
+const CHECKPOINT_LOOKS: u32 = 10;
+const CHECKPOINT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Length of the header they start.
 const HEADER: u64 = 100;
@@ -101,11 +106,46 @@ pub(super) fn connect(path: &Path) -> Result<Database, StoreError> {
     if access == Access::ReadWrite {
         settle(path, &mut connection, version)?;
     }
-    Ok(Database { path: path.to_owned(), connection, access, identity, epoch: 0 })
+    Ok(Database { path: path.to_owned(), connection, access, identity, log: None, suspect: false, epoch: 0 })
+}
+
+/// What tells the write-ahead log apart from that of another file of the same name. `None` when there is no log.
+pub(super) fn log_identity(path: &Path) -> Option<(u64, u64)> {
+    identity(&suffixed(path, "-wal")).ok()
+}
+
+/// Removes the write-ahead log of a file that was replaced: SQLite would take its changes for the new file's.
+pub(super) fn remove_log(path: &Path) -> Result<(), StoreError> {
+    for suffix in ["-wal", "-shm"] {
+        match fs::remove_file(suffixed(path, suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io(path, &error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The same as [`look`] for a file in use, of which a connection would only see what it remembers. Pages that are missing
+/// at its end may only be missing until a checkpoint of another process is done.
+pub(super) fn look_again(path: &Path) -> Result<(), StoreError> {
+    for _ in 0..CHECKPOINT_LOOKS {
+        if look(path)? == Pages::All {
+            return Ok(());
+        }
+        thread::sleep(CHECKPOINT_PAUSE);
+    }
+    Err(StoreError::Damaged { path: path.to_owned(), what: "it is cut short".to_owned() })
+}
+
+/// Whether a file is as long as its header says.
+#[derive(Debug, PartialEq, Eq)]
+enum Pages {
+    All,
+    Fewer,
 }
 
 /// What can be told without SQLite, which would take an empty file for a new database.
-fn look(path: &Path) -> Result<(), StoreError> {
+fn look(path: &Path) -> Result<Pages, StoreError> {
     let on_io = |error: io::Error| StoreError::io(path, &error);
     let metadata = fs::metadata(path).map_err(on_io)?;
     if !metadata.is_file() {
@@ -123,11 +163,11 @@ fn look(path: &Path) -> Result<(), StoreError> {
     // SQLite fills up a last page that is cut short with zeros, and may not notice. Only an interrupted write, which its
     // journal undoes, leaves one.
     let interrupted = suffixed(path, "-journal").exists();
-    let whole = page_size(&header).is_some_and(|size| interrupted || metadata.len().is_multiple_of(size));
-    if !whole {
+    let size = page_size(&header).filter(|size| interrupted || metadata.len().is_multiple_of(*size));
+    let Some(size) = size else {
         return Err(StoreError::Damaged { path: path.to_owned(), what: "it is cut short".to_owned() });
-    }
-    Ok(())
+    };
+    Ok(if interrupted || metadata.len() / size >= pages(&header) { Pages::All } else { Pages::Fewer })
 }
 
 /// The page size a header tells, in bytes; 1 stands for 65,536. `None` when the header is cut short or has none.
@@ -140,6 +180,14 @@ fn page_size(header: &[u8]) -> Option<u64> {
         1 => Some(65_536),
         size => Some(u64::from(size)),
     }
+}
+
+/// How many pages a header tells of; 0 when what it tells may be out of date
+/// (<https://www.sqlite.org/fileformat.html#in_header_database_size>).
+fn pages(header: &[u8]) -> u64 {
+    let number = |at: usize| header.get(at..at + 4).map(|bytes| bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b)));
+    let current = number(24) == number(92);
+    number(28).filter(|_| current).unwrap_or(0)
 }
 
 fn writable(path: &Path) -> Result<(Connection, i64), StoreError> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::StoreError;
@@ -102,9 +103,22 @@ fn serve(mut database: Database, queue: &mpsc::Receiver<Job>) {
 
 impl Database {
     /// Follows the name when somebody put another file there (a backup, say): what would be written to the old one is
-    /// lost with it.
+    /// lost with it. And refuses a file that was damaged meanwhile, of which SQLite may only see what it remembers.
     fn follow(&mut self) -> Result<(), StoreError> {
-        if open::identity(&self.path)? == self.identity { Ok(()) } else { self.reopen() }
+        let identity = open::identity(&self.path)?;
+        if let Err(error) = open::look_again(&self.path) {
+            self.suspect = true;
+            return Err(error);
+        }
+        if identity == self.identity {
+            self.log = open::log_identity(&self.path);
+            return if self.suspect { self.reopen() } else { Ok(()) };
+        }
+        // The new file may have come with a log of its own; ours belongs to the old one.
+        if self.log.is_some() && open::log_identity(&self.path) == self.log {
+            open::remove_log(&self.path)?;
+        }
+        self.reopen()
     }
 
     /// A file that could only be read may have become writable.
@@ -119,6 +133,8 @@ impl Database {
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
+        // Closing must not move what is remembered of a damaged or replaced file into the one that is there now.
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         let path: &Path = &self.path;
         let epoch = self.epoch.wrapping_add(1) & 0x7fff_ffff;
         *self = Self { epoch, ..open::connect(path)? };

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_lite::FutureExt;
 use smol::Timer;
@@ -72,6 +73,7 @@ where
             "{}: the program failed at this account and starts it again in {wait:.0?}. Please report this",
             live.id().short()
         );
+        live.enter(State::Waiting, "panic", "the program failed at this account", SystemTime::now().checked_add(wait));
         let halted = async { Some(live.halted().await) };
         let pause = async {
             Timer::after(wait).await;
@@ -109,8 +111,10 @@ where
     let t = &tools.signal.timings;
     let mut backoff = Backoff::new(t.backoff_base, t.backoff_cap);
     let mut rng = fastrand::Rng::new();
+    let mut level = log::Level::Error;
     while let Err(error) = write().await {
-        log::error!("{}: the new state could not be stored, trying again: {error}", live.id().short());
+        log::log!(level, "{}: the new state could not be stored, trying again: {error}", live.id().short());
+        level = log::Level::Debug;
         Timer::after(backoff.spread(&mut rng)).await;
     }
 }

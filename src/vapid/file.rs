@@ -26,7 +26,9 @@ pub(super) fn credential(path: &Path) -> Result<(VapidKey, String), VapidError> 
 
 /// Reads the key file made by an earlier start, or makes it.
 pub(super) fn generated(path: &Path, create: Create) -> Result<(VapidKey, String), VapidError> {
-    let mut origin = format!("{}, made at the first start", path.display());
+    // Whole, because it is the file people must keep a copy of.
+    let shown = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut origin = format!("{}, made at the first start", shown.display());
     let text = match text(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if create == Create::No {

@@ -1,6 +1,5 @@
 //! Carries out what `register` decides, with the real parts, under one deadline.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -8,11 +7,15 @@ use futures_lite::FutureExt;
 use smol::{Executor, Timer, channel};
 
 use super::App;
+use super::asks::Asks;
 use super::body::Body;
+use super::client::Client;
 use super::locks::{Guard, Locks};
-use super::register::{self, Claim, Known, Plan, Refused, Saved, Status, Work};
+use super::register::{self, Asked, Claim, Known, Plan, Refused, Saved, Status, Work};
 use crate::account::AccountId;
+use crate::net::Checked;
 use crate::push::Kind;
+use crate::signal::Verdict;
 use crate::supervisor::TestPush;
 
 /// Registers phones.
@@ -21,6 +24,7 @@ pub(crate) struct Registrar {
     app: Arc<App>,
     executor: Arc<Executor<'static>>,
     locks: Locks,
+    asks: Arc<Asks>,
 }
 
 /// What is going on, for the log line of a registration that hung.
@@ -39,12 +43,13 @@ impl Progress {
 
 impl Registrar {
     pub(crate) fn new(app: Arc<App>, executor: Arc<Executor<'static>>) -> Self {
-        Self { app, executor, locks: Locks::default() }
+        let asks = Arc::new(Asks::new(&app.timings, &app.limits));
+        Self { app, executor, locks: Locks::default(), asks }
     }
 
     /// Decides and carries out one registration; always answers within `timings.answer`. Refusals are logged here,
     /// with short id, origin and reason. `client` is only for the log.
-    pub(crate) async fn register(&self, body: Body, client: Option<IpAddr>) -> Status {
+    pub(crate) async fn register(&self, body: Body, client: Client) -> Status {
         let progress = Progress::default();
         let mut subject = Subject { account: None, client };
         let decided = self.decide_and_apply(body, &progress, &mut subject);
@@ -66,9 +71,13 @@ impl Registrar {
         let claim = register::claim(body, |id| app.allowed_uuids.get().permits(id))?;
         let id = claim.credentials.id;
         subject.account = Some((id, claim.endpoint.origin()));
+        let known = matches!(app.store.get(id).await, Ok(Some(account)) if account.credentials == claim.credentials);
+        let _place = if known { None } else { Some(self.asks.stranger()?) };
         progress.enter("looking up the endpoint's host");
         let allowed = app.net.check_endpoint(&app.allowed_endpoints.get(), &claim.endpoint).await;
-        allowed.map_err(|refusal| Refused::EndpointNotAllowed(refusal.to_string()))?;
+        if let Checked::Unknown(why) = allowed.map_err(|refusal| Refused::EndpointNotAllowed(refusal.to_string()))? {
+            log::debug!("web: registration of {}: {why}; each push will look again", id.short());
+        }
         progress.enter("waiting for another registration of the same account");
         let guard = self.locks.lock(id).await;
         progress.enter("reading the database");
@@ -80,8 +89,14 @@ impl Registrar {
         let work = match register::decide(&claim, &known, app.config.max_accounts, now)? {
             Plan::Do(work) => work,
             Plan::Ask(asked) => {
+                progress.enter("waiting for its turn to ask Signal about the credentials");
+                let turn = self.asks.turn(asked).await?;
                 progress.enter("asking Signal about the credentials");
                 let verdict = app.checker.ask(&claim.credentials).await;
+                drop(turn);
+                if let (Asked::New, Verdict::Undecided(_)) = (asked, &verdict) {
+                    self.asks.store_unconfirmed()?;
+                }
                 Work::Save(Box::new(register::after_ask(asked, verdict, &claim, now)?))
             }
         };
@@ -145,7 +160,7 @@ fn seconds_since_1970() -> u64 {
 #[derive(Clone)]
 struct Subject {
     account: Option<(AccountId, String)>,
-    client: Option<IpAddr>,
+    client: Client,
 }
 
 impl Subject {
@@ -160,9 +175,6 @@ impl std::fmt::Display for Subject {
         if let Some((id, origin)) = &self.account {
             write!(f, " of {} at {origin}", id.short())?;
         }
-        match self.client {
-            Some(client) => write!(f, " from {client}"),
-            None => Ok(()),
-        }
+        write!(f, " from {}", self.client)
     }
 }

@@ -1,33 +1,32 @@
-//! One connection, one request: its head is checked here, hyper parses it, tide's router answers it.
+//! One connection, one request: its head is checked here, `exchange` has it answered.
 //!
 //! Connections are not kept alive. A few requests a day per phone gain nothing from it, and without it there are no
 //! idle connections to bound, no request can be smuggled behind another, and no proxy can lose a registration on a
 //! connection that is just being closed.
 
-use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt, future};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use http_types::headers::HeaderValue;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{self, HeaderName};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future};
 use smol::Timer;
 use smol::channel::Receiver;
-use smol_hyper::rt::FuturesIo;
 
+use super::client::{self, Client, Key};
+use super::exchange::{self, Request};
 use super::head::{self, HeadError};
+use super::refusal::Refusal;
+use super::seats::{Full, Seat};
 use super::seldom::Seldom;
+use crate::config::Network;
 use crate::metrics::Metrics;
+use crate::rate::Buckets;
+use crate::timings::{Limits, Rate, Timings};
 
 /// How long the client may take to notice that we are done. Closing at once, with bytes of its request unread, would
 /// reset the connection and could take our answer with it.
@@ -41,6 +40,14 @@ const LINGER_BYTES: usize = 256 * 1024;
 pub(crate) struct Bounds {
     /// Connections at the same time.
     pub(crate) connections: usize,
+    /// The same, of one client.
+    pub(crate) connections_per_client: usize,
+    /// Requests of one client.
+    pub(crate) requests: Rate,
+    /// Clients whose requests are remembered.
+    pub(crate) clients: usize,
+    /// Proxies that are believed when they say whose request it is.
+    pub(crate) trusted: Vec<Network>,
     /// Request line and headers, in bytes.
     pub(crate) head_bytes: usize,
     /// Request body, in bytes.
@@ -53,69 +60,170 @@ pub(crate) struct Bounds {
     pub(crate) shutdown: Duration,
 }
 
-/// The other end of the connection; `None` on a Unix socket. Found in a request's extensions.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) Option<IpAddr>);
-
 /// What all connections of a listener share.
 pub(super) struct Shared<S> {
     pub(super) app: tide::Server<S>,
     pub(super) bounds: Bounds,
     pub(super) metrics: Arc<Metrics>,
+    /// Requests by client.
+    pub(super) requests: Mutex<Buckets<Key>>,
     /// Closed when the server stops: who has not sent a whole head by then is not in flight.
     pub(super) stopping: Receiver<()>,
-    /// A proxy that speaks HTTP/2 to us is the operator's to correct, so it is worth a line.
+    /// Things for the operator to correct, so they are worth a line: a proxy that speaks HTTP/2 to us,
     pub(super) wrong_version: Seldom,
+    /// and clients that are turned away, which may be a proxy that is not known as one.
+    pub(super) turned_away: Seldom,
+}
+
+impl Bounds {
+    /// From the program's limits and deadlines. `trusted`: proxies that are believed.
+    pub(crate) fn new(limits: &Limits, timings: &Timings, trusted: Vec<Network>) -> Self {
+        Self {
+            connections: limits.web_connections,
+            connections_per_client: limits.web_connections_per_client,
+            requests: limits.web_requests,
+            clients: limits.web_clients,
+            trusted,
+            head_bytes: limits.web_head,
+            body_bytes: limits.web_body,
+            head: timings.web_head,
+            request: timings.web_request,
+            shutdown: timings.shutdown,
+        }
+    }
+}
+
+impl<S> Shared<S> {
+    pub(super) fn new(app: tide::Server<S>, bounds: Bounds, metrics: Arc<Metrics>, stopping: Receiver<()>) -> Self {
+        let requests = Mutex::new(Buckets::new(bounds.requests, bounds.clients));
+        let (wrong_version, turned_away) = (Seldom::default(), Seldom::default());
+        Self { app, bounds, metrics, requests, stopping, wrong_version, turned_away }
+    }
+
+    /// Whether this client may have a request answered now.
+    fn admit(&self, client: Client, seat: &Seat) -> Result<(), Refusal> {
+        let Some(key) = client.key() else { return Ok(()) };
+        let admitted = seat.belongs_to(key).map_err(Refusal::from).and_then(|()| {
+            let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+            requests.take(key, Instant::now()).map_err(Refusal::too_often)
+        });
+        if let Err(refusal) = &admitted {
+            self.tell_turned_away(client, refusal);
+        }
+        admitted
+    }
+
+    /// Tells the operator about it, once a minute.
+    pub(super) fn tell_turned_away(&self, client: Client, why: &dyn fmt::Display) {
+        if self.turned_away.due(Instant::now()) {
+            log::warn!(
+                "web: {client} was turned away: {why}. If it is your reverse proxy, name it in `trusted_proxies` and let \
+                 it send X-Forwarded-For"
+            );
+        }
+    }
 }
 
 /// Reads one request, answers it, closes. Never fails: what goes wrong is the client's to see.
-pub(super) async fn run<S, T>(shared: &Shared<S>, mut stream: T, peer: Option<IpAddr>)
+pub(super) async fn run<S, T>(shared: &Shared<S>, mut stream: T, peer: Option<IpAddr>, seat: Seat)
 where
     S: Clone + Send + Sync + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let deadline = Instant::now() + shared.bounds.request;
+    let begun = AtomicBool::new(false);
     let answered = async {
-        let head = async { Some(read_head(&mut stream, &shared.bounds).await) };
-        let stopped = async {
-            let _ = shared.stopping.recv().await;
-            None
-        };
-        match future::or(head, stopped).await {
-            None | Some(Ok(None)) => return,
-            Some(Err(error)) => {
-                let tell = error == HeadError::Version && shared.wrong_version.due(Instant::now());
-                log::log!(if tell { log::Level::Warn } else { log::Level::Debug }, "web: request refused: {error}");
-                let _ = stream.write_all(&refusal(error)).await;
-                let _ = stream.close().await;
-            }
-            Some(Ok(Some(bytes))) => {
-                exchange(shared, Rewind { bytes, at: 0, inner: &mut stream }, peer, deadline).await
-            }
-        }
-        drain(&mut stream).await;
+        serve(shared, &mut stream, peer, &seat, &begun, deadline).await;
+        None
     };
     // A client that does not read its answer must not stay either.
     let overdue = async {
         Timer::at(deadline + LINGER).await;
+        None
     };
-    future::or(answered, overdue).await;
+    let displaced = async { Some(seat.must_leave().await) };
+    let displaced = future::or(answered, future::or(displaced, overdue)).await;
+    if let Some(full) = displaced
+        && !begun.load(Ordering::Relaxed)
+    {
+        say(&mut stream, full).await;
+    }
 }
 
-/// The bytes read so far, with a complete and checked head at their start; `None` when the client went away or never
-/// said anything.
-async fn read_head<T: AsyncRead + Unpin>(stream: &mut T, bounds: &Bounds) -> Result<Option<Vec<u8>>, HeadError> {
+/// Answers a connection nobody has time for, as far as that takes no time.
+pub(super) async fn say<T: AsyncWrite + Unpin>(stream: &mut T, full: Full) {
+    let answer = Refusal::from(full).bytes();
+    let written = async {
+        let _ = stream.write_all(&answer).await;
+        let _ = stream.close().await;
+    };
+    future::poll_once(std::pin::pin!(written)).await;
+}
+
+async fn serve<S, T>(
+    shared: &Shared<S>,
+    stream: &mut T,
+    peer: Option<IpAddr>,
+    seat: &Seat,
+    begun: &AtomicBool,
+    deadline: Instant,
+) where
+    S: Clone + Send + Sync + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let head = async { Some(read_head(stream, peer, &shared.bounds).await) };
+    let stopped = async {
+        let _ = shared.stopping.recv().await;
+        None
+    };
+    let refusal = match future::or(head, stopped).await {
+        None | Some(Ok(None)) => return,
+        Some(Err(error)) => {
+            let tell = error == HeadError::Version && shared.wrong_version.due(Instant::now());
+            log::log!(if tell { log::Level::Error } else { log::Level::Debug }, "web: request refused: {error}");
+            Some(error.into())
+        }
+        Some(Ok(Some(Head { bytes, client }))) => match shared.admit(client, seat) {
+            Ok(()) => {
+                let stream = Rewind { bytes, at: 0, inner: &mut *stream };
+                exchange::exchange(shared, stream, Request { client, seat, begun, deadline }).await;
+                None
+            }
+            Err(refusal) => Some(refusal),
+        },
+    };
+    if let Some(refusal) = refusal {
+        begun.store(true, Ordering::Relaxed);
+        let _ = stream.write_all(&refusal.bytes()).await;
+        let _ = stream.close().await;
+    }
+    drain(stream).await;
+}
+
+/// A complete and checked head.
+struct Head {
+    /// All that was read so far; begins with the head.
+    bytes: Vec<u8>,
+    client: Client,
+}
+
+/// The head; `None` when the client went away or never said anything.
+async fn read_head<T: AsyncRead + Unpin>(
+    stream: &mut T,
+    peer: Option<IpAddr>,
+    bounds: &Bounds,
+) -> Result<Option<Head>, HeadError> {
     let mut bytes = Vec::new();
     let whole = async {
         loop {
             let mut part = [0; 2048];
             match stream.read(&mut part).await {
-                Ok(0) | Err(_) => return Ok(false),
+                Ok(0) | Err(_) => return Ok(None),
                 Ok(count) => bytes.extend_from_slice(&part[..count]),
             }
             if let Some(end) = head::length(&bytes, bounds.head_bytes)? {
                 head::check(&bytes[..end])?;
-                return Ok(true);
+                return Ok(Some(end));
             }
         }
     };
@@ -124,26 +232,18 @@ async fn read_head<T: AsyncRead + Unpin>(stream: &mut T, bounds: &Bounds) -> Res
         Err(HeadError::TooSlow)
     };
     match future::or(whole, late).await {
-        Ok(true) => Ok(Some(bytes)),
-        Ok(false) => Ok(None),
+        Ok(Some(end)) => {
+            let client = client::of(peer, &bytes[..end], &bounds.trusted);
+            Ok(Some(Head { bytes, client }))
+        }
+        Ok(None) => Ok(None),
         Err(HeadError::TooSlow) if bytes.is_empty() => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn refusal(error: HeadError) -> Vec<u8> {
-    let (status, phrase) = error.status();
-    let body = format!("{error}\n");
-    format!(
-        "HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
-}
-
 /// Reads what the client still sends, so that it gets to read our answer.
-async fn drain<T: AsyncRead + Unpin>(stream: &mut T) {
+pub(super) async fn drain<T: AsyncRead + Unpin>(stream: &mut T) {
     let discard = async {
         let mut scratch = [0; 4096];
         let mut left = LINGER_BYTES;
@@ -158,121 +258,6 @@ async fn drain<T: AsyncRead + Unpin>(stream: &mut T) {
         Timer::after(LINGER).await;
     };
     future::or(discard, enough).await;
-}
-
-async fn exchange<S, T>(shared: &Shared<S>, stream: T, peer: Option<IpAddr>, deadline: Instant)
-where
-    S: Clone + Send + Sync + 'static,
-    T: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    let service = service_fn(|request| async move {
-        let answer = answer(shared, request, peer, deadline).await;
-        Ok::<_, Infallible>(answer.unwrap_or_else(plain))
-    });
-    let connection = http1::Builder::new()
-        .keep_alive(false)
-        .header_read_timeout(None)
-        // The head is bounded already; this only has to be enough for it.
-        .max_buf_size(16 * 1024 + shared.bounds.head_bytes)
-        .serve_connection(FuturesIo::new(stream), service);
-    if let Err(error) = connection.await {
-        log::debug!("web: {error}");
-    }
-}
-
-/// The router's answer, or the status that says why there is none.
-async fn answer<S>(
-    shared: &Shared<S>,
-    request: Request<Incoming>,
-    peer: Option<IpAddr>,
-    deadline: Instant,
-) -> Result<Response<Full<Bytes>>, StatusCode>
-where
-    S: Clone + Send + Sync + 'static,
-{
-    let read = async { to_tide(request, peer, shared.bounds.body_bytes).await };
-    let request = read.or(overdue(deadline, StatusCode::REQUEST_TIMEOUT)).await?;
-    let respond = async {
-        match AssertUnwindSafe(shared.app.respond(request)).catch_unwind().await {
-            Ok(Ok(response)) => from_tide(response).await,
-            Ok(Err(_)) => Err(StatusCode::INTERNAL_SERVER_ERROR),
-            Err(_) => {
-                shared.metrics.panic();
-                log::error!("web: a request made the program panic; please report this with the message above");
-                Err(StatusCode::INTERNAL_SERVER_ERROR)
-            }
-        }
-    };
-    respond.or(overdue(deadline, StatusCode::SERVICE_UNAVAILABLE)).await
-}
-
-async fn overdue<T>(deadline: Instant, status: StatusCode) -> Result<T, StatusCode> {
-    Timer::at(deadline).await;
-    Err(status)
-}
-
-async fn to_tide(
-    request: Request<Incoming>,
-    peer: Option<IpAddr>,
-    body_bytes: usize,
-) -> Result<http_types::Request, StatusCode> {
-    let (parts, body) = request.into_parts();
-    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > body_bytes as u64) {
-        return Err(StatusCode::PAYLOAD_TOO_LARGE);
-    }
-    let method: http_types::Method = parts.method.as_str().parse().map_err(|_| StatusCode::METHOD_NOT_ALLOWED)?;
-    if method.as_ref() != parts.method.as_str() {
-        return Err(StatusCode::METHOD_NOT_ALLOWED);
-    }
-    let mut url = http_types::Url::parse("http://localhost/").map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    url.set_path(parts.uri.path());
-    url.set_query(parts.uri.query());
-    if url.path() != parts.uri.path() {
-        // Not in normal form: no page of ours is spelt so.
-        return Err(StatusCode::NOT_FOUND);
-    }
-    let body = Limited::new(body, body_bytes).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }
-    })?;
-    let mut converted = http_types::Request::new(method, url);
-    converted.set_body(body.to_bytes().to_vec());
-    // Setting a body invents a content type; only the client's own counts.
-    converted.remove_header(http_types::headers::CONTENT_TYPE);
-    for (name, value) in &parts.headers {
-        // Values that are not ASCII mean nothing to any of our routes.
-        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes().to_vec()) {
-            converted.append_header(name.as_str(), value);
-        }
-    }
-    converted.ext_mut().insert(Peer(peer));
-    Ok(converted)
-}
-
-async fn from_tide(mut response: http_types::Response) -> Result<Response<Full<Bytes>>, StatusCode> {
-    let failed = StatusCode::INTERNAL_SERVER_ERROR;
-    let body = response.take_body().into_bytes().await.map_err(|_| failed)?;
-    let mut converted = Response::new(Full::new(Bytes::from(body)));
-    *converted.status_mut() = StatusCode::from_u16(response.status().into()).map_err(|_| failed)?;
-    for (name, values) in response.iter() {
-        let name = HeaderName::from_bytes(name.as_str().as_bytes()).map_err(|_| failed)?;
-        for value in values {
-            let value = header::HeaderValue::from_str(value.as_str()).map_err(|_| failed)?;
-            converted.headers_mut().append(&name, value);
-        }
-    }
-    Ok(converted)
-}
-
-fn plain(status: StatusCode) -> Response<Full<Bytes>> {
-    let text = format!("{}\n", status.canonical_reason().unwrap_or("error"));
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
-    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
-    response
 }
 
 /// A stream that first gives back what was read from it already.

@@ -1,6 +1,10 @@
 //! The first look at a request: bounds its head before anything is parsed, and refuses what two HTTP implementations
 //! could read differently (RFC 9112 sections 2.2, 3.2, 6.1 and 6.3). Pure: bytes in, verdict out.
 
+use std::borrow::Cow;
+
+use hyper::StatusCode;
+
 /// Most header lines in a request. Browsers behind two proxies send about thirty.
 const MAX_HEADERS: usize = 64;
 
@@ -41,18 +45,18 @@ pub(crate) enum HeadError {
 
 impl HeadError {
     /// The status that answers it.
-    pub(crate) fn status(self) -> (u16, &'static str) {
+    pub(crate) fn status(self) -> StatusCode {
         match self {
-            Self::TooLarge => (431, "Request Header Fields Too Large"),
-            Self::TooSlow => (408, "Request Timeout"),
-            Self::Version => (505, "HTTP Version Not Supported"),
-            Self::TransferEncoding => (501, "Not Implemented"),
+            Self::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::TransferEncoding => StatusCode::NOT_IMPLEMENTED,
             Self::Control
             | Self::RequestLine
             | Self::HeaderLine
             | Self::Host
             | Self::ContentLength
-            | Self::BothLengths => (400, "Bad Request"),
+            | Self::BothLengths => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -97,6 +101,18 @@ pub(crate) fn check(head: &[u8]) -> Result<(), HeadError> {
         seen.header(line)?;
     }
     seen.verdict(http_11)
+}
+
+/// The values of all headers called `name`, of a head that passed [`check`]. Bytes that are no text are replaced, so
+/// that a header that is there never seems not to be.
+pub(crate) fn values<'a>(head: &'a [u8], name: &str) -> Vec<Cow<'a, str>> {
+    let named = |line: &'a [u8]| {
+        let colon = line.iter().position(|b| *b == b':')?;
+        line[..colon]
+            .eq_ignore_ascii_case(name.as_bytes())
+            .then(|| String::from_utf8_lossy(line[colon + 1..].trim_ascii()))
+    };
+    lines(head).skip(1).filter_map(named).collect()
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -210,6 +226,13 @@ mod tests {
         ] {
             assert_eq!(verdict(good), Ok(()), "{good:?}");
         }
+    }
+
+    #[test]
+    fn values_are_found_by_name_in_any_case_and_in_order() {
+        let head = b"GET /x-a: HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nx-a:\t2 \r\nX-AB: 3\r\nX-A:\r\nX-a: \xff:4\r\n\r\n";
+        assert_eq!(values(head, "x-a"), ["1", "2", "", "\u{fffd}:4"]);
+        assert!(values(head, "x-b").is_empty());
     }
 
     #[test]

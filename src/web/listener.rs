@@ -1,4 +1,4 @@
-//! Accepts connections under a cap and ends them in order. Works on any kind of listening socket.
+//! Accepts connections, seats or turns them away, and ends them in order. Works on any kind of listening socket.
 
 use std::io;
 use std::net::IpAddr;
@@ -9,12 +9,17 @@ use futures_lite::{AsyncRead, AsyncWrite, future};
 use smol::lock::Semaphore;
 use smol::{Executor, Timer, channel};
 
+use super::client::Client;
 use super::connection::{self, Bounds, Shared};
+use super::seats::Seats;
 use super::seldom::Seldom;
 use crate::metrics::Metrics;
 
 /// Pause after a failed accept. Out of descriptors, accept fails at once for ever: without a pause it would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections without a seat that get a moment to read why. Without it some clients would see only a reset.
+const PORCH: usize = 64;
 
 /// A listening socket.
 pub(crate) trait Accept: Send {
@@ -62,31 +67,52 @@ pub(crate) async fn serve<S, L>(
     let (not_cut, cut) = channel::bounded::<()>(1);
     let (open, all_closed) = channel::bounded::<()>(1);
     let grace = bounds.shutdown;
-    let slots = Arc::new(Semaphore::new(bounds.connections));
-    let shared = Arc::new(Shared { app, bounds, metrics, stopping, wrong_version: Seldom::default() });
+    let seats = Seats::new(bounds.connections, bounds.connections_per_client);
+    let porch = Arc::new(Semaphore::new(PORCH));
+    let shared = Arc::new(Shared::new(app, bounds, metrics, stopping));
     let complaint = Seldom::default();
     let accept = async {
         loop {
-            let slot = slots.acquire_arc().await;
-            let (stream, peer) = match listener.accept().await {
+            let (mut stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     if complaint.due(Instant::now()) {
                         log::warn!("web: cannot accept connections: {error}; trying again every 100 ms");
                     }
+                    // Accounts and pushes need descriptors, too: who keeps us waiting makes room for them.
+                    seats.shed();
                     Timer::after(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
-            let (shared, cut, open) = (shared.clone(), cut.clone(), open.clone());
-            let task = async move {
-                let until_cut = async {
-                    let _ = cut.recv().await;
-                };
-                future::or(connection::run(&shared, stream, peer), until_cut).await;
-                drop((slot, open));
-            };
-            executor.spawn(task).detach();
+            let client = Client::by_peer(peer, &shared.bounds.trusted);
+            match seats.take(client.key()) {
+                Ok((seat, leaving)) => {
+                    if let Some(leaving) = leaving {
+                        leaving.gone().await;
+                    }
+                    let (shared, cut, open) = (shared.clone(), cut.clone(), open.clone());
+                    let task = async move {
+                        let until_cut = async {
+                            let _ = cut.recv().await;
+                        };
+                        future::or(connection::run(&shared, stream, peer, seat), until_cut).await;
+                        drop(open);
+                    };
+                    executor.spawn(task).detach();
+                }
+                Err(full) => {
+                    shared.tell_turned_away(client, &full);
+                    connection::say(&mut stream, full).await;
+                    if let Some(place) = porch.try_acquire_arc() {
+                        let task = async move {
+                            connection::drain(&mut stream).await;
+                            drop(place);
+                        };
+                        executor.spawn(task).detach();
+                    }
+                }
+            }
         }
     };
     future::or(accept, stop).await;

@@ -80,6 +80,14 @@ pub(crate) enum Refused {
     /// The database failed.
     #[error("the database failed, so nothing was promised to the phone: {0}")]
     Store(#[from] StoreError),
+    /// Strangers keep us too busy already.
+    #[error(
+        "too many new accounts are being registered at the same time; if strangers do it, name yours in `allowed_uuids`"
+    )]
+    Busy,
+    /// Signal cannot be asked, and that has let in enough.
+    #[error("Signal cannot be asked about it, and too many accounts were stored without its word already")]
+    Unconfirmed,
     /// Something hung.
     #[error("no decision in time; it was still {0}")]
     Late(&'static str),
@@ -100,6 +108,8 @@ impl Refused {
             | Self::ReplacementUndecided(_)
             | Self::EndpointUndecided(_)
             | Self::Store(_)
+            | Self::Busy
+            | Self::Unconfirmed
             | Self::Late(_)
             | Self::Panicked => Status::InternalError,
         }
@@ -115,6 +125,8 @@ impl Refused {
             | Self::ReplacementUndecided(_)
             | Self::EndpointGone(_)
             | Self::EndpointUndecided(_)
+            | Self::Busy
+            | Self::Unconfirmed
             | Self::Late(_) => log::Level::Warn,
             Self::NotUuid | Self::MalformedEndpoint(_) | Self::Unlinked | Self::SignalRefuses | Self::NotReplaced => {
                 log::Level::Info

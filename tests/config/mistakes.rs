@@ -91,6 +91,15 @@ fn what_is_not_toml_is_told_by_line_and_column_without_its_text() {
     complaint("port = 8020\n\n  host = oops", &["line 3, column 10"]);
 }
 
+/// Found by fuzzing: a name with a line feed or an escape sequence went into the message as it was.
+#[test]
+fn a_name_with_control_characters_is_told_in_one_harmless_line() {
+    complaint("\"a\\nb\\u001b[31m\" = 1", &["a\\nb\\u{1b}[31m"]);
+    complaint("\"a\\nb\" = 1\n\"a\\nb\" = 2", &["line 2"]);
+    let error = with("MOLLY_HO\nST\u{1b}[31m", "x").unwrap_err();
+    assert!(error.starts_with("MOLLY_HO\\nST\\u{1b}[31m: ") && !error.contains(char::is_control), "{error:?}");
+}
+
 #[test]
 fn no_complaint_and_no_debug_output_shows_a_secret() {
     for (key, value) in [

@@ -10,7 +10,7 @@ use std::time::Duration;
 use mollysocket::account::Endpoint;
 use mollysocket::config::AllowedEndpoints;
 use mollysocket::net::resolve::Resolve;
-use mollysocket::net::{Net, NetOptions};
+use mollysocket::net::{Checked, Net, NetOptions};
 use mollysocket::push::{Delivery, Kind, Pusher};
 use mollysocket::timings::{Limits, Timings};
 use mollysocket::vapid::{Vapid, VapidKey};
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 pub const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 /// The deadline of a push in tests about it.
-pub const SHORT: Duration = Duration::from_millis(300);
+pub const SHORT: Duration = Duration::from_secs(1);
 /// What a busy machine may add.
 pub const SLACK: Duration = Duration::from_secs(5);
 
@@ -67,7 +67,13 @@ pub struct Options<'a> {
 
 impl<'a> Options<'a> {
     pub fn new(pki: Option<&'a Pki>, allowed: &str) -> Self {
-        let timings = Timings { push: Duration::from_secs(20), ..Timings::default() };
+        // A scripted resolver is asked each time.
+        let timings = Timings {
+            push: Duration::from_secs(20),
+            dns_keep: Duration::ZERO,
+            dns_keep_failure: Duration::ZERO,
+            ..Timings::default()
+        };
         Self { pki, allowed: vec![allowed.to_owned()], timings, limits: Limits::default(), resolver: None }
     }
 
@@ -109,7 +115,7 @@ impl Sender {
         smol::block_on(self.executor.run(self.pusher.send(&endpoint(to), kind)))
     }
 
-    pub fn check(&self, to: &str) -> Result<(), String> {
+    pub fn check(&self, to: &str) -> Result<Checked, String> {
         let to = endpoint(to);
         let check = self.net.check_endpoint(&self.allowed, &to);
         smol::block_on(self.executor.run(check)).map_err(|refusal| refusal.to_string())

@@ -10,7 +10,7 @@ use smol::Timer;
 use smol::net::TcpStream;
 
 use super::answer::{Answer, Behaviour};
-use super::{PushRequest, Shared};
+use super::{Progress, PushRequest, Shared, Step};
 use crate::host;
 use crate::http::{Head, fill, read_head, reason};
 
@@ -37,6 +37,32 @@ impl Drop for Count<'_> {
     fn drop(&mut self) {
         self.shared.update(self.end);
     }
+}
+
+/// A request that is being answered, as long as it lives.
+struct Exchange<'a> {
+    shared: &'a Shared,
+    request: u64,
+}
+
+impl Exchange<'_> {
+    /// The last bytes of a complete head go out now.
+    fn answered(&self, status: u16) {
+        self.shared.update(|s| note(s, self.request, Step::Answered(status)));
+    }
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        self.shared.update(|s| {
+            s.in_flight -= 1;
+            note(s, self.request, Step::Ended);
+        });
+    }
+}
+
+fn note(state: &mut super::PushState, request: u64, step: Step) {
+    state.progress.push(Progress { request, at: Instant::now(), step });
 }
 
 /// Serves one TCP connection.
@@ -94,18 +120,22 @@ where
         let Ok(Some(head)) = read_head(stream, &mut buffer).await else { return After::Close };
         let Ok(body) = read_body(stream, &mut buffer, &head).await else { return After::Close };
         let close = head.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
-        let answer = shared.update(|s| {
+        let (request, answer) = shared.update(|s| {
             let answer = s.answer(&head.target);
+            let request = s.received;
+            s.received += 1;
+            let path = head.target.split('?').next().unwrap_or_default().to_owned();
+            note(s, request, Step::Received { path, body: body.clone() });
             let Head { method, target, headers } = head;
             let sni = sni.clone();
             s.requests.push(PushRequest { method, target, headers, body, at: Instant::now(), connection, sni });
             s.in_flight += 1;
             s.max_in_flight = s.max_in_flight.max(s.in_flight);
-            answer
+            (request, answer)
         });
-        let count = Count { shared, end: |s| s.in_flight -= 1 };
-        let after = write_answer(stream, &mut buffer, &answer).await;
-        drop(count);
+        let exchange = Exchange { shared, request };
+        let after = write_answer(stream, &mut buffer, &answer, &exchange).await;
+        drop(exchange);
         match after {
             Ok(After::KeepAlive) if close => return After::Close,
             Ok(After::KeepAlive) => {}
@@ -173,13 +203,28 @@ async fn pause<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>, time:
     timer.or(gone).await
 }
 
-async fn write_answer<S>(stream: &mut S, buffer: &mut Vec<u8>, answer: &Answer) -> io::Result<After>
+async fn write_answer<S>(
+    stream: &mut S,
+    buffer: &mut Vec<u8>,
+    answer: &Answer,
+    exchange: &Exchange<'_>,
+) -> io::Result<After>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     pause(stream, buffer, answer.delay).await?;
     let head = render_head(answer);
     let body = &answer.body;
+    match answer.behaviour {
+        Behaviour::Hang
+        | Behaviour::DripHead(..)
+        | Behaviour::CutBeforeAnswer
+        | Behaviour::ResetBeforeAnswer
+        | Behaviour::CutMidHead
+        | Behaviour::EndlessHeader
+        | Behaviour::Garbage => {}
+        _ => exchange.answered(answer.status),
+    }
     match answer.behaviour {
         Behaviour::Normal | Behaviour::CloseAfter => {
             write(stream, &[head.as_slice(), body].concat()).await?;
@@ -193,7 +238,10 @@ where
             host::swallow(stream).await;
         }
         Behaviour::DripHead(size, every) => {
-            drip(stream, buffer, &head, size, every).await?;
+            let (first, last) = head.split_at(head.len() - size.clamp(1, head.len()));
+            drip(stream, buffer, first, size, every).await?;
+            exchange.answered(answer.status);
+            write(stream, last).await?;
             write(stream, body).await?;
         }
         Behaviour::DripBody(size, every) => {

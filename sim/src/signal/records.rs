@@ -210,9 +210,14 @@ impl Records {
 
     /// Forgets everything except which sockets are open.
     pub(crate) fn clear(&mut self) {
+        self.take();
+    }
+
+    /// Hands out everything; what stays is which sockets are open.
+    pub(crate) fn take(&mut self) -> Self {
         let open = self.devices.iter().filter(|(_, c)| c.open > 0);
         let keep = |c: &DeviceCounters| DeviceCounters { open: c.open, max_open: c.open, ..Default::default() };
         let devices = open.map(|(address, c)| (*address, keep(c))).collect();
-        *self = Self { devices, ..Self::default() };
+        std::mem::replace(self, Self { devices, ..Self::default() })
     }
 }

@@ -25,6 +25,12 @@ impl SignalServer {
         self.with_state(|s| s.records.device(aci, device))
     }
 
+    /// Takes the records out: as [`SignalServer::records`] and [`SignalServer::clear_records`] in one step, so that
+    /// nothing falls between two takes of a long run.
+    pub fn take_records(&self) -> Records {
+        self.shared.update(|s| s.records.take())
+    }
+
     /// Forgets the records; open sockets stay counted.
     pub fn clear_records(&self) {
         self.shared.update(|s| s.records.clear());

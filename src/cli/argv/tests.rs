@@ -106,7 +106,7 @@ fn mistakes_are_named_and_never_shown_when_they_may_be_secret() {
     fails("bogus", "\"bogus\" is no command");
     fails("connection add U 2", "connection add: missing PASSWORD ENDPOINT");
     fails("connection remove", "missing UUID");
-    fails("connection list extra", "1 arguments too many");
+    fails("connection list extra", "1 argument too many");
     fails("connection list --jsno", "\"--jsno\" is no option here");
     fails("--bogus server", "\"--bogus\" is no option here");
     fails("server --json", "\"--json\" is no option here");

@@ -1,0 +1,89 @@
+use super::*;
+use crate::account::{Credentials, DeviceId, Secret};
+use crate::push::Outcome;
+
+fn account() -> Account {
+    Account {
+        credentials: Credentials {
+            id: AccountId::parse("11111111-2222-4333-8444-555555555555").unwrap(),
+            device: DeviceId::new(2).unwrap(),
+            password: Secret::new("x"),
+        },
+        endpoint: endpoint("old"),
+        forbidden: false,
+        endpoint_gone: false,
+        last_registration: 0,
+        covered_until: None,
+    }
+}
+
+fn endpoint(token: &str) -> Endpoint {
+    Endpoint::parse(&format!("https://push.example/{token}")).unwrap()
+}
+
+fn urgent(ms: u64) -> Option<Envelope> {
+    Some(Envelope { urgent: true, server_timestamp: Some(ServerTime(ms)), from_own_phone: false })
+}
+
+/// One push, ended like this; whether its end was news.
+fn push(live: &Live, outcome: Outcome, meanwhile: impl FnOnce()) -> Option<Verdict> {
+    let (_, generation) = live.push_started(Kind::Wake, Instant::now());
+    meanwhile();
+    let delivery = Delivery { outcome, reason: "told".into() };
+    live.push_finished(Kind::Wake, generation, &delivery, Instant::now(), &mut Rng::with_seed(1))
+}
+
+#[test]
+fn the_end_of_a_push_to_an_old_endpoint_says_nothing_about_the_new_one() {
+    for outcome in [Outcome::Accepted, Outcome::Gone, Outcome::Failed] {
+        let live = Live::new(&account(), false, &Timings::default());
+        let ticket = live.take_in(urgent(1), Instant::now()).unwrap();
+        assert_eq!(push(&live, outcome, || live.set_endpoint(endpoint("new"))), None);
+        assert!(live.accepted() < ticket && live.halt().is_none());
+        assert_eq!(live.next_push(Instant::now()), Next::Send(Kind::Wake));
+    }
+}
+
+#[test]
+fn the_endpoint_that_is_gone_is_the_one_that_was_pushed_to() {
+    let live = Live::new(&account(), false, &Timings::default());
+    live.take_in(urgent(1), Instant::now());
+    push(&live, Outcome::Gone, || ());
+    live.set_endpoint(endpoint("new"));
+    assert_eq!((live.halt(), live.gone_endpoint()), (Some(Halt::EndpointGone), Some(endpoint("old"))));
+    live.stop();
+    assert_eq!(live.halt(), Some(Halt::EndpointGone), "its reason still has to be written down");
+}
+
+#[test]
+fn a_server_whose_clock_ran_ahead_silences_nobody() {
+    let day = 86_400_000;
+    let live = Live::new(&account(), false, &Timings::default());
+    live.note_server_time(Some(ServerTime(2 * day)), Instant::now());
+    live.take_in(urgent(2 * day), Instant::now());
+    push(&live, Outcome::Accepted, || ());
+    assert_eq!(live.take_in(urgent(day), Instant::now()), None, "covered by that clock");
+    live.note_server_time(Some(ServerTime(day)), Instant::now());
+    assert!(live.take_in(urgent(day), Instant::now()).is_some(), "the others' clock says it is new");
+}
+
+#[test]
+fn a_stored_time_counts_only_once_signals_clock_was_heard() {
+    let mut stored = account();
+    stored.covered_until = Some(ServerTime(1_000_000));
+    let live = Live::new(&stored, false, &Timings::default());
+    assert!(live.take_in(urgent(1), Instant::now()).is_some());
+    live.note_server_time(Some(ServerTime(2_000_000)), Instant::now());
+    assert_eq!(live.take_in(urgent(1), Instant::now()), None);
+}
+
+#[test]
+fn a_failed_test_push_promises_nothing() {
+    let live = Live::new(&account(), false, &Timings::default());
+    live.owe_test();
+    let (_, generation) = live.push_started(Kind::Test, Instant::now());
+    let delivery = Delivery { outcome: Outcome::Failed, reason: "told".into() };
+    live.push_finished(Kind::Test, generation, &delivery, Instant::now(), &mut Rng::with_seed(1));
+    assert_eq!((live.status().push.state, live.status().push.until), (PushState::Ok, None));
+    assert_eq!(live.next_push(Instant::now()), Next::Idle);
+}

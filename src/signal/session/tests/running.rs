@@ -1,0 +1,157 @@
+//! The loop around a session, over a socket in memory.
+
+use std::sync::{Arc, Mutex};
+
+use futures_lite::future;
+use smol::channel::{self, Receiver, Sender};
+
+use super::*;
+use crate::notifier::Verdict;
+
+/// What the loop reads from and writes to.
+struct Socket {
+    incoming: Pin<Box<Receiver<Message>>>,
+    sent: Arc<Mutex<Vec<Message>>>,
+}
+
+/// Signal's end of it.
+struct Peer {
+    outgoing: Sender<Message>,
+    sent: Arc<Mutex<Vec<Message>>>,
+}
+
+impl Stream for Socket {
+    type Item = Result<Message, tungstenite::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.incoming.as_mut().poll_next(cx).map(|message| message.map(Ok))
+    }
+}
+
+impl Sink<Message> for Socket {
+    type Error = tungstenite::Error;
+
+    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Self::Error> {
+        self.sent.lock().unwrap().push(message);
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Peer {
+    /// Sends a frame and gives the loop time to take it in.
+    async fn send(&self, message: Message) {
+        self.outgoing.send(message).await.unwrap();
+        Timer::after(ms(20)).await;
+    }
+
+    /// How many answers were sent, and whether a Close frame came after them.
+    fn got(&self) -> (usize, bool) {
+        let sent = self.sent.lock().unwrap();
+        let answers = sent.iter().filter(|message| matches!(message, Message::Binary(_))).count();
+        let normal = |frame: &CloseFrame| frame.code == CloseCode::Normal;
+        (answers, matches!(sent.last(), Some(Message::Close(Some(frame))) if normal(frame)))
+    }
+}
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// Nothing happens by itself.
+fn calm() -> Timings {
+    let long = Duration::from_secs(3600);
+    Timings { keepalive: long, queue_empty: long, shutdown: long, write: ms(200), ..Timings::default() }
+}
+
+/// Runs the loop beside `script`, which plays Signal and the rest of the program. What the loop said, and how long it
+/// ran after the script.
+fn play(timings: &Timings, script: impl AsyncFnOnce(&Peer, &Live)) -> (Ended, Duration, Duration) {
+    let bench = Bench::new();
+    let (outgoing, incoming) = channel::unbounded();
+    let sent = Arc::default();
+    let peer = Peer { outgoing, sent: Arc::clone(&sent) };
+    let socket = Socket { incoming: Box::pin(incoming), sent };
+    let mut rng = fastrand::Rng::with_seed(1);
+    let acting = async {
+        script(&peer, &bench.live).await;
+        Instant::now()
+    };
+    let running = async { (run(socket, &bench.live, &bench.metrics, timings, &mut rng).await, Instant::now()) };
+    let late = async {
+        Timer::after(Duration::from_secs(30)).await;
+        panic!("the session does not end");
+    };
+    let (((ended, connected), end), script_end) = smol::block_on(future::zip(running, acting).or(late));
+    (ended, connected, end.saturating_duration_since(script_end))
+}
+
+fn urgent() -> Message {
+    put_message(1, envelope(5, true), 9)
+}
+
+#[test]
+fn an_account_that_stops_waits_for_the_push_on_its_way_and_sends_its_acks() {
+    let (ended, connected, _) = play(&calm(), async |peer, live| {
+        peer.send(urgent()).await;
+        let (_, generation) = live.push_started(Kind::Wake, Instant::now());
+        live.stop();
+        Timer::after(ms(100)).await;
+        assert_eq!(peer.got(), (0, false), "neither acked nor closed before the push has ended");
+        let accepted = Delivery { outcome: Outcome::Accepted, reason: String::new() };
+        let told =
+            live.push_finished(Kind::Wake, generation, &accepted, Instant::now(), &mut fastrand::Rng::with_seed(1));
+        assert!(matches!(told, Some(Verdict::Accepted(_))));
+        Timer::after(ms(100)).await;
+        assert_eq!(peer.got(), (1, true), "the ack, then the Close frame");
+    });
+    assert_eq!(ended, Ended::Halted(Halt::Stop));
+    assert!(connected >= ms(100), "since the first message: {connected:?}");
+}
+
+#[test]
+fn an_account_that_stops_does_not_wait_for_what_is_only_owed() {
+    let (ended, _, after) = play(&calm(), async |peer, live| {
+        peer.send(urgent()).await;
+        live.stop();
+        Timer::after(ms(100)).await;
+        assert_eq!(peer.got(), (0, true));
+    });
+    assert_eq!(ended, Ended::Halted(Halt::Stop));
+    assert!(after < Duration::from_secs(5), "{after:?}");
+}
+
+#[test]
+fn the_wait_for_a_push_has_an_end() {
+    let timings = Timings { shutdown: ms(150), ..calm() };
+    let (ended, _, after) = play(&timings, async |peer, live| {
+        peer.send(urgent()).await;
+        live.push_started(Kind::Wake, Instant::now());
+        live.stop();
+    });
+    assert_eq!(ended, Ended::Halted(Halt::Stop));
+    assert!(after >= ms(140) && after < Duration::from_secs(5), "{after:?}");
+}
+
+#[test]
+fn a_deadline_that_comes_nearer_is_kept() {
+    let timings = Timings { queue_empty: ms(100), ..calm() };
+    let (ended, _, after) = play(&timings, async |peer, _| {
+        peer.send(request(1, "/api/v1/queue/empty", None, 9)).await;
+        // Nothing is due for an hour; then a frame that cannot be answered asks for a new connection soon.
+        peer.send(binary(vec![0xff; 9])).await;
+    });
+    assert_eq!(ended, Ended::Renewed);
+    assert!(after < Duration::from_secs(5), "{after:?}");
+}

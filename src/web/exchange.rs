@@ -1,0 +1,144 @@
+//! The application's part: hyper parses the request, tide's router answers it.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use futures_lite::{AsyncRead, AsyncWrite, FutureExt};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_types::headers::HeaderValue;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderName};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Response, StatusCode};
+use smol::Timer;
+use smol_hyper::rt::FuturesIo;
+
+use super::client::Client;
+use super::connection::Shared;
+use super::refusal::{Refusal, harden};
+use super::seats::Seat;
+
+/// What is known of a request besides its bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'a> {
+    /// Who sent it. Found in the extensions of the application's request.
+    pub(super) client: Client,
+    /// Told whose turn it is.
+    pub(super) seat: &'a Seat,
+    /// Set once there is an answer: bytes of it may be on their way.
+    pub(super) begun: &'a AtomicBool,
+    /// When the answer must be out.
+    pub(super) deadline: Instant,
+}
+
+/// Has the request at the start of `stream` answered. Its head is checked already.
+pub(super) async fn exchange<S, T>(shared: &Shared<S>, stream: T, about: Request<'_>)
+where
+    S: Clone + Send + Sync + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let service = service_fn(|request| async move {
+        let answer = answer(shared, request, about).await;
+        about.begun.store(true, Ordering::Relaxed);
+        about.seat.waiting();
+        let mut response = answer.unwrap_or_else(|status| Refusal::from(status).response());
+        harden(response.headers_mut());
+        Ok::<_, Infallible>(response)
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .header_read_timeout(None)
+        // The head is bounded already; this only has to be enough for it.
+        .max_buf_size(16 * 1024 + shared.bounds.head_bytes)
+        .serve_connection(FuturesIo::new(stream), service);
+    if let Err(error) = connection.await {
+        log::debug!("web: {error}");
+    }
+}
+
+/// The router's answer, or the status that says why there is none.
+async fn answer<S>(
+    shared: &Shared<S>,
+    request: hyper::Request<Incoming>,
+    about: Request<'_>,
+) -> Result<Response<Full<Bytes>>, StatusCode>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let read = async { to_tide(request, about.client, shared.bounds.body_bytes).await };
+    let request = read.or(overdue(about.deadline, StatusCode::REQUEST_TIMEOUT)).await?;
+    about.seat.working();
+    let respond = async {
+        match AssertUnwindSafe(shared.app.respond(request)).catch_unwind().await {
+            Ok(Ok(response)) => from_tide(response).await,
+            Ok(Err(_)) => Err(StatusCode::INTERNAL_SERVER_ERROR),
+            Err(_) => {
+                shared.metrics.panic();
+                log::error!("web: a request made the program panic; please report this with the message above");
+                Err(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
+    };
+    respond.or(overdue(about.deadline, StatusCode::SERVICE_UNAVAILABLE)).await
+}
+
+async fn overdue<T>(deadline: Instant, status: StatusCode) -> Result<T, StatusCode> {
+    Timer::at(deadline).await;
+    Err(status)
+}
+
+async fn to_tide(
+    request: hyper::Request<Incoming>,
+    client: Client,
+    body_bytes: usize,
+) -> Result<http_types::Request, StatusCode> {
+    let (parts, body) = request.into_parts();
+    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > body_bytes as u64) {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let method: http_types::Method = parts.method.as_str().parse().map_err(|_| StatusCode::METHOD_NOT_ALLOWED)?;
+    if method.as_ref() != parts.method.as_str() {
+        return Err(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let mut url = http_types::Url::parse("http://localhost/").map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    url.set_path(parts.uri.path());
+    url.set_query(parts.uri.query());
+    if url.path() != parts.uri.path() {
+        // Not in normal form: no page of ours is spelt so.
+        return Err(StatusCode::NOT_FOUND);
+    }
+    let body = Limited::new(body, body_bytes).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }
+    })?;
+    let mut converted = http_types::Request::new(method, url);
+    converted.set_body(body.to_bytes().to_vec());
+    // Setting a body invents a content type; only the client's own counts.
+    converted.remove_header(http_types::headers::CONTENT_TYPE);
+    for (name, value) in &parts.headers {
+        // Values that are not ASCII mean nothing to any of our routes.
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes().to_vec()) {
+            converted.append_header(name.as_str(), value);
+        }
+    }
+    converted.ext_mut().insert(client);
+    Ok(converted)
+}
+
+async fn from_tide(mut response: http_types::Response) -> Result<Response<Full<Bytes>>, StatusCode> {
+    let failed = StatusCode::INTERNAL_SERVER_ERROR;
+    let body = response.take_body().into_bytes().await.map_err(|_| failed)?;
+    let mut converted = Response::new(Full::new(Bytes::from(body)));
+    *converted.status_mut() = StatusCode::from_u16(response.status().into()).map_err(|_| failed)?;
+    for (name, values) in response.iter() {
+        let name = HeaderName::from_bytes(name.as_str().as_bytes()).map_err(|_| failed)?;
+        for value in values {
+            let value = header::HeaderValue::from_str(value.as_str()).map_err(|_| failed)?;
+            converted.headers_mut().append(&name, value);
+        }
+    }
+    Ok(converted)
+}

@@ -1,0 +1,221 @@
+//! What pushes cost us and the push servers: how many at a time, how fast when a server asks for less, how much memory.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "support/pushing.rs"]
+mod pushing;
+mod support;
+
+use std::env;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mollysocket::account::Endpoint;
+use mollysocket::push::Outcome;
+use mollysocket::timings::{Limits, Timings};
+use pushing::Options;
+use sim::push::{Answer, Behaviour, PushServer};
+use sim::signal::Envelope;
+use support::{DEVICE, MOMENT, PATIENCE, Phone, World, eventually};
+
+fn urgent() -> Envelope {
+    Envelope::new().urgent(true)
+}
+
+/// These phones are linked and connected.
+fn linked(world: &mut World, numbers: std::ops::RangeInclusive<u32>) -> Vec<Phone> {
+    let phones: Vec<_> = numbers.map(|n| world.phone(n)).collect();
+    for phone in &phones {
+        world.store_phone(phone);
+    }
+    phones
+}
+
+fn start(world: &mut World, phones: &[Phone]) {
+    world.start();
+    for phone in phones {
+        assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
+    }
+}
+
+#[test]
+fn an_origin_that_limits_several_phones_is_sent_to_one_by_one_and_loses_nothing() {
+    let mut world = World::new();
+    let elsewhere = PushServer::start_plain();
+    world.settings = format!(
+        "allowed_endpoints = [\"https://localhost:{}\", \"http://localhost:{}\"]\n",
+        world.push.addr().port(),
+        elsewhere.addr().port()
+    );
+    world.timings.push_spacing = Duration::from_millis(400);
+    world.timings.push_hold_cap = Duration::from_millis(500);
+    let phones = linked(&mut world, 1..=20);
+    let other = world.phone(99);
+    let mut account = world.account(&other);
+    account.endpoint = Endpoint::parse(&elsewhere.endpoint("other")).unwrap();
+    smol::block_on(world.store().put(account)).unwrap();
+    world.push.set_default(Answer::retry_after(429, "1"));
+    start(&mut world, &phones);
+    assert!(world.signal().wait_connected(&other.uuid, DEVICE, PATIENCE));
+    for phone in &phones {
+        world.signal().send(&phone.uuid, DEVICE, urgent());
+    }
+    assert!(world.push.wait_requests(20, PATIENCE));
+    for phone in &phones {
+        world.wait_push_state(phone, "retrying");
+    }
+    // Whoever is at another server notices nothing.
+    let asked = Instant::now();
+    let guid = world.signal().send(&other.uuid, DEVICE, urgent());
+    assert!(world.signal().wait_acked(&other.uuid, DEVICE, guid, PATIENCE));
+    assert!(asked.elapsed() < Duration::from_millis(400), "{:?}", asked.elapsed());
+
+    world.push.set_default(Answer::created());
+    for phone in &phones {
+        assert!(world.signal().wait_acks(&phone.uuid, DEVICE, 1, PATIENCE), "a wake-up was lost");
+        world.wait_push_state(phone, "ok");
+    }
+    let requests = world.push.requests();
+    let accepted: Vec<_> = requests[20..].iter().map(|request| request.at).collect();
+    assert_eq!(accepted.len(), 20, "one request each");
+    assert!(accepted[0] - requests[19].at > Duration::from_millis(400), "the pause");
+    let gaps: Vec<_> = accepted.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    // 200, 100, 50 ms, then as they come; a busy machine only adds.
+    assert!(gaps[0] >= 150 && gaps[1] >= 75 && gaps[2] >= 35, "{gaps:?}");
+    assert!(gaps[3..].iter().sum::<u128>() < 2000, "released: {gaps:?}");
+}
+
+#[test]
+fn a_phone_that_waits_its_turn_says_so_and_a_new_endpoint_ends_the_wait() {
+    let mut world = World::new();
+    world.timings.push_hold_cap = Duration::from_secs(30);
+    world.timings.push_slow_cap = Duration::from_secs(30);
+    let elsewhere = PushServer::start_plain();
+    world.settings = format!(
+        "allowed_endpoints = [\"https://localhost:{}\", \"http://localhost:{}\"]\n",
+        world.push.addr().port(),
+        elsewhere.addr().port()
+    );
+    let phones = linked(&mut world, 1..=4);
+    start(&mut world, &phones);
+    let [late, limited @ ..] = &phones[..] else { panic!("four") };
+    world.push.set_default(Answer::retry_after(429, "20"));
+    for phone in limited {
+        world.signal().send(&phone.uuid, DEVICE, urgent());
+        world.wait_push_state(phone, "retrying");
+    }
+    let guid = world.signal().send(&late.uuid, DEVICE, urgent());
+    world.wait_push_state(late, "retrying");
+    thread::sleep(MOMENT);
+    assert_eq!(world.push.requests().len(), 3, "the fourth was held back");
+    let statuses = world.daemon.as_ref().unwrap().supervisor.statuses();
+    let push = statuses.into_iter().find(|(id, _)| *id == late.id()).unwrap().1.push;
+    assert!(push.reason.contains("limits several phones") && push.until.is_some(), "{}", push.reason);
+
+    let mut account = world.account(late);
+    account.endpoint = Endpoint::parse(&elsewhere.endpoint("late")).unwrap();
+    smol::block_on(world.store().put(account)).unwrap();
+    assert!(world.signal().wait_acked(&late.uuid, DEVICE, guid, PATIENCE));
+    assert_eq!(elsewhere.requests().len(), 1);
+}
+
+#[test]
+fn one_phone_has_one_push_on_its_way() {
+    let mut world = World::new();
+    let phones = linked(&mut world, 1..=1);
+    start(&mut world, &phones);
+    let phone = &phones[0];
+    world.push.set_default(Answer::created().delay(Duration::from_millis(60)));
+    for round in 0..20 {
+        world.signal().send(&phone.uuid, DEVICE, urgent());
+        if round % 5 == 0 {
+            assert_eq!(world.register(phone, true), "ok");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(world.signal().wait_acks(&phone.uuid, DEVICE, 20, PATIENCE));
+    eventually("all is quiet", || world.push.wait_until(Duration::ZERO, |state| state.in_flight() == 0));
+    assert_eq!(world.push.max_in_flight(), 1);
+}
+
+#[test]
+fn the_limits_are_the_promised_ones() {
+    let (limits, timings) = (Limits::default(), Timings::default());
+    assert_eq!((limits.pushes, limits.pushes_per_origin), (64, 8));
+    assert_eq!((timings.push, timings.dns), (Duration::from_secs(10), Duration::from_secs(5)));
+    assert_eq!((timings.tcp, timings.tls), (Duration::from_secs(15), Duration::from_secs(15)));
+    assert_eq!((timings.upgrade, timings.connect), (Duration::from_secs(30), Duration::from_secs(60)));
+    assert!(timings.happy_eyeballs <= Duration::from_millis(300));
+}
+
+/// A push server that accepts and then sends a body until nobody listens any more. Says how much it got rid of.
+fn endless(head: &'static str) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(head.as_bytes());
+                let piece = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+                while stream.write_all(piece.as_bytes()).is_ok() {}
+            });
+        }
+    });
+    address
+}
+
+/// Peak and present size in memory, in KiB.
+fn memory() -> (u64, u64) {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    (line("VmHWM:"), line("VmRSS:"))
+}
+
+#[test]
+fn an_endless_body_is_not_read_and_costs_no_memory() {
+    const CHILD: &str = "PUSH_LOAD_CHILD";
+    let name = "an_endless_body_is_not_read_and_costs_no_memory";
+    if let Ok(targets) = env::var(CHILD) {
+        let targets: Vec<&str> = targets.split(' ').collect();
+        let mut options = Options::new(None, targets[0]);
+        options.allowed.extend(targets[1..].iter().map(|&to| to.to_owned()));
+        let sender = options.build();
+        let push = |to: &str| {
+            let start = Instant::now();
+            let delivery = sender.wake(&format!("{to}/x"));
+            assert_eq!(delivery.outcome, Outcome::Accepted, "{}", delivery.reason);
+            assert!(start.elapsed() < Duration::from_secs(5));
+        };
+        // The first target answers as servers should; once, each of the others pages in the code it needs.
+        (0..100).for_each(|_| push(targets[0]));
+        targets[1..].iter().for_each(|to| push(to));
+        // Resets the peak (proc(5)).
+        fs::write("/proc/self/clear_refs", "5").unwrap();
+        let before = memory().1;
+        for _ in 0..50 {
+            targets[1..].iter().for_each(|to| push(to));
+        }
+        let (peak, after) = memory();
+        assert!(peak <= before + 64 && after <= before + 64, "{before} KiB, then up to {peak}, now {after}");
+        return;
+    }
+    let good = PushServer::start_plain();
+    let dripping = PushServer::start_plain();
+    dripping.set_default(Answer::created().behaviour(Behaviour::EndlessBody));
+    let chunked = endless("HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let huge = endless("HTTP/1.1 201 Created\r\nContent-Length: 10737418240\r\n\r\n");
+    let to_end = endless("HTTP/1.1 201 Created\r\n\r\n");
+    let targets = [good.addr(), dripping.addr(), chunked, huge, to_end].map(|at| format!("http://{at}")).join(" ");
+    let mut child = Command::new(env::current_exe().unwrap());
+    let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, targets).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}

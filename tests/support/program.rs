@@ -1,0 +1,136 @@
+//! The real program as a process, and what the kernel says about it.
+#![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::support::{PATIENCE, World};
+
+/// A daemon process. Killed when dropped.
+pub struct Program {
+    pub child: Child,
+    /// Where its web server listens.
+    pub web: SocketAddr,
+    log: mpsc::Receiver<String>,
+}
+
+impl Program {
+    pub fn start(world: &World, args: &[&str]) -> Self {
+        world.config();
+        Self::spawn(command(world, args))
+    }
+
+    /// Runs `command`, which starts a server, until it listens.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let (lines, log) = mpsc::channel();
+        let (listening, started) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if let Some((_, address)) = line.split_once("listening on")
+                    && let Some(address) = address.trim().strip_prefix("http://")
+                {
+                    let _ = listening.send(address.trim_end_matches('/').parse().unwrap());
+                }
+                let _ = lines.send(line);
+            }
+        });
+        let Ok(web) = started.recv_timeout(PATIENCE) else {
+            let _ = child.kill();
+            panic!("it did not start: {}", log.iter().collect::<Vec<String>>().join("\n"));
+        };
+        Self { child, log, web }
+    }
+
+    /// As the kernel's out-of-memory killer does it.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Exit code and how long it took to end.
+    pub fn wait(&mut self) -> (Option<i32>, Duration) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code(), start.elapsed());
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The log from the last look to the end of the program.
+    pub fn log(&mut self) -> String {
+        self.log.iter().collect::<Vec<_>>().join("\n")
+    }
+
+    /// The lines that came since the last look.
+    pub fn lines(&self) -> Vec<String> {
+        self.log.try_iter().collect()
+    }
+
+    fn proc(&self, name: &str) -> String {
+        format!("/proc/{}/{name}", self.child.id())
+    }
+
+    /// Memory in use, in KiB.
+    pub fn rss(&self) -> u64 {
+        let status = fs::read_to_string(self.proc("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(self.proc("fd")).unwrap().count()
+    }
+
+    /// Processor time so far. The kernel counts it in hundredths of a second.
+    pub fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(self.proc("stat")).unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        // proc(5): utime and stime are fields 14 and 15; the first one after the name is field 3.
+        let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program with these arguments, in the world's directory and with nothing of our environment.
+pub fn command(world: &World, args: &[&str]) -> Command {
+    command_under(world, &[], args)
+}
+
+/// The same, started by another program that gives it less of something.
+pub fn command_under(world: &World, wrapper: &[&str], args: &[&str]) -> Command {
+    let words: Vec<&str> = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_mollysocket")]).collect();
+    let mut command = Command::new(words[0]);
+    command
+        .args(&words[1..])
+        .env_clear()
+        .current_dir(world.dir.path())
+        .arg("-c")
+        .arg(world.dir.path().join("config.toml"))
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
