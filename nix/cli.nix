@@ -15,6 +15,10 @@ let
     User = unit;
     StateDirectory = unit;
     StateDirectoryMode = "0700";
+    # For the admin socket. It must outlive the command, which shares it with the service.
+    RuntimeDirectory = unit;
+    RuntimeDirectoryMode = "0700";
+    RuntimeDirectoryPreserve = "yes";
     WorkingDirectory = state;
     UMask = "0077";
     NoNewPrivileges = "yes";
