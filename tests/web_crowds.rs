@@ -111,7 +111,7 @@ fn slowloris(settings: &str, count: u32, addresses: u32, most_open: usize) {
         stream
     };
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let crowd = scope.spawn(|| {
             let mut sockets: Vec<TcpStream> = (0..count).map(connect).collect();
             while !over.load(Ordering::Relaxed) {
                 for (stream, n) in sockets.iter_mut().zip(0..) {
@@ -125,6 +125,10 @@ fn slowloris(settings: &str, count: u32, addresses: u32, most_open: usize) {
         });
         let _over = Over(&over);
         while opened.load(Ordering::Relaxed) < count {
+            assert!(
+                !crowd.is_finished(),
+                "the crowd could not connect; more than 5000 descriptors are needed (ulimit -n)"
+            );
             thread::sleep(Duration::from_millis(5));
         }
         let longest = good_client(&world, &phone, web, 30);
