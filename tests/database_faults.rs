@@ -43,9 +43,17 @@ fn in_child(test: &str, command: impl FnOnce(&Path) -> Command, body: impl FnOnc
         return body(&PathBuf::from(directory));
     }
     let directory = tempfile::tempdir().unwrap();
-    let mut child = command(&env::current_exe().unwrap());
+    let root = fs::metadata(directory.path()).unwrap().uid() == 0;
+    let mut program = env::current_exe().unwrap();
+    if root {
+        // The directory it was built in may be closed to others.
+        let copy = directory.path().join("program");
+        fs::copy(program, &copy).unwrap();
+        program = copy;
+    }
+    let mut child = command(&program);
     child.args(["--exact", test, "--nocapture"]).env(DIRECTORY, directory.path());
-    if fs::metadata(directory.path()).unwrap().uid() == 0 {
+    if root {
         std::os::unix::fs::chown(directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
         child.uid(NOBODY).gid(NOBODY);
     }

@@ -9,12 +9,11 @@ mod support;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use program::{Program, command};
+use program::{Program, command, command_as};
 use sim::signal::Envelope;
 use support::{DEVICE, PATIENCE, Phone, World, eventually, register};
 
@@ -148,7 +147,7 @@ fn a_read_only_database_serves_those_who_are_in_it() {
         for path in [world.dir.path(), &world.db()] {
             std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
         }
-        program.uid(NOBODY).gid(NOBODY);
+        program = command_as(&world, NOBODY, &["server"]);
     }
     fs::set_permissions(world.db(), Permissions::from_mode(0o400)).unwrap();
     let program = Program::spawn(program);

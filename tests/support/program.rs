@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -121,6 +122,19 @@ pub fn command(world: &World, args: &[&str]) -> Command {
 /// The same, started by another program that gives it less of something.
 pub fn command_under(world: &World, wrapper: &[&str], args: &[&str]) -> Command {
     let words: Vec<&str> = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_mollysocket")]).collect();
+    command_of(world, &words, args)
+}
+
+/// The same, as a user who may not enter the directory it was built in: from a copy.
+pub fn command_as(world: &World, user: u32, args: &[&str]) -> Command {
+    let copy = world.dir.path().join("mollysocket");
+    fs::copy(env!("CARGO_BIN_EXE_mollysocket"), &copy).unwrap();
+    let mut command = command_of(world, &[copy.to_str().unwrap()], args);
+    command.uid(user).gid(user);
+    command
+}
+
+fn command_of(world: &World, words: &[&str], args: &[&str]) -> Command {
     let mut command = Command::new(words[0]);
     command
         .args(&words[1..])
