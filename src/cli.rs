@@ -175,7 +175,11 @@ impl Start<'_> {
 
 fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, CliError> {
     match verb {
-        Verb::Server(_) => server::run(start.config()?),
+        Verb::Server(_) => {
+            let (config, env) = (start.config.clone(), start.env.clone());
+            let reread = move || Config::load(config.as_deref(), &env);
+            server::run(start.env, start.config()?, reread)
+        }
         Verb::Vapid(vapid) => match vapid.verb {
             // Works before there is any configuration: its output goes into one.
             VapidVerb::Generate(_) => tools::vapid_generate(out),

@@ -13,11 +13,13 @@ mod file;
 pub(crate) mod nearest;
 mod network;
 mod raw;
+mod reload;
 
 pub(crate) use check::public_url;
 
 pub use allow::{AllowedEndpoints, AllowedUuids, EntryError, Permission};
 pub use network::Network;
+pub use reload::Reloadable;
 
 /// The variables of the process, passed in so that nothing reads them behind our back.
 pub type Env = BTreeMap<String, String>;
@@ -68,12 +70,14 @@ pub struct Config {
 }
 
 /// Where the VAPID key comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VapidSource {
     /// `vapid_privkey`.
     Inline(Secret),
     /// `vapid_key_file`; must exist.
     File(PathBuf),
+    /// A credential passed by the service manager (systemd.exec(5), "Credentials").
+    Credential(PathBuf),
     /// Beside the database; made at the first start of `server`.
     Generated(PathBuf),
 }

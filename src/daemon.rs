@@ -2,15 +2,15 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
-use futures_lite::FutureExt;
+use futures_lite::FutureExt as _;
 use smol::{Executor, channel};
 
-use crate::config::Config;
+use crate::config::{Config, Reloadable};
 use crate::metrics::Metrics;
 use crate::net::{Net, NetOptions};
 use crate::push::Pusher;
@@ -21,6 +21,11 @@ use crate::supervisor::{Runner, Supervisor, Tools};
 use crate::timings::{Limits, Timings};
 use crate::vapid::{Create, Vapid, VapidKey};
 use crate::web;
+
+mod service;
+
+pub use service::Hooks;
+use service::{Reload, watchdog};
 
 /// Threads beside the main one that run tasks. Two keep a second core busy with TLS; more only cost memory.
 const EXTRA_THREADS: usize = 1;
@@ -50,6 +55,8 @@ pub struct Daemon {
     supervisor: Supervisor,
     runner: Runner,
     report: String,
+    /// The report in one line, for the service manager.
+    summary: String,
     /// Held until the daemon ends: no second one may use the database.
     _lock: DaemonLock,
 }
@@ -60,6 +67,19 @@ impl Daemon {
     /// # Errors
     /// One line: what is wrong, where, what to do.
     pub fn new(config: Config, timings: Timings, limits: Limits) -> Result<Self, StartError> {
+        Self::with_listener(config, timings, limits, None)
+    }
+
+    /// The same, and the web server listens on a socket that is there already. `host` and `port` do not count then.
+    ///
+    /// # Errors
+    /// One line: what is wrong, where, what to do.
+    pub fn with_listener(
+        config: Config,
+        timings: Timings,
+        limits: Limits,
+        inherited: Option<TcpListener>,
+    ) -> Result<Self, StartError> {
         // Host look-ups block threads; the default of 500 would let a dead resolver take them all.
         if let Some(n) = NonZeroUsize::new(limits.blocking_threads) {
             blocking::set_max_blocking_threads(n);
@@ -81,9 +101,10 @@ impl Daemon {
             NetOptions { signal_ca_file: config.signal_ca_file.clone(), push_ca_file: config.push_ca_file.clone() };
         let net = Net::new(&options, timings.clone(), limits.clone(), executor.clone())
             .map_err(|e| StartError::Configuration(e.to_string()))?;
-        let listener = if config.webserver { Some(listen(&config)?) } else { None };
+        let listener = if config.webserver { Some(listen(&config, inherited)?) } else { None };
         let net = Arc::new(net.with_own_address(listener.as_ref().map(|(_, addr)| *addr)));
-        let pusher = Arc::new(Pusher::new(net.clone(), vapid.clone(), config.allowed_endpoints.clone()));
+        let allowed_endpoints = Reloadable::from(config.allowed_endpoints.clone());
+        let pusher = Arc::new(Pusher::new(net.clone(), vapid.clone(), allowed_endpoints.clone()));
         let signal = Arc::new(Signal {
             net: net.clone(),
             url: config.signal_url.clone(),
@@ -104,8 +125,11 @@ impl Daemon {
         let admin = web::admin::bind(&config.admin_socket);
         let report =
             report(&config, accounts, &key_origin, listener.as_ref().map(|(_, addr)| *addr), admin.as_ref().err());
+        let summary = summary(accounts, listener.as_ref().map(|(_, addr)| *addr));
         let app = Arc::new(web::App {
             config: config.clone(),
+            allowed_uuids: config.allowed_uuids.clone().into(),
+            allowed_endpoints,
             timings,
             limits,
             net,
@@ -116,7 +140,8 @@ impl Daemon {
             vapid,
             metrics,
         });
-        Ok(Self { config, executor, listener, admin: admin.ok(), app, supervisor, runner, report, _lock: lock })
+        let admin = admin.ok();
+        Ok(Self { config, executor, listener, admin, app, supervisor, runner, report, summary, _lock: lock })
     }
 
     /// Where the web server listens, if it runs.
@@ -147,6 +172,14 @@ impl Daemon {
     /// Runs until `stop` resolves, then ends in order: no new requests, answers and pushes in flight finish, Close
     /// frames go out. Blocks the calling thread.
     pub fn run(self, stop: impl Future<Output = ()>) {
+        let (_never, reloads) = channel::bounded(1);
+        let unchanged = self.config.clone();
+        let reread = Box::new(move || Ok((*unchanged).clone()));
+        self.run_as_service(&Hooks { service: Arc::default(), reloads, reread }, stop);
+    }
+
+    /// The same, looked after by a service manager.
+    pub fn run_as_service(self, hooks: &Hooks, stop: impl Future<Output = ()>) {
         let executor = self.executor;
         let (stopping, stopped) = channel::bounded::<()>(1);
         let (ending, ended) = channel::bounded::<()>(1);
@@ -154,6 +187,11 @@ impl Daemon {
         let mut runner = executor.spawn(self.runner.run(async move {
             let _ = runner_stop.recv().await;
         }));
+        let reload = Reload {
+            running: self.config,
+            uuids: self.app.allowed_uuids.clone(),
+            endpoints: self.app.allowed_endpoints.clone(),
+        };
         let (app, tasks, listener) = (self.app.clone(), executor.clone(), self.listener);
         let mut web = executor.spawn(async move {
             let stopped = async move {
@@ -177,9 +215,13 @@ impl Daemon {
             })
         });
         let work = async {
+            let watchdog = watchdog(&hooks.service, self.supervisor, &executor);
+            hooks.service.ready(&self.summary).await;
             // Neither task ends before it is told to, unless it panicked: awaiting it passes the panic on, and the program
             // ends rather than live on as half of itself.
-            stop.or(&mut runner).or(&mut web).await;
+            stop.or(reload.follow(hooks, &self.summary)).or(&mut runner).or(&mut web).await;
+            hooks.service.stopping().await;
+            watchdog.cancel().await;
             drop(stopping);
             web.await;
             runner.await;
@@ -202,12 +244,19 @@ impl Daemon {
     }
 }
 
-fn listen(config: &Config) -> Result<(smol::net::TcpListener, SocketAddr), StartError> {
-    let bound = std::net::TcpListener::bind((config.host.as_str(), config.port)).and_then(|listener| {
-        rustix::net::listen(&listener, BACKLOG)?;
+fn listen(config: &Config, inherited: Option<TcpListener>) -> Result<(smol::net::TcpListener, SocketAddr), StartError> {
+    let ready = |listener: TcpListener| {
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
         Ok((smol::net::TcpListener::try_from(listener)?, addr))
+    };
+    if let Some(listener) = inherited {
+        let cannot = |error| format!("the socket passed by the service manager cannot be used: {error}");
+        return ready(listener).map_err(|error: std::io::Error| StartError::Failed(cannot(error)));
+    }
+    let bound = TcpListener::bind((config.host.as_str(), config.port)).and_then(|listener| {
+        rustix::net::listen(&listener, BACKLOG)?;
+        ready(listener)
     });
     bound.map_err(|error| {
         let remedy = match error.kind() {
@@ -217,6 +266,15 @@ fn listen(config: &Config) -> Result<(smol::net::TcpListener, SocketAddr), Start
         };
         StartError::Failed(format!("cannot listen on {} port {}: {error}; {remedy}", config.host, config.port))
     })
+}
+
+fn summary(accounts: usize, web: Option<SocketAddr>) -> String {
+    let accounts = format!("{accounts} {}", plural(accounts));
+    web.map_or_else(|| format!("{accounts}, no web server"), |addr| format!("{accounts}, listening on http://{addr}/"))
+}
+
+fn plural(accounts: usize) -> &'static str {
+    if accounts == 1 { "account" } else { "accounts" }
 }
 
 fn report(
@@ -240,11 +298,11 @@ fn report(
         Some(addr) => line("listening on", &format_args!("http://{addr}/")),
         None => line("listening on", &"nothing (webserver = false)"),
     }
+    let plural = plural(accounts);
     match no_admin {
         None => line("admin socket", &config.admin_socket.display()),
         Some(error) => line("admin socket", &format_args!("none: {}: {error}", config.admin_socket.display())),
     }
-    let plural = if accounts == 1 { "account" } else { "accounts" };
     line("database", &format_args!("{} ({accounts} {plural})", db.display()));
     line("VAPID key", &key_origin);
     line("allowed accounts", &config.allowed_uuids);

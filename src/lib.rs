@@ -26,6 +26,7 @@ pub mod signal;
 pub mod status;
 pub mod store;
 pub mod supervisor;
+pub mod systemd;
 pub mod timings;
 pub mod vapid;
 pub mod wakeup;

@@ -11,7 +11,7 @@ use surf::http::{Method, Url};
 
 use self::origin::{Change, Origins};
 use crate::account::Endpoint;
-use crate::config::{AllowedEndpoints, Permission};
+use crate::config::{AllowedEndpoints, Permission, Reloadable};
 use crate::metrics::PushResult;
 use crate::net::http::{self, Route, Status};
 use crate::net::{Net, Reach};
@@ -99,7 +99,7 @@ pub struct Delivery {
 pub struct Pusher {
     client: surf::Client,
     vapid: Arc<Vapid>,
-    allowed: AllowedEndpoints,
+    allowed: Reloadable<AllowedEndpoints>,
     origins: Mutex<Origins>,
     /// An answer changed when some origin's next turn is.
     moved: Event,
@@ -107,9 +107,9 @@ pub struct Pusher {
 
 impl Pusher {
     /// A sender over `net`, restricted by `allowed`.
-    pub fn new(net: Arc<Net>, vapid: Arc<Vapid>, allowed: AllowedEndpoints) -> Self {
+    pub fn new(net: Arc<Net>, vapid: Arc<Vapid>, allowed: impl Into<Reloadable<AllowedEndpoints>>) -> Self {
         let origins = Mutex::new(Origins::new(net.timings(), net.limits()));
-        Self { client: http::client(net), vapid, allowed, origins, moved: Event::new() }
+        Self { client: http::client(net), vapid, allowed: allowed.into(), origins, moved: Event::new() }
     }
 
     /// Waits for the endpoint's turn at an origin that limits many phones; at once everywhere else. To be awaited right
@@ -139,7 +139,7 @@ impl Pusher {
     /// slot before.
     pub async fn send(&self, endpoint: &Endpoint, kind: Kind) -> Delivery {
         let origin = endpoint.origin();
-        let reach = match self.allowed.permits(endpoint) {
+        let reach = match self.allowed.get().permits(endpoint) {
             Permission::Listed => Reach::Anywhere,
             Permission::IfPublic => Reach::Public,
             Permission::No => {

@@ -26,6 +26,7 @@ enum Command {
     Refresh(AccountId, TestPush),
     RefreshAll,
     Ended(AccountId, u64),
+    Alive(Sender<()>),
 }
 
 /// Whether a refreshed account's phone also gets a test push.
@@ -76,6 +77,12 @@ impl Supervisor {
     /// Any row may have changed.
     pub async fn refresh_all(&self) {
         let _ = self.commands.send(Command::RefreshAll).await;
+    }
+
+    /// Resolves when the supervisor has done everything it was told before; false when it is no more.
+    pub async fn alive(&self) -> bool {
+        let (answer, answered) = channel::bounded(1);
+        self.commands.send(Command::Alive(answer)).await.is_ok() && answered.recv().await.is_ok()
     }
 
     /// The status of every account.
@@ -157,6 +164,10 @@ impl Runner {
                 Some(Command::Refresh(id, test)) => self.refresh(id, test).await,
                 Some(Command::RefreshAll) => self.refresh_all().await,
                 Some(Command::Ended(id, generation)) => self.ended(id, generation).await,
+                Some(Command::Alive(answer)) => {
+                    // Who asked may have stopped waiting.
+                    let _ = answer.try_send(());
+                }
                 None => self.look_for_foreign_changes().await,
             }
         }

@@ -31,6 +31,14 @@ pub enum VapidError {
         /// What is wrong with what it holds.
         flaw: Flaw,
     },
+    /// The service manager's credential does not hold a key.
+    #[error("the credential {} {flaw}: put the output of `mollysocket vapid generate` into it", path.display())]
+    Credential {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with what it holds.
+        flaw: Flaw,
+    },
     /// The key file we made ourselves does not hold a key any more.
     #[error(
         "the VAPID key file {} {flaw}: restore it from a backup, or delete it and link every phone again",

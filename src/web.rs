@@ -8,7 +8,7 @@ use smol::Executor;
 use smol::net::TcpListener;
 use tide::{Middleware, Next, Request, Response};
 
-use crate::config::Config;
+use crate::config::{AllowedEndpoints, AllowedUuids, Config, Reloadable};
 use crate::metrics::{self, Metrics};
 use crate::net::Net;
 use crate::push::Pusher;
@@ -49,6 +49,10 @@ use register::Status;
 pub struct App {
     /// The configuration.
     pub config: Arc<Config>,
+    /// Accounts that may register now.
+    pub allowed_uuids: Reloadable<AllowedUuids>,
+    /// Push servers that may be used now.
+    pub allowed_endpoints: Reloadable<AllowedEndpoints>,
     /// Deadlines.
     pub timings: Timings,
     /// Limits.

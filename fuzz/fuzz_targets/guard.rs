@@ -184,6 +184,10 @@ fn host(text: &str) {
     let reached = match endpoint.host() {
         Host::Ipv4(v4) => vec![v4.into()],
         Host::Ipv6(v6) => vec![v6.into()],
+        // The name of this machine, whatever a resolver says (RFC 6761 section 6.3).
+        Host::Domain(name) if format!(".{}", name.strip_suffix('.').unwrap_or(&name)).ends_with(".localhost") => {
+            vec![Ipv4Addr::LOCALHOST.into()]
+        }
         Host::Domain(name) => inet_aton(&name).map_or(answer, |v4| vec![v4.into()]),
     };
     // `*` does not stand for user info.

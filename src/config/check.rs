@@ -9,6 +9,7 @@ use url::{Host, Url};
 use super::raw::{Found, Settings};
 use super::{AllowedEndpoints, AllowedUuids, Config, ConfigError, Env, Network, VapidSource};
 use crate::account::Secret;
+use crate::systemd;
 
 /// Path of Signal's message socket; the slash at its end is required (protocol note, section 1).
 const SIGNAL_PATH: &str = "/v1/websocket/";
@@ -48,7 +49,7 @@ pub(super) fn check(settings: Settings, file: Option<PathBuf>, env: &Env) -> Res
         host: one(&settings, "host", host)?.unwrap_or_else(|| "127.0.0.1".into()),
         port: number(&settings, "port", "must be a number from 0 to 65535 (0 lets the system choose)")?.unwrap_or(8020),
         webserver: settings.flag("webserver").unwrap_or(true),
-        vapid: vapid_source(&settings, &db, &mut warnings),
+        vapid: vapid_source(&settings, env, &db, &mut warnings),
         vapid_contact: one(&settings, "vapid_contact", contact)?
             .unwrap_or_else(|| public_url.as_ref().map_or(PROJECT_PAGE, Url::as_str).into()),
         signal_url: signal_url(&settings, &mut warnings)?,
@@ -202,17 +203,23 @@ fn signal_url(settings: &Settings, warnings: &mut Vec<String>) -> Result<Url, Co
     }
 }
 
-fn vapid_source(settings: &Settings, db: &Path, warnings: &mut Vec<String>) -> VapidSource {
+/// A file wins over a credential, and that over the text in the configuration, which is the easiest to read for others.
+fn vapid_source(settings: &Settings, env: &Env, db: &Path, warnings: &mut Vec<String>) -> VapidSource {
     let inline = settings.text("vapid_privkey");
-    match (settings.path("vapid_key_file"), inline) {
-        (Some(file), Some(inline)) => {
-            warnings.push(inline.remark("not used, because vapid_key_file is set"));
-            VapidSource::File(file)
+    let (source, better) = match (settings.path("vapid_key_file"), systemd::vapid_credential(env)) {
+        (Some(file), _) => (VapidSource::File(file), "vapid_key_file is set"),
+        (None, Some(credential)) => (VapidSource::Credential(credential), "there is a credential"),
+        (None, None) => {
+            return match inline {
+                Some(inline) => VapidSource::Inline(Secret::new(inline.value)),
+                None => VapidSource::Generated(with_suffix(db, ".vapid")),
+            };
         }
-        (Some(file), None) => VapidSource::File(file),
-        (None, Some(inline)) => VapidSource::Inline(Secret::new(inline.value)),
-        (None, None) => VapidSource::Generated(with_suffix(db, ".vapid")),
+    };
+    if let Some(inline) = inline {
+        warnings.push(inline.remark(format_args!("not used, because {better}")));
     }
+    source
 }
 
 /// `db.sqlite`, unless only the file of the reference implementation is there.

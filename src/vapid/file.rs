@@ -17,6 +17,13 @@ pub(super) fn read(path: &Path) -> Result<(VapidKey, String), VapidError> {
     Ok((key, format!("{} (vapid_key_file)", path.display())))
 }
 
+/// Reads the credential of the service manager.
+pub(super) fn credential(path: &Path) -> Result<(VapidKey, String), VapidError> {
+    let text = text(path).map_err(|error| failure(path, &error))?;
+    let key = VapidKey::read(&text).map_err(|flaw| VapidError::Credential { path: path.to_owned(), flaw })?;
+    Ok((key, format!("credential {}", path.display())))
+}
+
 /// Reads the key file made by an earlier start, or makes it.
 pub(super) fn generated(path: &Path, create: Create) -> Result<(VapidKey, String), VapidError> {
     // Whole, because it is the file people must keep a copy of.

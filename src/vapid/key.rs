@@ -74,6 +74,7 @@ impl VapidKey {
                 Ok((key, "vapid_privkey".to_owned()))
             }
             VapidSource::File(path) => file::read(path),
+            VapidSource::Credential(path) => file::credential(path),
             VapidSource::Generated(path) => file::generated(path, create),
         }
     }

@@ -68,13 +68,13 @@ impl Registrar {
 
     async fn decide_and_apply(&self, body: Body, progress: &Progress, subject: &mut Subject) -> Result<(), Refused> {
         let app = &self.app;
-        let claim = register::claim(body, |id| app.config.allowed_uuids.permits(id))?;
+        let claim = register::claim(body, |id| app.allowed_uuids.get().permits(id))?;
         let id = claim.credentials.id;
         subject.account = Some((id, claim.endpoint.origin()));
         let known = matches!(app.store.get(id).await, Ok(Some(account)) if account.credentials == claim.credentials);
         let _place = if known { None } else { Some(self.asks.stranger()?) };
         progress.enter("looking up the endpoint's host");
-        let allowed = app.net.check_endpoint(&app.config.allowed_endpoints, &claim.endpoint).await;
+        let allowed = app.net.check_endpoint(&app.allowed_endpoints.get(), &claim.endpoint).await;
         if let Checked::Unknown(why) = allowed.map_err(|refusal| Refused::EndpointNotAllowed(refusal.to_string()))? {
             log::debug!("web: registration of {}: {why}; each push will look again", id.short());
         }

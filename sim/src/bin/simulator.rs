@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use sim::pki::Pki;
 use sim::push::PushServer;
-use sim::signal::{Envelope, SignalServer};
+use sim::signal::{Envelope, Handshake, Mode, SignalServer};
 use uuid::Uuid;
 
 const HELP: &str = "add UUID DEVICE PASSWORD | unlink UUID DEVICE | send UUID DEVICE | cut UUID DEVICE | \
                     wait-connected UUID DEVICE SECONDS | wait-acks UUID DEVICE N SECONDS | counters UUID DEVICE | \
-                    endpoint NAME | wait-pushes N SECONDS | push N body | push N HEADER | help";
+                    endpoint NAME | pushes | wait-pushes N SECONDS | push N body | push N HEADER | \
+                    signal off | signal on | push-server off | push-server on | help";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -99,6 +100,20 @@ impl Servers {
             }
             ["endpoint", name] => Ok(push.endpoint(name)),
             ["wait-pushes", n, seconds] => in_time(push.wait_requests(number(n)?, patience(seconds)?)),
+            ["pushes"] => Ok(push.requests().len().to_string()),
+            ["signal", "off"] => {
+                signal.set_mode(Mode::Handshake(Handshake::RefuseTcp));
+                signal.cut_all();
+                Ok(String::new())
+            }
+            ["signal", "on"] => {
+                signal.set_mode(Mode::Handshake(Handshake::Accept));
+                Ok(String::new())
+            }
+            ["push-server", switch @ ("off" | "on")] => {
+                push.refuse(switch == "off");
+                Ok(String::new())
+            }
             ["push", n, what] => {
                 let requests = push.requests();
                 let request = number::<usize>(n)?.checked_sub(1).and_then(|at| requests.get(at));

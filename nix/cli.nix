@@ -1,0 +1,64 @@
+# The command `mollysocket` (or `mollysocket-<name>`) of a daemon: the program with the daemon's configuration, database
+# and key, as the daemon's own user and in a sandbox, so that Molly's clipboard line works as pasted.
+{ lib, pkgs }:
+{
+  unit,
+  configPath,
+  package,
+  properties,
+}:
+let
+  program = lib.getExe package;
+  state = "/var/lib/${unit}";
+  fixed = {
+    DynamicUser = "yes";
+    User = unit;
+    StateDirectory = unit;
+    StateDirectoryMode = "0700";
+    # For the admin socket. It must outlive the command, which shares it with the service.
+    RuntimeDirectory = unit;
+    RuntimeDirectoryMode = "0700";
+    RuntimeDirectoryPreserve = "yes";
+    WorkingDirectory = state;
+    UMask = "0077";
+    NoNewPrivileges = "yes";
+    PrivateDevices = "yes";
+    PrivateUsers = "yes";
+    ProtectSystem = "strict";
+    ProtectHome = "yes";
+    ProtectProc = "invisible";
+    RestrictAddressFamilies = "AF_INET AF_INET6 AF_UNIX";
+    RestrictNamespaces = "yes";
+    SystemCallFilter = "@system-service";
+  };
+  all = fixed // properties;
+  arguments = builtins.concatLists (
+    map (
+      name:
+      let
+        values = if builtins.isList all.${name} then all.${name} else [ all.${name} ];
+      in
+      map (value: "--property=${lib.escapeShellArg "${name}=${value}"}") values
+    ) (builtins.attrNames all)
+  );
+in
+rec {
+  # Run by root. What follows `--` is the program's, so no argument can change the sandbox.
+  asService = pkgs.writeShellScript "${unit}-as-service" ''
+    exec systemd-run --quiet --pipe --wait --collect --service-type=exec \
+      --setenv=MOLLY_CONF=${lib.escapeShellArg configPath} \
+      ${builtins.concatStringsSep " \\\n  " arguments} \
+      -- ${program} "$@"
+  '';
+  command = pkgs.writeShellScriptBin unit ''
+    case "''${1-} ''${2-}" in
+      # These need neither configuration nor state.
+      --version* | -V* | --help* | "vapid generate") exec ${program} "$@" ;;
+    esac
+    if [ "$(id -u)" -eq 0 ]; then
+      exec ${asService} "$@"
+    fi
+    # A member of the administrators' group is not asked for a password.
+    exec sudo ${asService} "$@"
+  '' // { inherit asService; };
+}

@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""The module evaluated without nixpkgs (render.nix): what it accepts and refuses, what it writes, and that the files made
+from it are up to date. `module.py --write` writes them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+here = Path(__file__).resolve().parent
+top = here.parent.parent
+# Nix as root looks for build users, which evaluation does not need.
+environment = os.environ | {"NIX_CONFIG": "build-users-group ="}
+failures = []
+
+
+def render(user, *more):
+    command = ["nix-instantiate", "--eval", "--strict", "--json", str(here / "render.nix"), "--arg", "user", user, *more]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    return (json.loads(done.stdout), "") if done.returncode == 0 else (None, done.stderr)
+
+
+def check(good, what):
+    if not good:
+        failures.append(what)
+        print(f"FAILED: {what}")
+
+
+REFUSED = [
+    # (inside services.mollysocket, part of the message)
+    ('vapid.keyFile = "/a"; vapid.encryptedKeyFile = "/b";', "more than one source of the key"),
+    ('vapid.keyFile = "/a"; vapid.credential = "b";', "more than one source of the key"),
+    ('vapid.keyFile = "/a"; settings.vapid_key_file = "/b";', "more than one source of the key"),
+    ('settings.vapid_privkey = "x";', "everybody on this host could read the key"),
+    ('settings.allowed_endpoints = [ "https://me:pw@ntfy.example" ];', "could read the password"),
+    ('allowedEndpoints = [ "*" "https://me:pw@ntfy.example/x" ];', "could read the password"),
+    ('vapid.keyFile = "/nix/store/x";', "is in the Nix store"),
+    ("vapid.encryptedKeyFile = ./render.nix;", "is in the Nix store"),
+    ('environmentFile = "/nix/store/x";', "is in the Nix store"),
+    ('settings.vapid_key_file = "/nix/store/x";', "is in the Nix store"),
+    ('vapid.keyFile = "relative";', "vapid.keyFile: not a path or null"),
+    ("settings.port = 443;", "no right to ports below 1024"),
+    ("settings.port = 65536;", "settings.port: not a port"),
+    ('settings.port = "8020";', "settings.port: not a port"),
+    ('settings.public_url = "http://molly.example/";', "must begin with https://"),
+    ('settings.allowed_uuids = [ "a" ]; allowedUuids = [ "b" ];', "set allowedUuids or settings.allowed_uuids"),
+    ('settings.allowed_endpoints = [ "https://a" ]; allowedEndpoints = [ "https://b" ];', "set allowedEndpoints or"),
+    ("nginx.enable = true;", "nginx.virtualHost: say which"),
+    ("caddy.enable = true;", "caddy.virtualHost: say which"),
+    ('nginx = { enable = true; virtualHost = "a"; }; settings.webserver = false;', "nothing to pass requests to"),
+    ('settings.signal_env = "prod";', 'settings.signal_env: not a "production" or "staging"'),
+    ("settings.max_accounts = -1;", "not a natural number"),
+    ("enabled = true;", "the option services.mollysocket.enabled does not exist"),
+    ("instances.a = { };", "the same settings.port (8020 8020)"),
+    ('instances."A b" = { settings.port = 8021; };', "small letters, digits and hyphens"),
+    ("instances.this-name-is-far-too-long = { settings.port = 8021; };", "at most 19"),
+    ('instances.a = { settings.port = 8021; vapid.keyFile = "/a"; vapid.credential = "b"; };', "instances.a.vapid: there is more"),
+    ('nginx = { enable = true; virtualHost = "m"; }; instances.a = { settings.port = 8021; nginx = { enable = true; virtualHost = "m"; }; };', "same place of a virtual host"),
+]
+
+# (inside services.mollysocket, [(section of the output, regular expression that must match there, or with ! must not)])
+ACCEPTED = [
+    ("", [("units.mollysocket", "Type=notify"), ("units.mollysocket", "!LoadCredential"), ("units.mollysocket", "!MemoryMax")]),
+    ('settings = { db = "/srv/m.db"; made_up_later = 3; };', [("files.mollysocket/config.toml", 'db = "/srv/m.db"\n(.*\n)*made_up_later = 3\n')]),
+    ('vapid.keyFile = "/run/secrets/k";', [("units.mollysocket", "LoadCredential=vapid.key:/run/secrets/k\n"), ("files./usr/local/lib/mollysocket-as-service", "'LoadCredential=vapid.key:/run/secrets/k'")]),
+    ('vapid.encryptedKeyFile = "/etc/k.cred";', [("units.mollysocket", "LoadCredentialEncrypted=vapid.key:/etc/k.cred\n")]),
+    ('vapid.credential = "molly";', [("units.mollysocket", "LoadCredential=vapid.key:molly\n")]),
+    ('environmentFile = "/run/secrets/e";', [("units.mollysocket", "EnvironmentFile=/run/secrets/e\n")]),
+    ('logLevel = "debug";', [("units.mollysocket", "RUST_LOG=debug")]),
+    ('resources = { memoryHigh = "200M"; memoryMax = "300M"; cpuQuota = "50%"; };', [("units.mollysocket", "CPUQuota=50%\n(.*\n)*MemoryHigh=200M\nMemoryMax=300M\n")]),
+    ("blockedAddresses = [ ];", [("units.mollysocket", "!IPAddressDeny")]),
+    ('allowedUuids = [ "u" ]; allowedEndpoints = [ "https://e" ];', [("files.mollysocket/config.toml", 'allowed_endpoints = \\["https://e"\\]\nallowed_uuids = \\["u"\\]\n'), ("triggers.mollysocket.restartTriggers", "!allowed")]),
+    ('settings.user_agents = [ "A/1" ];', [("files.mollysocket/config.toml", 'user_agents = \\["A/1"\\]')]),
+    ("openFirewall = true;", [("firewall", "8020")]),
+    ("openFirewall = true; settings.webserver = false;", [("firewall", "!8020")]),
+    ("instances.a = { settings.port = 8021; openFirewall = true; };", [("units.mollysocket-a", "StateDirectory=mollysocket-a\n"), ("units.mollysocket-a", "MOLLY_CONF=/etc/mollysocket-a/config.toml"), ("firewall", "8021"), ("firewall", "!8020")]),
+    ("instances.a = { enable = false; };", [("units", "!mollysocket-a")]),
+    ('caddy = { enable = true; virtualHost = "m"; location = "/molly"; };', [("caddy.m.extraConfig", r"path /molly/\* /molly\n(.*\n)*  uri strip_prefix /molly\n  reverse_proxy 127.0.0.1:8020 ")]),
+    ('caddy = { enable = true; virtualHost = "m"; }; settings.host = "::";', [("caddy.m.extraConfig", r"reverse_proxy \[::1\]:8020 "), ("caddy.m.extraConfig", "!strip_prefix")]),
+]
+NGINX = 'services.nginx.virtualHosts.m = { sslCertificate = "/c"; sslCertificateKey = "/k"; };'
+
+
+def look(machine, path):
+    # Names of units and files hold dots, so only known prefixes are split off.
+    head, _, rest = path.partition(".")
+    value = machine[head]
+    if head == "caddy" or head == "triggers":
+        first, _, second = rest.partition(".")
+        value = value[first][second]
+    elif rest:
+        value = value[rest]
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def configurations():
+    for inside, message in REFUSED:
+        machine, error = render(f"{{ services.mollysocket = {{ enable = true; {inside} }}; }}")
+        check(machine is None and message in error, f"not refused with {message!r}: {inside}\n{error[-400:]}")
+    for inside, expected in ACCEPTED:
+        machine, error = render(f"{{ services.mollysocket = {{ enable = true; {inside} }}; }}")
+        check(machine is not None, f"refused: {inside}\n{error[-400:]}")
+        for path, pattern in expected if machine else []:
+            wanted = not pattern.startswith("!")
+            found = re.search(pattern.lstrip("!"), look(machine, path)) is not None
+            check(found == wanted, f"{path} of {inside}: {pattern}")
+    for location, places in (("/", ["location / {"]), ("/molly", ["location /molly/ {", "location = /molly {"])):
+        user = f'{{ services.mollysocket = {{ enable = true; nginx = {{ enable = true; virtualHost = "m"; location = "{location}"; }}; }}; {NGINX} }}'
+        machine, error = render(user)
+        check(machine is not None, error)
+        check(all(machine["nginx"].count(place) == 1 for place in places), f"nginx: {machine['nginx']}")
+        check(machine["nginx"].count("X-Original-URL $request_uri") == len(places), "nginx passes the original path on")
+    machine, _ = render("{ }")
+    check(machine and not machine["units"] and not machine["files"] and not machine["sudo"], "off by default")
+    user = re.search(r"```nix\n(\{ config.*?)```", (top / "docs/nixos.md").read_text(), re.S).group(1)
+    machine, error = render(f"({user}) {{ config.sops.secrets.mollysocket-vapid.path = \"/run/secrets/mollysocket-vapid\"; }}")
+    check(machine is not None, f"the example of docs/nixos.md: {error}")
+    print(f"ok: {len(REFUSED)} configurations refused, {len(ACCEPTED) + 4} accepted")
+
+
+def options_page(machine):
+    lines = [
+        "# Options of `services.mollysocket`",
+        "",
+        "Made from the module; `tests-vm/offline/module.py --write` writes it. `instances.<name>` has all of them, too.",
+        "",
+        "| option | type | default | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    for option in machine["options"]:
+        name = option["name"].removeprefix("services.mollysocket.")
+        cells = [f"`{name}`", option["type"], f"`{option['default']}`", option["description"]]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+UNIT_HEAD = """\
+# MollySocket on systemd 252 or later. Made from the NixOS module, where every line is explained (nix/service.nix);
+# `tests-vm/offline/module.py --write` writes it. How to install it: docs/systemd.md.
+"""
+
+
+def packaged_unit():
+    machine, _ = render('{ services.mollysocket = { enable = true; blockedAddresses = [ "multicast" ]; }; }')
+    # The program looks at /etc/mollysocket/config.toml by itself, and does without; a named file must exist.
+    return UNIT_HEAD + re.sub(r"Environment=.*MOLLY_CONF.*\n", "", machine["units"]["mollysocket"])
+
+
+def keys():
+    """The module knows the same keys, with the same defaults, as the program's sample configuration."""
+    sample = (top / "config-sample.toml").read_text()
+    known = set(re.findall(r"^#(\w+) = ", sample, re.M)) - {"vapid_privkey"}
+    machine, _ = render("{ }")
+    options = {o["name"].rsplit(".", 1)[1]: o["default"] for o in machine["options"] if ".settings." in o["name"]}
+    check(known == set(options), f"keys of the sample and the module differ: {known ^ set(options)}")
+    for key, default in options.items():
+        if default != "null":
+            first = re.search(rf"^#{key} = (.*)$", sample, re.M).group(1)
+            check(json.loads(first) == json.loads(default), f"default of {key}: {first} and {default}")
+
+
+def made_files():
+    machine, error = render("{ services.mollysocket.enable = true; }")
+    check(machine is not None, error)
+    made = {"docs/nixos-options.md": options_page(machine), "packaging/systemd/mollysocket.service": packaged_unit()}
+    for name, text in made.items():
+        if "--write" in sys.argv:
+            (top / name).write_text(text)
+        check((top / name).exists() and (top / name).read_text() == text, f"{name} is out of date: run {sys.argv[0]} --write")
+
+
+made_files()
+keys()
+configurations()
+sys.exit(1 if failures else 0)

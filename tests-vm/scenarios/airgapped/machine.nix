@@ -1,0 +1,7 @@
+{
+  services.mollysocket = {
+    enable = true;
+    environmentFile = "/run/e2e/simulator.env";
+    settings.webserver = false;
+  };
+}

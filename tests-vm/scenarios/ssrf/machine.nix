@@ -1,0 +1,6 @@
+{
+  services.mollysocket = {
+    enable = true;
+    environmentFile = "/run/e2e/open.env";
+  };
+}
