@@ -9,6 +9,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,13 @@ fn stranger(n: u32) -> IpAddr {
 
 fn good() -> IpAddr {
     Ipv4Addr::new(127, 0, 0, 9).into()
+}
+
+/// Held by each test: they measure how long things take.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn program(settings: &str) -> (World, Phone, Program) {
@@ -95,8 +103,10 @@ impl Drop for Over<'_> {
 /// Keeps `count` sockets open that say a byte now and then, from the given addresses, and replaces those that were
 /// closed. What a good client noticed of it.
 fn slowloris(settings: &str, count: u32, addresses: u32, most_open: usize) {
+    let _alone = alone();
     let (world, phone, program) = program(settings);
     let web = program.web;
+    let usual = good_client(&world, &phone, web, 10);
     let (opened, over) = (AtomicU32::new(0), AtomicBool::new(false));
     let connect = |n: u32| {
         let mut stream = connect_from(stranger(n % addresses), web).unwrap();
@@ -111,7 +121,7 @@ fn slowloris(settings: &str, count: u32, addresses: u32, most_open: usize) {
         stream
     };
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let crowd = scope.spawn(|| {
             let mut sockets: Vec<TcpStream> = (0..count).map(connect).collect();
             while !over.load(Ordering::Relaxed) {
                 for (stream, n) in sockets.iter_mut().zip(0..) {
@@ -125,11 +135,21 @@ fn slowloris(settings: &str, count: u32, addresses: u32, most_open: usize) {
         });
         let _over = Over(&over);
         while opened.load(Ordering::Relaxed) < count {
+            assert!(
+                !crowd.is_finished(),
+                "the crowd could not connect; more than 5000 descriptors are needed (ulimit -n)"
+            );
             thread::sleep(Duration::from_millis(5));
         }
+        // All are there: whatever the kernel had in its queue meanwhile has been taken in, too.
+        support::eventually("the crowd is settled", || {
+            let asked = Instant::now();
+            let answer = talk(good(), web, "GET /discover HTTP/1.1\r\nHost: h\r\n\r\n");
+            answer.is_some_and(|(status, ..)| status == 200) && asked.elapsed() < Duration::from_millis(500)
+        });
         let longest = good_client(&world, &phone, web, 30);
         let open = program.descriptors();
-        assert!(longest < Duration::from_secs(1), "a good client waited {longest:?}");
+        assert!(longest < usual + Duration::from_secs(1), "a good client waited {longest:?} instead of {usual:?}");
         assert!(open <= most_open + PORCH + OTHERS, "{open} descriptors are open");
     });
     assert_eq!(world.signal().counters(&phone.uuid, DEVICE).connects, 1, "the account's connection is the first one");
@@ -152,6 +172,7 @@ fn slow_sockets_that_come_through_the_proxy_lock_nobody_out() {
 
 #[test]
 fn one_client_registers_sixty_times_and_then_once_per_five_seconds() {
+    let _alone = alone();
     let (world, phone, program) = program("trusted_proxies = [\"127.0.0.1\"]\n");
     let register = registration(&phone, &world.endpoint(&phone));
     let proxy = IpAddr::from([127, 0, 0, 1]);
@@ -193,11 +214,12 @@ fn one_client_registers_sixty_times_and_then_once_per_five_seconds() {
 
 #[test]
 fn junk_registrations_from_many_addresses_reach_neither_the_database_nor_the_accounts() {
+    let _alone = alone();
     const JUNK: u32 = 2000;
     let (world, phone, program) =
         program("trusted_proxies = []\nallowed_endpoints = [\"*\", \"https://localhost:PUSH\"]\n");
     let web = program.web;
-    good_client(&world, &phone, web, 20);
+    let usual = good_client(&world, &phone, web, 20);
     let row = || {
         let row = world.row(&phone).unwrap();
         (row.credentials, row.endpoint, row.forbidden, row.endpoint_gone)
@@ -232,9 +254,9 @@ fn junk_registrations_from_many_addresses_reach_neither_the_database_nor_the_acc
         let sent = Instant::now();
         let guid = world.signal().send(&phone.uuid, DEVICE, Envelope::new());
         assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE), "no wake-up");
-        assert!(sent.elapsed() < Duration::from_secs(2), "the wake-up took {:?}", sent.elapsed());
+        assert!(sent.elapsed() < Duration::from_secs(5), "the wake-up took {:?}", sent.elapsed());
         let longest = good_client(&world, &phone, web, 12);
-        assert!(longest < Duration::from_secs(1), "a registered phone waited {longest:?}");
+        assert!(longest < usual + Duration::from_secs(3), "a phone waited {longest:?} instead of {usual:?}");
     });
     let (took, forbidden) = (started.elapsed(), forbidden.into_inner());
     assert!(forbidden > 0, "Signal was asked");
