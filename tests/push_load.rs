@@ -194,9 +194,11 @@ fn an_endless_body_is_not_read_and_costs_no_memory() {
             assert_eq!(delivery.outcome, Outcome::Accepted, "{}", delivery.reason);
             assert!(start.elapsed() < Duration::from_secs(5));
         };
-        // The first target answers as servers should; once, each of the others pages in the code it needs.
+        // The first target answers as servers should. The first rounds page in code and fill the allocator's lists.
         (0..100).for_each(|_| push(targets[0]));
-        targets[1..].iter().for_each(|to| push(to));
+        for _ in 0..10 {
+            targets[1..].iter().for_each(|to| push(to));
+        }
         // Resets the peak (proc(5)).
         fs::write("/proc/self/clear_refs", "5").unwrap();
         let before = memory().1;
@@ -204,7 +206,9 @@ fn an_endless_body_is_not_read_and_costs_no_memory() {
             targets[1..].iter().for_each(|to| push(to));
         }
         let (peak, after) = memory();
-        assert!(peak <= before + 64 && after <= before + 64, "{before} KiB, then up to {peak}, now {after}");
+        // 256 KiB is one KiB and a quarter for each push; four pieces of one body would be more.
+        let limit = before + 256;
+        assert!(peak <= limit && after <= limit, "{before} KiB, then up to {peak}, now {after}");
         return;
     }
     let good = PushServer::start_plain();
