@@ -97,5 +97,6 @@ def run(world):
     daemon.stop()
 
 
-with World() as world:
-    run(world)
+if __name__ == "__main__":
+    with World() as world:
+        run(world)

@@ -187,9 +187,10 @@ class Daemon:
     """`mollysocket server`."""
 
     def __init__(self, world, **settings):
-        self.log_file = world.dir / "daemon.log"
+        name = f"daemon-{len(world.processes)}"
+        self.log_file = world.dir / f"{name}.log"
         env = world.environment(**settings)
-        self.process = world.start("daemon", [MOLLYSOCKET, "server"], env)
+        self.process = world.start(name, [MOLLYSOCKET, "server"], env)
         found = wait_for(lambda: re.search(r"listening on +http://([^/]+)/", self.log()), 10, "start of the daemon")
         self.address = found[1]
         world.daemon = self
