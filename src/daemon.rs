@@ -13,6 +13,7 @@ use smol::{Executor, channel};
 use crate::config::{Config, Reloadable};
 use crate::metrics::Metrics;
 use crate::net::{Net, NetOptions};
+use crate::overview::Observer;
 use crate::push::Pusher;
 use crate::signal::gate::Gate;
 use crate::signal::{Checker, Signal};
@@ -52,6 +53,7 @@ pub struct Daemon {
     listener: Option<(smol::net::TcpListener, SocketAddr)>,
     admin: Option<UnixListener>,
     app: Arc<web::App>,
+    observer: Arc<Observer>,
     supervisor: Supervisor,
     runner: Runner,
     report: String,
@@ -126,6 +128,8 @@ impl Daemon {
         let report =
             report(&config, accounts, &key_origin, listener.as_ref().map(|(_, addr)| *addr), admin.as_ref().err());
         let summary = summary(accounts, listener.as_ref().map(|(_, addr)| *addr));
+        let site = listener.as_ref().map(|(_, addr)| format!("http://{addr}/"));
+        let observer = Arc::new(Observer::new(supervisor.clone(), store.clone(), signal.clone(), &config.db, site));
         let app = Arc::new(web::App {
             config: config.clone(),
             allowed_uuids: config.allowed_uuids.clone().into(),
@@ -141,7 +145,7 @@ impl Daemon {
             metrics,
         });
         let admin = admin.ok();
-        Ok(Self { config, executor, listener, admin, app, supervisor, runner, report, summary, _lock: lock })
+        Ok(Self { config, executor, listener, admin, app, observer, supervisor, runner, report, summary, _lock: lock })
     }
 
     /// Where the web server listens, if it runs.
@@ -204,12 +208,12 @@ impl Daemon {
         });
         let admin_stop = stopped_too;
         let admin = self.admin.map(|listener| {
-            let (app, tasks) = (self.app.clone(), executor.clone());
+            let (app, observer, tasks) = (self.app.clone(), self.observer.clone(), executor.clone());
             executor.spawn(async move {
                 let stopped = async move {
                     let _ = admin_stop.recv().await;
                 };
-                if let Err(error) = web::admin::serve(app, listener, tasks, stopped).await {
+                if let Err(error) = web::admin::serve(app, observer, listener, tasks, stopped).await {
                     log::warn!("the admin socket: {error}");
                 }
             })

@@ -18,6 +18,7 @@ pub mod logging;
 pub mod metrics;
 pub mod net;
 pub mod notifier;
+pub mod overview;
 mod private_file;
 pub mod push;
 mod rate;

@@ -20,6 +20,7 @@ use crate::config::{AllowedEndpoints, Permission};
 use crate::timings::{Limits, Timings};
 
 mod dial;
+mod fetch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod guard;
@@ -27,6 +28,8 @@ pub(crate) mod http;
 pub mod resolve;
 mod slots;
 pub mod tls;
+
+pub use fetch::{SocketAnswer, ask_socket};
 
 /// What the way out needs to know.
 #[derive(Debug, Clone, Default)]

@@ -176,6 +176,14 @@ impl Store {
         self.change(id, unchanged, Change::Covered(until)).await.map(|_| ())
     }
 
+    /// Pauses or resumes the account. Says whether it was there.
+    ///
+    /// # Errors
+    /// When it could not be committed.
+    pub async fn set_paused(&self, id: AccountId, paused: bool) -> Result<bool, StoreError> {
+        self.change(id, |_| true, Change::Paused(paused)).await
+    }
+
     /// Removes the account. Says whether it was there.
     ///
     /// # Errors

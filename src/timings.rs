@@ -112,6 +112,11 @@ pub struct Timings {
     pub web_head: Duration,
     /// One request in all.
     pub web_request: Duration,
+    /// Trouble that may pass by itself (no connection, a push server that does not answer) counts as such this long;
+    /// then somebody should look. Reconnections after an outage take a minute or two.
+    pub attention: Duration,
+    /// Reading the database for a status. Beyond it the database counts as failing.
+    pub status: Duration,
     /// Ordered end of the program: close frames and pushes in flight.
     pub shutdown: Duration,
 }
@@ -168,6 +173,8 @@ impl Default for Timings {
             answer: secs(9),
             web_head: secs(10),
             web_request: secs(20),
+            attention: secs(300),
+            status: secs(1),
             shutdown: secs(3),
         }
     }

@@ -30,7 +30,23 @@ pub(super) enum Verb {
     QrCode(QrCode),
     Connection(Connection),
     Test(Test),
+    Status(Status),
+    Health(Health),
 }
+
+/// show how the server and every account are; exits with 1 when something needs attention
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "status")]
+pub(super) struct Status {
+    /// for programs
+    #[argh(switch)]
+    pub(super) json: bool,
+}
+
+/// say in one line whether the server does its work; exits with 1 when it does not
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "health")]
+pub(super) struct Health {}
 
 /// run the daemon
 #[derive(FromArgs, Debug, PartialEq, Eq)]
@@ -88,6 +104,12 @@ pub(super) struct QrCodeUrl {
     /// no colours
     #[argh(switch)]
     pub(super) plain: bool,
+    /// write the code as a picture to FILE instead
+    #[argh(option, arg_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
+    /// the same as PNG
+    #[argh(option, arg_name = "FILE")]
+    pub(super) png: Option<PathBuf>,
     /// https URL of this server, as phones reach it
     #[argh(positional, arg_name = "URL")]
     pub(super) url: String,
@@ -100,6 +122,12 @@ pub(super) struct QrCodeAirgapped {
     /// no colours
     #[argh(switch)]
     pub(super) plain: bool,
+    /// write the code as a picture to FILE instead
+    #[argh(option, arg_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
+    /// the same as PNG
+    #[argh(option, arg_name = "FILE")]
+    pub(super) png: Option<PathBuf>,
 }
 
 /// manage the accounts in the database
@@ -117,6 +145,8 @@ pub(super) enum ConnectionVerb {
     List(ConnectionList),
     Remove(ConnectionRemove),
     Ping(ConnectionPing),
+    Pause(ConnectionPause),
+    Resume(ConnectionResume),
 }
 
 /// add or replace an account and send a test push; takes the line Molly copies
@@ -162,6 +192,24 @@ pub(super) struct ConnectionRemove {
 #[derive(FromArgs, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "ping")]
 pub(super) struct ConnectionPing {
+    /// account
+    #[argh(positional, arg_name = "UUID")]
+    pub(super) uuid: String,
+}
+
+/// stop serving an account until it is resumed; Signal keeps its messages
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "pause")]
+pub(super) struct ConnectionPause {
+    /// account
+    #[argh(positional, arg_name = "UUID")]
+    pub(super) uuid: String,
+}
+
+/// serve a paused account again
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "resume")]
+pub(super) struct ConnectionResume {
     /// account
     #[argh(positional, arg_name = "UUID")]
     pub(super) uuid: String,
