@@ -8,7 +8,7 @@ mod support;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use program::{Program, command};
+use program::{Program, command, command_under};
 use sim::push::Answer;
 use sim::signal::{Envelope, Handshake, Mode};
 use support::{DEVICE, PATIENCE, Phone, World, eventually};
@@ -131,6 +131,22 @@ fn a_hanging_push_does_not_hold_the_end() {
     program.signal("-TERM");
     let (code, took) = program.wait();
     assert!(code == Some(0) && took < Duration::from_secs(5), "{code:?} {took:?}");
+}
+
+#[test]
+fn a_low_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
+    let world = World::new();
+    let phones: Vec<_> = (1..=80).map(|n| world.phone(n)).collect();
+    world.store_phones(&phones);
+    world.config();
+    let low = ["/bin/sh", "-c", "ulimit -Sn 48; ulimit -Hn 1000; exec \"$0\" \"$@\""];
+    let mut program = Program::spawn(command_under(&world, &low, &["-v", "server"]));
+    let all = |world: &World| world.signal().with_state(|s| s.open_sockets()) == phones.len();
+    eventually("more sockets than the soft limit allows", || all(&world));
+    program.signal("-TERM");
+    program.wait();
+    let log = program.log();
+    assert!(log.contains("up to 1000 descriptors may be open (48 at start)"), "{log}");
 }
 
 #[test]
