@@ -50,6 +50,9 @@ where
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
+        // A client may close its sending side once its request is out, and its answer is still due. One that is gone
+        // cannot be told apart from it; it costs no more than one that waits, and ends with the same deadlines.
+        .half_close(true)
         .header_read_timeout(None)
         // The head is bounded already; this only has to be enough for it.
         .max_buf_size(16 * 1024 + shared.bounds.head_bytes)
