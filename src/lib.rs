@@ -12,6 +12,7 @@ pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod doctor;
 pub mod link;
 pub mod live;
 pub mod logging;
