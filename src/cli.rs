@@ -23,6 +23,7 @@ use crate::vapid::VapidError;
 mod args;
 mod argv;
 mod connection;
+mod doctor;
 mod health;
 mod output;
 mod qrcode;
@@ -210,6 +211,7 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
             TestVerb::Uuid(args) => tools::test_uuid(&start.config()?, &args.uuid, out),
         },
         Verb::Status(args) => status::run(&start.config()?, &args, output::Paint::of(start.env), out),
+        Verb::Doctor(args) => doctor::run(start, &args, output::Paint::of(start.env), out),
         Verb::Health(_) => health::run(&start.config()?, out),
     }
 }

@@ -25,11 +25,13 @@ mod fetch;
 pub mod fuzzing;
 mod guard;
 pub(crate) mod http;
+mod probe;
 pub mod resolve;
 mod slots;
 pub mod tls;
 
 pub use fetch::{SocketAnswer, ask_socket};
+pub(crate) use probe::{GetError, Page};
 
 /// What the way out needs to know.
 #[derive(Debug, Clone, Default)]

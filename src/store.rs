@@ -201,6 +201,14 @@ impl Store {
         self.handle.write(move |transaction| rows::remove(transaction, id)).await
     }
 
+    /// Whether the file can be written.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn writable(&self) -> Result<bool, StoreError> {
+        self.handle.writable().await
+    }
+
     /// A number that changes when *another* connection changed the file (`PRAGMA data_version`).
     ///
     /// # Errors

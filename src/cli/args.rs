@@ -32,6 +32,22 @@ pub(super) enum Verb {
     Test(Test),
     Status(Status),
     Health(Health),
+    Doctor(Doctor),
+}
+
+/// check everything between Signal and the phone, step by step, and say what to do
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[argh(subcommand, name = "doctor")]
+pub(super) struct Doctor {
+    /// for programs
+    #[argh(switch)]
+    pub(super) json: bool,
+    /// a report without names and addresses, to paste into an issue
+    #[argh(switch)]
+    pub(super) report: bool,
+    /// only this account; its phone shows a test notification
+    #[argh(positional, arg_name = "UUID")]
+    pub(super) uuid: Option<String>,
 }
 
 /// show how the server and every account are; exits with 1 when something needs attention

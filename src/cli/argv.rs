@@ -7,7 +7,7 @@ use crate::config::nearest::hint;
 pub(super) struct Verb {
     /// Its words.
     path: &'static [&'static str],
-    /// Names of its arguments, all of them required.
+    /// Names of its arguments; those in brackets may be left out.
     arguments: &'static [&'static str],
     /// Its options.
     options: &'static [Choice],
@@ -42,6 +42,7 @@ const SVG: Choice = Choice { spellings: &["--svg"], value: Some("FILE") };
 const PNG: Choice = Choice { spellings: &["--png"], value: Some("FILE") };
 const ANONYMIZED: Choice = switch(&["-a", "--anonymized"]);
 const JSON: Choice = switch(&["--json"]);
+const REPORT: Choice = switch(&["--report"]);
 
 /// Every verb.
 pub(super) const VERBS: &[Verb] = &[
@@ -60,10 +61,11 @@ pub(super) const VERBS: &[Verb] = &[
     verb(&["test", "uuid"], &["UUID"], &[]),
     verb(&["status"], &[], &[JSON]),
     verb(&["health"], &[], &[]),
+    verb(&["doctor"], &["[UUID]"], &[JSON, REPORT]),
 ];
 
 /// Words the reference implementation does not have. A beginning that it understood keeps its meaning.
-const LATER: &[&str] = &["status", "health", "pause", "resume"];
+const LATER: &[&str] = &["status", "health", "doctor", "pause", "resume"];
 
 /// Other names of words: what the reference implementation called them.
 const ALIASES: &[(&str, &str)] = &[("qr-code", "qrcode")];
@@ -278,15 +280,16 @@ impl Line {
             out.extend(value.clone());
         }
         let (given, wanted) = (self.arguments.len(), verb.arguments.len());
-        if given < wanted {
-            return Err(self.error(format!("missing {}", verb.arguments[given..].join(" "))));
+        let needed = verb.arguments.iter().filter(|name| !name.starts_with('[')).count();
+        if given < needed {
+            return Err(self.error(format!("missing {}", verb.arguments[given..needed].join(" "))));
         }
         if given > wanted {
             let many = given - wanted;
             let noun = if many == 1 { "argument" } else { "arguments" };
             return Err(self.error(format!("{many} {noun} too many; quote values with spaces or &")));
         }
-        if wanted > 0 {
+        if given > 0 {
             out.push("--".into());
         }
         Ok(self.program.into_iter().chain(out).chain(self.arguments).collect())

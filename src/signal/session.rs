@@ -283,7 +283,7 @@ where
         match frame.or(change).or(time).await {
             Event::Frame(Some(Ok(frame))) => {
                 frames = frames.wrapping_add(1);
-                if frames % TURN == 0 {
+                if frames.is_multiple_of(TURN) {
                     future::yield_now().await;
                 }
                 if let Err(ended) = session.on_frame(frame, Instant::now()) {

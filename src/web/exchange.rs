@@ -18,6 +18,7 @@ use smol_hyper::rt::FuturesIo;
 
 use super::client::Client;
 use super::connection::Shared;
+use super::half_closed::{End, endless};
 use super::refusal::{Refusal, harden};
 use super::seats::Seat;
 
@@ -40,8 +41,10 @@ where
     S: Clone + Send + Sync + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
+    let (stream, end) = endless(stream, about.seat);
+    let end = &end;
     let service = service_fn(|request| async move {
-        let answer = answer(shared, request, about).await;
+        let answer = answer(shared, request, about, end).await;
         about.begun.store(true, Ordering::Relaxed);
         about.seat.waiting();
         let mut response = answer.unwrap_or_else(|status| Refusal::from(status).response());
@@ -50,9 +53,6 @@ where
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
-        // A client may close its sending side once its request is out, and its answer is still due. One that is gone
-        // cannot be told apart from it; it costs no more than one that waits, and ends with the same deadlines.
-        .half_close(true)
         .header_read_timeout(None)
         // The head is bounded already; this only has to be enough for it.
         .max_buf_size(16 * 1024 + shared.bounds.head_bytes)
@@ -67,13 +67,21 @@ async fn answer<S>(
     shared: &Shared<S>,
     request: hyper::Request<Incoming>,
     about: Request<'_>,
+    end: &End,
 ) -> Result<Response<Full<Bytes>>, StatusCode>
 where
     S: Clone + Send + Sync + 'static,
 {
     let read = async { to_tide(request, about.client, shared.bounds.body_bytes).await };
-    let request = read.or(overdue(about.deadline, StatusCode::REQUEST_TIMEOUT)).await?;
-    about.seat.working();
+    // What is not complete when the client has sent its last never will be.
+    let cut = async {
+        end.comes().await;
+        Err(StatusCode::BAD_REQUEST)
+    };
+    let request = read.or(cut).or(overdue(about.deadline, StatusCode::REQUEST_TIMEOUT)).await?;
+    if !end.is_here() {
+        about.seat.working();
+    }
     let respond = async {
         match AssertUnwindSafe(shared.app.respond(request)).catch_unwind().await {
             Ok(Ok(response)) => from_tide(response).await,

@@ -95,7 +95,7 @@ fn differences(address: &Address) -> String {
     };
     let note = |what, remedy| {
         format!(
-            "<div class=\"warn\" role=\"note\" data-differs=\"{what}\" hidden><p>Your browser opened this page at \
+            "<div class=\"warn differs\" role=\"note\" data-differs=\"{what}\" hidden><p>Your browser opened this page at \
              <strong data-here></strong>, but the link names <strong>{}</strong>. {remedy}</p></div>\n",
             escape(address.url.as_str()),
         )

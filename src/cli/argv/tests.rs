@@ -151,7 +151,7 @@ fn mistakes_are_named_and_never_shown_when_they_may_be_secret() {
 #[test]
 fn usage_lines_name_everything() {
     let usage = |given: &str| normalise(&line(given)).unwrap_err().usage;
-    assert_eq!(usage(""), "usage: mollysocket server|vapid|qrcode|connection|test|status|health");
+    assert_eq!(usage(""), "usage: mollysocket server|vapid|qrcode|connection|test|status|health|doctor");
     assert_eq!(usage("connection"), "usage: mollysocket connection add|list|remove|ping|pause|resume");
     assert_eq!(usage("c add"), "usage: mollysocket connection add UUID DEVICE PASSWORD ENDPOINT");
     assert_eq!(usage("c list x"), "usage: mollysocket connection list [-a|--anonymized] [--json]");
