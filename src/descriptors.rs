@@ -11,7 +11,9 @@ pub(crate) fn raise_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     let before = limit.current;
     limit.current = limit.maximum;
-    match setrlimit(Resource::Nofile, limit) {
+    // A service manager that has set both may also have forbidden to touch them.
+    let raised = if before == limit.maximum { Ok(()) } else { setrlimit(Resource::Nofile, limit) };
+    match raised {
         Ok(()) => log::info!("up to {} descriptors may be open ({} at start)", count(limit.current), count(before)),
         Err(error) => log::warn!(
             "only {} descriptors may be open, and that cannot be raised: {error}; accounts beyond it do not connect",

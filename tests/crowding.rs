@@ -125,7 +125,7 @@ fn a_flood_to_one_account_costs_few_pushes_and_delays_no_other() {
     assert!(rate > 500.0, "no flood: {rate} a second");
     let most = (ROUND.as_secs() as usize + 2) * ROUNDS;
     assert!((ROUNDS..=most).contains(&pushes), "{pushes} pushes in {flooding:?}");
-    assert!(crowded_50 < 5.0 * quiet_50 + 50.0, "p50: {quiet_50} ms, then {crowded_50} ms");
+    assert!(crowded_50 < 5.0 * quiet_50 + 250.0, "p50: {quiet_50} ms, then {crowded_50} ms");
     // What the machine does besides shows here first, so this only sees others that wait for the flood to end.
     assert!(crowded_99 < 5.0 * quiet_99 + 2000.0, "p99: {quiet_99} ms, then {crowded_99} ms");
 }

@@ -5,12 +5,13 @@
 mod program;
 mod support;
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mollysocket::timings::Timings;
 use program::{apart, is_daemon};
 use sim::signal::{Envelope, Mode};
-use support::{DEVICE, PATIENCE, Phone, World, eventually, fast};
+use support::{DEVICE, MOMENT, PATIENCE, Phone, World, eventually, fast};
 
 const MIB: usize = 1024 * 1024;
 
@@ -162,11 +163,15 @@ fn a_server_that_stops_reading_is_left_after_the_write_deadline_and_loses_nothin
         ..Default::default()
     });
     let requests = frame(BINARY, &prost::Message::encode_to_vec(&request)).repeat(1000);
+    // A small window, so that it is soon full.
+    world.signal().set_mode_for(&phone.uuid, DEVICE, Mode::NeverRead(true));
+    thread::sleep(MOMENT);
     let begun = Instant::now();
     world.signal().flood(&phone.uuid, DEVICE, requests);
     let guid = world.signal().send(&phone.uuid, DEVICE, Envelope::new().urgent(true));
     assert!(world.signal().wait_connects(2, PATIENCE), "it goes on writing to nobody");
     let took = begun.elapsed();
+    world.signal().clear_modes_for(&phone.uuid, DEVICE);
     eprintln!("left after {took:?}, of which the deadline is {:?}", world.timings.write);
     assert!(took >= world.timings.write, "{took:?}");
     assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE), "the message held is lost");
