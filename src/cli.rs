@@ -23,6 +23,8 @@ use crate::vapid::VapidError;
 mod args;
 mod argv;
 mod connection;
+#[cfg(test)]
+mod manual;
 mod output;
 mod reach;
 mod server;
