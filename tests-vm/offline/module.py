@@ -62,7 +62,7 @@ REFUSED = [
 
 # (inside services.mollysocket, [(section of the output, regular expression that must match there, or with ! must not)])
 ACCEPTED = [
-    ("", [("units.mollysocket", "Type=notify"), ("units.mollysocket", "!LoadCredential"), ("units.mollysocket", "!MemoryMax")]),
+    ("", [("pages", "/usr/local/share"), ("units.mollysocket", "Type=notify"), ("units.mollysocket", "!LoadCredential"), ("units.mollysocket", "!MemoryMax")]),
     ('settings = { db = "/srv/m.db"; made_up_later = 3; };', [("files.mollysocket/config.toml", 'db = "/srv/m.db"\n(.*\n)*made_up_later = 3\n')]),
     ('vapid.keyFile = "/run/secrets/k";', [("units.mollysocket", "LoadCredential=vapid.key:/run/secrets/k\n"), ("files./usr/local/lib/mollysocket-as-service", "'LoadCredential=vapid.key:/run/secrets/k'")]),
     ('vapid.encryptedKeyFile = "/etc/k.cred";', [("units.mollysocket", "LoadCredentialEncrypted=vapid.key:/etc/k.cred\n")]),

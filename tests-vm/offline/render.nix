@@ -175,6 +175,7 @@ let
       };
     };
     coreutils = dirOf bin;
+    runCommand = name: _: command: { outPath = "/generated/${name}"; inherit command; };
     writeShellScript = name: text: script name "/usr/local/lib/${name}" text;
     writeShellScriptBin = name: text: script name "/usr/local/bin/${name}" text;
     mollysocket = {
@@ -269,11 +270,12 @@ in
       triggers = mapAttrs (_: u: { inherit (u) reloadTriggers restartTriggers; }) (final.systemd.services or { });
       files =
         mapAttrs (_: file: file.source.content) (final.environment.etc or { })
-        // listToAttrs (map (s: { name = s.outPath; value = s.content; }) (concatLists (map (s: [ s s.asService ]) (final.environment.systemPackages or [ ]))));
+        // listToAttrs (map (s: { name = s.outPath; value = s.content; }) (concatLists (map (s: if s ? asService then [ s s.asService ] else [ ]) (final.environment.systemPackages or [ ]))));
       sudo = map (rule: { inherit (rule) groups; commands = map (c: c.command) rule.commands; }) (final.security.sudo.extraRules or [ ]);
       firewall = final.networking.firewall.allowedTCPPorts or [ ];
       nginx = concatStringsSep "" (attrValues (mapAttrs server (virtualHosts "nginx")));
       caddy = virtualHosts "caddy";
+      pages = map (p: p.command) (filter (p: p ? command) (final.environment.systemPackages or [ ]));
       warnings = final.warnings or [ ];
     }
 )
