@@ -1,6 +1,6 @@
 # What the scenarios share. They run as root on a booted machine on which simulator.service and the daemons of their
 # machine.nix have been started.
-set -euo pipefail
+set -Eeuo pipefail
 trap 'echo "FAILED: line $LINENO: $BASH_COMMAND" >&2' ERR
 
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")

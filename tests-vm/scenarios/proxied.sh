@@ -17,5 +17,5 @@ sim wait-connected $ACI 2 20
 wakes $ACI
 ok 'a message wakes the phone'
 lacks mollysocket curl -s "${tls[@]}" https://molly.test/
-lacks mollysocket curl -s "${tls[@]}" https://molly.test/mollysocket
+lacks mollysocket curl -s "${tls[@]}" https://molly.test/mollydiscover
 ok 'the rest of the virtual host is not ours'
