@@ -7,6 +7,7 @@ use argh::FromArgs;
 /// Keeps the linked device of a Signal account online and wakes Molly over UnifiedPush.
 /// Options may stand before or after a command, and commands may be shortened.
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(help_triggers("-h", "--help", "help"))]
 pub(super) struct Args {
     /// configuration file
@@ -23,6 +24,7 @@ pub(super) struct Args {
 }
 
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand)]
 pub(super) enum Verb {
     Server(Server),
@@ -66,11 +68,13 @@ pub(super) struct Health {}
 
 /// run the daemon
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "server")]
 pub(super) struct Server {}
 
 /// make and try VAPID keys
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "vapid")]
 pub(super) struct Vapid {
     #[argh(subcommand)]
@@ -78,6 +82,7 @@ pub(super) struct Vapid {
 }
 
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand)]
 pub(super) enum VapidVerb {
     Generate(VapidGenerate),
@@ -86,11 +91,13 @@ pub(super) enum VapidVerb {
 
 /// print a new private key
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "generate")]
 pub(super) struct VapidGenerate {}
 
 /// print the Authorization header for a push endpoint
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "test")]
 pub(super) struct VapidTest {
     /// push endpoint
@@ -100,6 +107,7 @@ pub(super) struct VapidTest {
 
 /// show the QR code and the link for the phone
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "qrcode")]
 pub(super) struct QrCode {
     #[argh(subcommand)]
@@ -107,6 +115,7 @@ pub(super) struct QrCode {
 }
 
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand)]
 pub(super) enum QrCodeVerb {
     Url(QrCodeUrl),
@@ -115,6 +124,7 @@ pub(super) enum QrCodeVerb {
 
 /// for a phone that reaches this server
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "url")]
 pub(super) struct QrCodeUrl {
     /// no colours
@@ -133,6 +143,7 @@ pub(super) struct QrCodeUrl {
 
 /// for a phone that does not reach this server
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "airgapped")]
 pub(super) struct QrCodeAirgapped {
     /// no colours
@@ -148,6 +159,7 @@ pub(super) struct QrCodeAirgapped {
 
 /// manage the accounts in the database
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "connection")]
 pub(super) struct Connection {
     #[argh(subcommand)]
@@ -155,6 +167,7 @@ pub(super) struct Connection {
 }
 
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand)]
 pub(super) enum ConnectionVerb {
     Add(ConnectionAdd),
@@ -167,6 +180,7 @@ pub(super) enum ConnectionVerb {
 
 /// add or replace an account and send a test push; takes the line Molly copies
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "add")]
 pub(super) struct ConnectionAdd {
     /// account
@@ -185,6 +199,7 @@ pub(super) struct ConnectionAdd {
 
 /// list the accounts; passwords are never shown
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "list")]
 pub(super) struct ConnectionList {
     /// shorten accounts and endpoints, for sharing
@@ -197,6 +212,7 @@ pub(super) struct ConnectionList {
 
 /// remove an account
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "remove")]
 pub(super) struct ConnectionRemove {
     /// account
@@ -206,6 +222,7 @@ pub(super) struct ConnectionRemove {
 
 /// send a test push to an account's phone
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "ping")]
 pub(super) struct ConnectionPing {
     /// account
@@ -233,6 +250,7 @@ pub(super) struct ConnectionResume {
 
 /// ask what the allow lists say
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "test")]
 pub(super) struct Test {
     #[argh(subcommand)]
@@ -240,6 +258,7 @@ pub(super) struct Test {
 }
 
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand)]
 pub(super) enum TestVerb {
     Endpoint(TestEndpoint),
@@ -248,6 +267,7 @@ pub(super) enum TestVerb {
 
 /// whether a push endpoint may be used
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "endpoint")]
 pub(super) struct TestEndpoint {
     /// push endpoint
@@ -257,6 +277,7 @@ pub(super) struct TestEndpoint {
 
 /// whether an account may register
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "uuid")]
 pub(super) struct TestUuid {
     /// account

@@ -1,0 +1,35 @@
+# Made from the command line's definition by src/cli/manual.rs; do not edit.
+_mollysocket() {
+    local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} place='' next='' word i
+    local options='-h --help -c --config -v --verbose -V --version'
+    COMPREPLY=()
+    case $before in -c | --config)
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        return
+        ;;
+    esac
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        case $word in
+            -c | --config) ((i++)) ;;
+            -*) ;;
+            *) case $place in '' | 'vapid' | 'qrcode' | 'connection' | 'test') place=${place:+$place }$word ;; esac ;;
+        esac
+    done
+    case $place in
+        '') next='server vapid qrcode connection test' ;;
+        'vapid') next='generate test' ;;
+        'qrcode') next='url airgapped' ;;
+        'qrcode url') options+=' --plain' ;;
+        'qrcode airgapped') options+=' --plain' ;;
+        'connection') next='add list remove ping' ;;
+        'connection list') options+=' -a --anonymized --json' ;;
+        'test') next='endpoint uuid' ;;
+    esac
+    case $current in
+        -*) mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current") ;;
+        *) mapfile -t COMPREPLY < <(compgen -W "$next" -- "$current") ;;
+    esac
+}
+complete -F _mollysocket mollysocket
