@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures_lite::FutureExt as _;
 use smol::{Executor, channel};
 
+use crate::alerts::Alerts;
 use crate::config::{Config, Reloadable};
 use crate::metrics::Metrics;
 use crate::net::{Net, NetOptions};
@@ -218,6 +219,14 @@ impl Daemon {
                 }
             })
         });
+        let alerts = Alerts::new(
+            &self.app.config,
+            self.observer,
+            self.app.net.clone(),
+            self.app.timings.clone(),
+            self.app.limits.clone(),
+        );
+        let alerts = alerts.map(|alerts| executor.spawn(alerts.run()));
         let work = async {
             let watchdog = watchdog(&hooks.service, self.supervisor, &executor);
             hooks.service.ready(&self.summary).await;
@@ -226,6 +235,9 @@ impl Daemon {
             stop.or(reload.follow(hooks, &self.summary)).or(&mut runner).or(&mut web).await;
             hooks.service.stopping().await;
             watchdog.cancel().await;
+            if let Some(alerts) = alerts {
+                alerts.cancel().await;
+            }
             drop(stopping);
             web.await;
             runner.await;

@@ -8,6 +8,7 @@
 //! touches SQLite, only `net` opens outbound sockets, only `cli` prints.
 
 pub mod account;
+pub mod alerts;
 pub mod backoff;
 pub mod cli;
 pub mod config;

@@ -133,7 +133,7 @@ fn is_found(fault: &Fault) {
     let found = |(_, name, said): &&(String, String, String)| {
         is_check(name, fault.found) && fault.says.iter().all(|part| said.contains(part))
     };
-    assert!(all.iter().any(|check| found(&*check)), "{}: not found in {all:#?}", fault.name);
+    assert!(all.iter().any(|check| found(&check)), "{}: not found in {all:#?}", fault.name);
     for (_, name, said) in &all {
         let expected = std::iter::once(&fault.found).chain(fault.also).any(|check| is_check(name, check));
         assert!(expected, "{}: also {name}: {said}", fault.name);
