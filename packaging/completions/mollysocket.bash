@@ -18,14 +18,16 @@ _mollysocket() {
         esac
     done
     case $place in
-        '') next='server vapid qrcode connection test' ;;
+        '') next='server vapid qrcode connection test status health doctor' ;;
         'vapid') next='generate test' ;;
         'qrcode') next='url airgapped' ;;
-        'qrcode url') options+=' --plain' ;;
-        'qrcode airgapped') options+=' --plain' ;;
-        'connection') next='add list remove ping' ;;
+        'qrcode url') options+=' --plain --svg --png' ;;
+        'qrcode airgapped') options+=' --plain --svg --png' ;;
+        'connection') next='add list remove ping pause resume' ;;
         'connection list') options+=' -a --anonymized --json' ;;
         'test') next='endpoint uuid' ;;
+        'status') options+=' --json' ;;
+        'doctor') options+=' --json --report' ;;
     esac
     case $current in
         -*) mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current") ;;

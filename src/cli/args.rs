@@ -39,6 +39,7 @@ pub(super) enum Verb {
 
 /// check everything between Signal and the phone, step by step, and say what to do
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "doctor")]
 pub(super) struct Doctor {
     /// for programs
@@ -54,6 +55,7 @@ pub(super) struct Doctor {
 
 /// show how the server and every account are; exits with 1 when something needs attention
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "status")]
 pub(super) struct Status {
     /// for programs
@@ -63,6 +65,7 @@ pub(super) struct Status {
 
 /// say in one line whether the server does its work; exits with 1 when it does not
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "health")]
 pub(super) struct Health {}
 
@@ -232,6 +235,7 @@ pub(super) struct ConnectionPing {
 
 /// stop serving an account until it is resumed; Signal keeps its messages
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "pause")]
 pub(super) struct ConnectionPause {
     /// account
@@ -241,6 +245,7 @@ pub(super) struct ConnectionPause {
 
 /// serve a paused account again
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "resume")]
 pub(super) struct ConnectionResume {
     /// account
