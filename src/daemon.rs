@@ -93,7 +93,7 @@ impl Daemon {
         let failed = |error: &dyn std::fmt::Display| StartError::Failed(error.to_string());
 
         // The lock first: opening may migrate, and must not under another daemon.
-        let lock = Store::lock_for_daemon(&config.db).map_err(|e| failed(&e))?;
+        let mut lock = Store::lock_for_daemon(&config.db).map_err(|e| failed(&e))?;
         let store = Store::open(&config.db, IfMissing::Create).map_err(|e| failed(&e))?;
         let accounts = smol::block_on(store.count()).map_err(|e| failed(&e))?;
         let (key, key_origin) =
@@ -126,6 +126,9 @@ impl Daemon {
         let (supervisor, runner) = Runner::new(tools, executor.clone());
         // Without it accounts are served all the same.
         let admin = web::admin::bind(&config.admin_socket);
+        if admin.is_ok() {
+            lock.note_socket(&config.admin_socket);
+        }
         let report =
             report(&config, accounts, &key_origin, listener.as_ref().map(|(_, addr)| *addr), admin.as_ref().err());
         let summary = summary(accounts, listener.as_ref().map(|(_, addr)| *addr));

@@ -2,18 +2,27 @@
 //! say (docs/status.md). No password, key or path of an endpoint is in it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::account::Account;
+use crate::config::Config;
 use crate::status::{PushState, Side, State};
-use crate::store::Listing;
+use crate::store::{Listing, Store};
 use crate::supervisor::{Snapshot, suspension};
 
 mod observer;
 
 pub use observer::{Observer, Readiness};
+
+/// Where the running server's admin socket is: where it noted beside the database, else where the configuration says.
+/// The variables of the service manager, which decide the default, are the server's own.
+pub fn admin_socket(config: &Config) -> PathBuf {
+    let noted = Store::noted_socket(&config.db).filter(|socket| socket.exists());
+    noted.unwrap_or_else(|| config.admin_socket.clone())
+}
 
 /// A moment, to the second; RFC 3339 in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

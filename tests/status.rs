@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use mollysocket::status::{PushState, State};
-use program::command;
+use program::{Program, command};
 use serde_json::Value;
 use sim::push::Answer;
 use sim::signal::Envelope;
@@ -166,6 +166,25 @@ fn health_is_quick_and_needs_neither_accounts_nor_a_web_server() {
     });
     // 100 ms are promised.
     assert!(fastest.min().unwrap() < Duration::from_millis(500));
+}
+
+#[test]
+fn commands_find_the_socket_of_a_service_by_the_database() {
+    let world = World::new();
+    world.config();
+    let runtime = world.dir.path().join("run");
+    fs::create_dir(&runtime).unwrap();
+    let mut server = command(&world, &["server"]);
+    server.env("RUNTIME_DIRECTORY", &runtime);
+    let program = Program::spawn(server);
+    // Left behind by a server that was started otherwise.
+    drop(std::os::unix::net::UnixListener::bind(world.dir.path().join("db.sqlite.sock")).unwrap());
+    eventually("healthy", || health(&world).0 == Some(0));
+    assert_eq!(status(&world).1["server"]["pid"], program.child.id());
+    program.signal("-TERM");
+    eventually("gone", || !runtime.join("admin.sock").exists());
+    let (code, line) = health(&world);
+    assert!(code == Some(1) && line.contains("db.sqlite.sock"), "{line}");
 }
 
 #[test]

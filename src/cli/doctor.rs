@@ -1,6 +1,7 @@
 //! `doctor`: a line per check as it is done, JSON, or a report without names.
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -47,7 +48,7 @@ pub(super) fn run(start: &Start<'_>, args: &Args, paint: Paint, out: &mut impl W
         });
         writeln!(out, "{all:#}")?;
     } else if args.report {
-        report(config.as_ref().ok(), &checks, out)?;
+        report(start, config.as_ref().ok(), &checks, out)?;
     } else {
         writeln!(out, "\n{}", summary(failures, warnings))?;
     }
@@ -84,12 +85,15 @@ fn summary(failures: usize, warnings: usize) -> String {
 }
 
 /// Markdown, without what tells who somebody is.
-fn report(config: Option<&Config>, checks: &[Check], out: &mut impl Write) -> io::Result<()> {
+fn report(start: &Start<'_>, config: Option<&Config>, checks: &[Check], out: &mut impl Write) -> io::Result<()> {
     let accounts = config
         .and_then(|config| Store::open(&config.db, IfMissing::Fail).ok())
         .and_then(|store| smol::block_on(store.list()).ok())
         .map_or_else(Vec::new, |listing| listing.accounts);
-    let redactor = Redactor::new(config, &accounts);
+    // A name below, because it is the directory above that is taken out.
+    let variables = ["MOLLY_CONF", "HOME"].map(|name| start.env.get(name).map(|path| Path::new(path).join("x")));
+    let paths: Vec<&Path> = start.config.iter().chain(variables.iter().flatten()).map(PathBuf::as_path).collect();
+    let redactor = Redactor::new(config, &accounts, &paths);
     writeln!(out, "```text")?;
     let (system, machine) = (std::env::consts::OS, std::env::consts::ARCH);
     writeln!(out, "MollySocket {} on {system} {machine}", env!("CARGO_PKG_VERSION"))?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Answer, CliError};
 use crate::config::Config;
 use crate::net::ask_socket;
+use crate::overview::admin_socket;
 
 /// The server answers within milliseconds, and gives its database a second.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -15,7 +16,7 @@ const MOST: usize = 4096;
 
 /// `health`.
 pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Answer, CliError> {
-    let socket = &config.admin_socket;
+    let socket = &admin_socket(config);
     match smol::block_on(ask_socket(socket, "/readyz", PATIENCE, MOST)) {
         Ok(answer) if answer.status == 200 => {
             writeln!(out, "healthy: {}", answer.body.trim())?;

@@ -8,7 +8,7 @@ use super::output::Paint;
 use super::{Answer, CliError, table};
 use crate::config::Config;
 use crate::net::ask_socket;
-use crate::overview::Overview;
+use crate::overview::{Overview, admin_socket};
 use crate::store::{IfMissing, Store};
 
 /// The server gives its database a second; ten thousand accounts take a moment to write down.
@@ -41,8 +41,8 @@ pub(super) fn run(config: &Config, args: &Status, paint: Paint, out: &mut impl W
 }
 
 /// What the running server says.
-pub(super) fn running(config: &Config) -> io::Result<Overview> {
-    let answer = smol::block_on(ask_socket(&config.admin_socket, "/status", PATIENCE, MOST))?;
+fn running(config: &Config) -> io::Result<Overview> {
+    let answer = smol::block_on(ask_socket(&admin_socket(config), "/status", PATIENCE, MOST))?;
     if answer.status != 200 {
         return Err(io::Error::other(format!("it answered {}", answer.status)));
     }
@@ -50,8 +50,9 @@ pub(super) fn running(config: &Config) -> io::Result<Overview> {
 }
 
 /// Why only the database was read, and what to do.
-pub(super) fn absence(config: &Config, error: &io::Error) -> String {
-    let socket = std::path::absolute(&config.admin_socket).unwrap_or_else(|_| config.admin_socket.clone());
+fn absence(config: &Config, error: &io::Error) -> String {
+    let socket = admin_socket(config);
+    let socket = std::path::absolute(&socket).unwrap_or(socket);
     let remedy = match error.kind() {
         io::ErrorKind::PermissionDenied => "run this as the user of the server, or as root",
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {

@@ -10,7 +10,7 @@ use super::{Check, Doctor, Verdict, halves, shown};
 use crate::account::{Account, AccountId};
 use crate::config::VapidSource;
 use crate::net::ask_socket;
-use crate::overview::{AccountView, Overview, Server};
+use crate::overview::{AccountView, Overview, Server, admin_socket};
 use crate::store::{IfMissing, Listing, Store, StoreError};
 use crate::vapid::{Create, Vapid, VapidKey};
 
@@ -115,7 +115,7 @@ impl Doctor<'_> {
 
     /// What the running server says of itself and its accounts.
     pub(super) async fn server(&mut self) {
-        let socket = &self.config.admin_socket;
+        let socket = &admin_socket(self.config);
         let asked = async {
             let answer = ask_socket(socket, "/status", PATIENCE, MOST).await?;
             serde_json::from_str::<Overview>(&answer.body).map_err(io::Error::other)

@@ -6,7 +6,7 @@ use std::path::Path;
 use url::{Host, Url};
 
 use crate::account::Account;
-use crate::config::Config;
+use crate::config::{Config, VapidSource};
 
 /// Public services: their names say nothing about anybody, and much about the trouble.
 const PUBLIC: [&str; 5] =
@@ -21,8 +21,8 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// Knows every host, path and account of a configuration and its database.
-    pub fn new(config: Option<&Config>, accounts: &[Account]) -> Self {
+    /// Knows every host, path and account of a configuration and its database, and the directories of `paths`.
+    pub fn new(config: Option<&Config>, accounts: &[Account], paths: &[&Path]) -> Self {
         let mut redactor = Self::default();
         for (n, account) in accounts.iter().enumerate() {
             let id = account.id();
@@ -39,9 +39,16 @@ impl Redactor {
             redactor.replace(&config.vapid_contact, "CONTACT");
             let files = [&config.file, &config.signal_ca_file, &config.push_ca_file];
             files.into_iter().flatten().for_each(|file| redactor.path(file));
+            match &config.vapid {
+                VapidSource::File(file) | VapidSource::Credential(file) | VapidSource::Generated(file) => {
+                    redactor.path(file);
+                }
+                VapidSource::Inline(_) => {}
+            }
             redactor.path(&config.db);
             redactor.path(&config.admin_socket);
         }
+        paths.iter().for_each(|path| redactor.path(path));
         redactor.known.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
         redactor
     }
@@ -76,8 +83,21 @@ impl Redactor {
         for (known, by) in &self.known {
             text = text.replace(known, by);
         }
-        without_addresses(&text)
+        without_addresses(&without_certificate_names(&text))
     }
+}
+
+/// TLS tells for which names a certificate is that is not for ours.
+fn without_certificate_names(text: &str) -> String {
+    const BEGIN: &str = "DnsName(\"";
+    let mut parts = text.split(BEGIN);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str(BEGIN);
+        out.push_str("NAME");
+        out.push_str(part.find('"').map_or("", |end| &part[end..]));
+    }
+    out
 }
 
 fn without_addresses(text: &str) -> String {
@@ -118,6 +138,19 @@ fn is_private(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_in_certificates_are_taken_out() {
+        let text = "not valid for \"host-1\"; only for DnsName(\"a.example\") or DnsName(\"b.example\")";
+        let expected = "not valid for \"host-1\"; only for DnsName(\"NAME\") or DnsName(\"NAME\")";
+        assert_eq!(without_certificate_names(text), expected);
+    }
+
+    #[test]
+    fn directories_are_taken_out_of_paths() {
+        let redactor = Redactor::new(None, &[], &[Path::new("/home/alice/conf/molly.toml")]);
+        assert_eq!(redactor.redact("/home/alice/conf/molly.toml: wrong"), "DIRECTORY/molly.toml: wrong");
+    }
 
     #[test]
     fn public_addresses_are_taken_out_and_private_ones_help() {
