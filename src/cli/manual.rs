@@ -51,6 +51,15 @@ impl Flag {
     }
 }
 
+/// Every spelling of an option that takes a value; all of these values are files.
+fn valued(places: &[Place]) -> Vec<String> {
+    let flags = places.iter().flat_map(|place| &place.options).filter(|flag| flag.value.is_some());
+    let mut spellings = flags.flat_map(Flag::spellings).collect::<Vec<_>>();
+    spellings.sort();
+    spellings.dedup();
+    spellings
+}
+
 /// The whole command line: the program first, then every verb and beginning of verbs in the order of `--help`.
 fn places() -> Vec<Place> {
     let mut found = Vec::new();
@@ -140,13 +149,16 @@ fn every_verb_and_option_is_in_every_page() {
             .filter(|place| place.next.is_empty())
             .find(|place| example.starts_with(&place.path))
             .unwrap_or_else(|| panic!("{example:?} is in no page"));
-        let (options, arguments): (Vec<&String>, _) =
-            example[place.path.len()..].iter().partition(|word| word.starts_with('-'));
+        let rest = &example[place.path.len()..];
+        let options: Vec<&String> = rest.iter().filter(|word| word.starts_with('-')).collect();
         let known: Vec<String> = place.options.iter().flat_map(Flag::spellings).collect();
         assert!(options.iter().all(|option| known.contains(option)), "{example:?}: {known:?}");
         assert_eq!(options.len(), place.options.len(), "{example:?}: {known:?}");
-        let names: Vec<&String> = place.arguments.iter().map(|(name, ..)| name).collect();
-        assert_eq!(arguments, names, "{example:?}");
+        // Behind the options and their values.
+        let names: Vec<&str> = place.arguments.iter().map(|(name, ..)| name.as_str()).collect();
+        let last: Vec<&str> =
+            rest[rest.len() - names.len()..].iter().map(|word| word.trim_matches(['[', ']'])).collect();
+        assert_eq!(last, names, "{example:?}");
         verbs += 1;
     }
     assert_eq!(verbs, places.iter().filter(|place| place.next.is_empty()).count());
