@@ -9,7 +9,7 @@ function __mollysocket_at
             continue
         end
         switch $word
-            case -c --config
+            case --config -c
                 set value yes
             case '-*'
             case '*'

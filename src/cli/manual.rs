@@ -51,6 +51,15 @@ impl Flag {
     }
 }
 
+/// Every spelling of an option that takes a value; all of these values are files.
+fn valued(places: &[Place]) -> Vec<String> {
+    let flags = places.iter().flat_map(|place| &place.options).filter(|flag| flag.value.is_some());
+    let mut spellings = flags.flat_map(Flag::spellings).collect::<Vec<_>>();
+    spellings.sort();
+    spellings.dedup();
+    spellings
+}
+
 /// The whole command line: the program first, then every verb and beginning of verbs in the order of `--help`.
 fn places() -> Vec<Place> {
     let mut found = Vec::new();

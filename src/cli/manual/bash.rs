@@ -22,6 +22,7 @@ pub(super) fn script(places: &[Place]) -> String {
     TEMPLATE
         .replace("@MADE@", MADE)
         .replace("@BEGUN@", &begun.join(" | "))
+        .replace("@VALUED@", &super::valued(places).join(" | "))
         .replace("@OPTIONS@", &spellings(program))
         .replace("@CASES@", cases.trim_end())
 }
@@ -31,7 +32,7 @@ _mollysocket() {
     local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} place='' next='' word i
     local options='@OPTIONS@'
     COMPREPLY=()
-    case $before in -c | --config)
+    case $before in @VALUED@)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
@@ -40,7 +41,7 @@ _mollysocket() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            -c | --config) ((i++)) ;;
+            @VALUED@) ((i++)) ;;
             -*) ;;
             *) case $place in @BEGUN@) place=${place:+$place }$word ;; esac ;;
         esac

@@ -8,7 +8,10 @@ pub(super) fn script(places: &[Place]) -> String {
     let (program, verbs) = places.split_first().expect("the program comes first");
     let begun: Vec<String> =
         places.iter().filter(|place| !place.next.is_empty()).map(|place| quoted(&place.words())).collect();
-    let mut script = TEMPLATE.replace("@MADE@", MADE).replace("@BEGUN@", &begun.join(" "));
+    let mut script = TEMPLATE
+        .replace("@MADE@", MADE)
+        .replace("@VALUED@", &super::valued(places).join(" "))
+        .replace("@BEGUN@", &begun.join(" "));
     for option in &program.options {
         let _ = writeln!(script, "complete -c mollysocket{}", described(option));
     }
@@ -29,7 +32,6 @@ pub(super) fn script(places: &[Place]) -> String {
 
 fn described(option: &Flag) -> String {
     let short = option.short.map_or_else(String::new, |short| format!(" -s {short}"));
-    // What takes a value takes a file.
     let value = if option.value.is_some() { " -rF" } else { "" };
     format!("{short} -l {}{value} -d {}", option.long, quoted(&option.about))
 }
@@ -49,7 +51,7 @@ function __mollysocket_at
             continue
         end
         switch $word
-            case -c --config
+            case @VALUED@
                 set value yes
             case '-*'
             case '*'

@@ -74,7 +74,10 @@ pub(super) fn page(places: &[Place]) -> String {
 
 fn usage(verb: &Place) -> String {
     let mut parts = vec![roff(&verb.words())];
-    parts.extend(verb.options.iter().map(|option| format!("[{}]", roff(&option.spellings().join("|")))));
+    parts.extend(verb.options.iter().map(|option| {
+        let value = option.value.as_ref().map_or_else(String::new, |value| format!(" \\fI{}\\fP", roff(value)));
+        format!("[{}{value}]", roff(&option.spellings().join("|")))
+    }));
     parts.extend(verb.arguments.iter().map(|(name, _, optional)| {
         let name = format!("\\fI{}\\fP", roff(name));
         if *optional { format!("[{name}]") } else { name }

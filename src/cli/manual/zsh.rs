@@ -19,6 +19,7 @@ pub(super) fn script(places: &[Place]) -> String {
     TEMPLATE
         .replace("@MADE@", MADE)
         .replace("@BEGUN@", &begun.join("|"))
+        .replace("@VALUED@", &super::valued(places).join("|"))
         .replace("@OPTIONS@", &flags(&program.options))
         .replace("@CASES@", cases.trim_end())
 }
@@ -44,7 +45,7 @@ options=(@OPTIONS@)
 for ((i = 2; i < CURRENT; i++)); do
   word=$words[i]
   case $word in
-    (-c|--config) ((i++)) ;;
+    (@VALUED@) ((i++)) ;;
     (-*) ;;
     (*) case $place in (@BEGUN@) place=${place:+$place }$word ;; esac ;;
   esac
@@ -52,7 +53,7 @@ done
 case $place in
 @CASES@
 esac
-if [[ $words[CURRENT-1] == (-c|--config) ]]; then
+if [[ $words[CURRENT-1] == (@VALUED@) ]]; then
   _files
 elif [[ $words[CURRENT] == -* ]]; then
   _describe -o option options
