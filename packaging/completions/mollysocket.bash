@@ -3,7 +3,7 @@ _mollysocket() {
     local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} place='' next='' word i
     local options='-h --help -c --config -v --verbose -V --version'
     COMPREPLY=()
-    case $before in --config | -c)
+    case $before in --config | --png | --svg | -c)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
@@ -12,7 +12,7 @@ _mollysocket() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            --config | -c) ((i++)) ;;
+            --config | --png | --svg | -c) ((i++)) ;;
             -*) ;;
             *) case $place in '' | 'vapid' | 'qrcode' | 'connection' | 'test') place=${place:+$place }$word ;; esac ;;
         esac

@@ -9,7 +9,7 @@ function __mollysocket_at
             continue
         end
         switch $word
-            case --config -c
+            case --config --png --svg -c
                 set value yes
             case '-*'
             case '*'
