@@ -25,6 +25,8 @@ mod argv;
 mod connection;
 mod doctor;
 mod health;
+#[cfg(test)]
+mod manual;
 mod output;
 mod qrcode;
 mod reach;

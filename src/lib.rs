@@ -13,6 +13,7 @@ pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+mod descriptors;
 pub mod doctor;
 pub mod link;
 pub mod live;

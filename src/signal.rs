@@ -17,6 +17,7 @@ use crate::timings::{Limits, Timings};
 pub mod connect;
 pub mod gate;
 pub mod keepalive;
+pub mod paced;
 pub mod policy;
 pub mod session;
 pub mod wire;
@@ -98,12 +99,15 @@ pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credenti
         let step = match open {
             Err(halt) => return End::Halted(halt),
             Ok(Err(error)) => policy.failed(&error, &mut rng),
-            Ok(Ok(open)) => {
+            Ok(Ok(mut open)) => {
                 policy.accepted();
                 live.note_server_time(open.server_time, Instant::now());
                 live.note_alert(open.alert);
                 let (ended, connected) =
-                    session::run(open.socket, live, &signal.metrics, &signal.timings, &mut rng).await;
+                    session::run(&mut open.socket, live, &signal.metrics, &signal.timings, &mut rng).await;
+                if matches!(ended, session::Ended::TooLarge | session::Ended::Protocol(_)) {
+                    connect::linger(open.socket).await;
+                }
                 if let session::Ended::Halted(halt) = ended {
                     return End::Halted(halt);
                 }

@@ -158,6 +158,15 @@ impl Store {
         self.handle.write(move |transaction| rows::put(transaction, &account)).await
     }
 
+    /// The same for one whom strangers may have sent: an account that has no row yet is added only while there are fewer
+    /// than `max_accounts` rows, counted in the same transaction. Says whether there was room.
+    ///
+    /// # Errors
+    /// When it could not be committed.
+    pub async fn put_within(&self, account: Account, max_accounts: usize) -> Result<bool, StoreError> {
+        self.handle.write(move |transaction| rows::put_within(transaction, &account, max_accounts)).await
+    }
+
     /// Notes a repeated registration at `at` (seconds since 1970).
     ///
     /// # Errors

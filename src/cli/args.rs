@@ -7,6 +7,7 @@ use argh::FromArgs;
 /// Keeps the linked device of a Signal account online and wakes Molly over UnifiedPush.
 /// Options may stand before or after a command, and commands may be shortened.
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(help_triggers("-h", "--help", "help"))]
 pub(super) struct Args {
     /// configuration file
@@ -23,6 +24,7 @@ pub(super) struct Args {
 }
 
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand)]
 pub(super) enum Verb {
     Server(Server),
@@ -37,6 +39,7 @@ pub(super) enum Verb {
 
 /// check everything between Signal and the phone, step by step, and say what to do
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "doctor")]
 pub(super) struct Doctor {
     /// for programs
@@ -52,6 +55,7 @@ pub(super) struct Doctor {
 
 /// show how the server and every account are; exits with 1 when something needs attention
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "status")]
 pub(super) struct Status {
     /// for programs
@@ -61,16 +65,19 @@ pub(super) struct Status {
 
 /// say in one line whether the server does its work; exits with 1 when it does not
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "health")]
 pub(super) struct Health {}
 
 /// run the daemon
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "server")]
 pub(super) struct Server {}
 
 /// make and try VAPID keys
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "vapid")]
 pub(super) struct Vapid {
     #[argh(subcommand)]
@@ -78,6 +85,7 @@ pub(super) struct Vapid {
 }
 
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand)]
 pub(super) enum VapidVerb {
     Generate(VapidGenerate),
@@ -86,11 +94,13 @@ pub(super) enum VapidVerb {
 
 /// print a new private key
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "generate")]
 pub(super) struct VapidGenerate {}
 
 /// print the Authorization header for a push endpoint
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "test")]
 pub(super) struct VapidTest {
     /// push endpoint
@@ -100,6 +110,7 @@ pub(super) struct VapidTest {
 
 /// show the QR code and the link for the phone
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "qrcode")]
 pub(super) struct QrCode {
     #[argh(subcommand)]
@@ -107,6 +118,7 @@ pub(super) struct QrCode {
 }
 
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand)]
 pub(super) enum QrCodeVerb {
     Url(QrCodeUrl),
@@ -115,6 +127,7 @@ pub(super) enum QrCodeVerb {
 
 /// for a phone that reaches this server
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "url")]
 pub(super) struct QrCodeUrl {
     /// no colours
@@ -133,6 +146,7 @@ pub(super) struct QrCodeUrl {
 
 /// for a phone that does not reach this server
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "airgapped")]
 pub(super) struct QrCodeAirgapped {
     /// no colours
@@ -148,6 +162,7 @@ pub(super) struct QrCodeAirgapped {
 
 /// manage the accounts in the database
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "connection")]
 pub(super) struct Connection {
     #[argh(subcommand)]
@@ -155,6 +170,7 @@ pub(super) struct Connection {
 }
 
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand)]
 pub(super) enum ConnectionVerb {
     Add(ConnectionAdd),
@@ -167,6 +183,7 @@ pub(super) enum ConnectionVerb {
 
 /// add or replace an account and send a test push; takes the line Molly copies
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "add")]
 pub(super) struct ConnectionAdd {
     /// account
@@ -185,6 +202,7 @@ pub(super) struct ConnectionAdd {
 
 /// list the accounts; passwords are never shown
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "list")]
 pub(super) struct ConnectionList {
     /// shorten accounts and endpoints, for sharing
@@ -197,6 +215,7 @@ pub(super) struct ConnectionList {
 
 /// remove an account
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "remove")]
 pub(super) struct ConnectionRemove {
     /// account
@@ -206,6 +225,7 @@ pub(super) struct ConnectionRemove {
 
 /// send a test push to an account's phone
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "ping")]
 pub(super) struct ConnectionPing {
     /// account
@@ -215,6 +235,7 @@ pub(super) struct ConnectionPing {
 
 /// stop serving an account until it is resumed; Signal keeps its messages
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "pause")]
 pub(super) struct ConnectionPause {
     /// account
@@ -224,6 +245,7 @@ pub(super) struct ConnectionPause {
 
 /// serve a paused account again
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "resume")]
 pub(super) struct ConnectionResume {
     /// account
@@ -233,6 +255,7 @@ pub(super) struct ConnectionResume {
 
 /// ask what the allow lists say
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "test")]
 pub(super) struct Test {
     #[argh(subcommand)]
@@ -240,6 +263,7 @@ pub(super) struct Test {
 }
 
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand)]
 pub(super) enum TestVerb {
     Endpoint(TestEndpoint),
@@ -248,6 +272,7 @@ pub(super) enum TestVerb {
 
 /// whether a push endpoint may be used
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "endpoint")]
 pub(super) struct TestEndpoint {
     /// push endpoint
@@ -257,6 +282,7 @@ pub(super) struct TestEndpoint {
 
 /// whether an account may register
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "uuid")]
 pub(super) struct TestUuid {
     /// account

@@ -170,6 +170,23 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<usize> {
 /// See [`super::Store::put`].
 pub(super) fn put(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<()> {
     remove(transaction, account.id())?;
+    insert(transaction, account)
+}
+
+/// See [`super::Store::put_within`].
+pub(super) fn put_within(
+    transaction: &Transaction<'_>,
+    account: &Account,
+    max_accounts: usize,
+) -> rusqlite::Result<bool> {
+    let room = remove(transaction, account.id())? || count(transaction)? < max_accounts;
+    if room {
+        insert(transaction, account)?;
+    }
+    Ok(room)
+}
+
+fn insert(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare(
         "INSERT INTO connections (uuid, device_id, password, endpoint, forbidden, last_registration, endpoint_gone,
                                   covered_until, paused) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
