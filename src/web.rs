@@ -28,6 +28,7 @@ mod connection;
 mod exchange;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod half_closed;
 mod head;
 mod listener;
 mod locks;

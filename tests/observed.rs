@@ -66,6 +66,22 @@ fn gauges_agree_with_the_database_after_every_transition() {
 }
 
 #[test]
+fn the_test_push_that_brings_an_endpoint_back_is_counted() {
+    let (world, phone) = observed();
+    let count = |result: &str| metric(&world, &format!("mollysocket_pushes_total{{result=\"{result}\"}}"));
+    world.push.set_default(Answer::status(410));
+    world.signal().send(&phone.uuid, DEVICE, Envelope::new().urgent(true));
+    eventually("gone", || world.row(&phone).unwrap().endpoint_gone);
+    assert_eq!((count("gone"), count("accepted")), (1.0, 0.0));
+    assert_eq!(world.register(&phone, false), "invalid_endpoint");
+    assert_eq!((count("gone"), count("accepted")), (2.0, 0.0));
+    world.push.set_default(Answer::created());
+    assert_eq!(world.register(&phone, false), "ok");
+    // The second one is the wake-up that was owed.
+    eventually("both are counted", || (count("gone"), count("accepted")) == (2.0, 2.0));
+}
+
+#[test]
 fn an_owed_wake_up_is_shown_until_it_is_accepted() {
     let (world, phone) = observed();
     world.push.set_default(Answer::status(500));

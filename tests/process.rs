@@ -8,7 +8,7 @@ mod support;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use program::{Program, command};
+use program::{Program, command, command_under};
 use sim::push::Answer;
 use sim::signal::{Envelope, Handshake, Mode};
 use support::{DEVICE, PATIENCE, Phone, World, eventually};
@@ -26,6 +26,13 @@ fn prepared() -> (World, Phone) {
 
 fn connected(world: &World, phone: &Phone) {
     assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
+}
+
+/// So many accounts are connected and know it: each has answered that its queue is empty. Signal has a socket a moment
+/// before the program does, and one that is only being opened ends without a Close frame.
+fn settled(world: &World, accounts: usize) {
+    let patience = PATIENCE * 10;
+    assert!(world.signal().wait_until(patience, |s| s.records().raw_responses.len() >= accounts), "not all connected");
 }
 
 #[test]
@@ -68,9 +75,7 @@ fn both_stop_signals_end_the_program_in_order() {
         }
         let mut program = Program::start(&world, &["server"]);
         connected(&world, &phone);
-        for other in &others {
-            connected(&world, other);
-        }
+        settled(&world, 20);
         program.signal(signal);
         let (code, took) = program.wait();
         assert_eq!(code, Some(0), "{signal}");
@@ -89,12 +94,7 @@ fn many_connections_are_closed_within_five_seconds() {
     world.store_phones(&phones);
     world.push.set_default(Answer::hang());
     let mut program = Program::start(&world, &["server"]);
-    let all = |world: &World| world.signal().with_state(|s| s.open_sockets()) == phones.len();
-    let start = Instant::now();
-    while !all(&world) {
-        assert!(start.elapsed() < PATIENCE * 10, "not all connected");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    settled(&world, phones.len());
     for phone in phones.iter().step_by(10) {
         world.signal().send(&phone.uuid, DEVICE, urgent());
     }
@@ -131,6 +131,22 @@ fn a_hanging_push_does_not_hold_the_end() {
     program.signal("-TERM");
     let (code, took) = program.wait();
     assert!(code == Some(0) && took < Duration::from_secs(5), "{code:?} {took:?}");
+}
+
+#[test]
+fn a_low_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
+    let world = World::new();
+    let phones: Vec<_> = (1..=80).map(|n| world.phone(n)).collect();
+    world.store_phones(&phones);
+    world.config();
+    let low = ["/bin/sh", "-c", "ulimit -Sn 48; ulimit -Hn 1000; exec \"$0\" \"$@\""];
+    let mut program = Program::spawn(command_under(&world, &low, &["-v", "server"]));
+    let all = |world: &World| world.signal().with_state(|s| s.open_sockets()) == phones.len();
+    eventually("more sockets than the soft limit allows", || all(&world));
+    program.signal("-TERM");
+    program.wait();
+    let log = program.log();
+    assert!(log.contains("up to 1000 descriptors may be open (48 at start)"), "{log}");
 }
 
 #[test]

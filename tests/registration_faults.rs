@@ -32,6 +32,28 @@ fn beyond_max_accounts_nobody_new_is_stored_and_the_log_names_the_setting() {
 }
 
 #[test]
+fn registrations_at_the_same_time_do_not_overshoot_max_accounts() {
+    let mut world = world();
+    world.settings = "max_accounts = 20\n".to_owned();
+    world.limits.web_connections_per_client = 64;
+    world.limits.asks_at_once = 64;
+    world.start();
+    // Signal takes its time, so that all have been counted before the first one is stored.
+    world.signal().set_mode(Mode::Handshake(Handshake::Late(Duration::from_millis(300))));
+    let phones: Vec<Phone> = (0x3000..0x3032).map(|n| world.phone(n)).collect();
+    let mut answers: Vec<String> = thread::scope(|scope| {
+        let all: Vec<_> = phones.iter().map(|phone| scope.spawn(|| world.register(phone, false))).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(smol::block_on(world.store().count()).unwrap(), 20);
+    answers.sort();
+    assert_eq!(answers, [vec!["internal_error"; 30], vec!["ok"; 20]].concat());
+    let stored = phones.iter().filter(|phone| world.row(phone).is_some());
+    let full = phones.iter().filter(|phone| logged_about(phone).iter().any(|line| line.contains("max_accounts")));
+    assert_eq!((stored.count(), full.count()), (20, 30));
+}
+
+#[test]
 fn an_outage_of_signal_does_not_let_strangers_fill_the_database() {
     let mut world = world();
     world.limits.unconfirmed = Rate { burst: 2, every: Duration::from_secs(3600) };

@@ -3,7 +3,7 @@ _mollysocket() {
     local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} place='' next='' word i
     local options='-h --help -c --config -v --verbose -V --version'
     COMPREPLY=()
-    case $before in --config | -c)
+    case $before in --config | --png | --svg | -c)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
@@ -12,20 +12,22 @@ _mollysocket() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            --config | -c) ((i++)) ;;
+            --config | --png | --svg | -c) ((i++)) ;;
             -*) ;;
             *) case $place in '' | 'vapid' | 'qrcode' | 'connection' | 'test') place=${place:+$place }$word ;; esac ;;
         esac
     done
     case $place in
-        '') next='server vapid qrcode connection test' ;;
+        '') next='server vapid qrcode connection test status health doctor' ;;
         'vapid') next='generate test' ;;
         'qrcode') next='url airgapped' ;;
-        'qrcode url') options+=' --plain' ;;
-        'qrcode airgapped') options+=' --plain' ;;
-        'connection') next='add list remove ping' ;;
+        'qrcode url') options+=' --plain --svg --png' ;;
+        'qrcode airgapped') options+=' --plain --svg --png' ;;
+        'connection') next='add list remove ping pause resume' ;;
         'connection list') options+=' -a --anonymized --json' ;;
         'test') next='endpoint uuid' ;;
+        'status') options+=' --json' ;;
+        'doctor') options+=' --json --report' ;;
     esac
     case $current in
         -*) mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current") ;;

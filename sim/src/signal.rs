@@ -219,6 +219,11 @@ impl SignalServer {
         self.write(aci, device, Out::Wire(bytes.into()))
     }
 
+    /// Writes bytes past the WebSocket framing over and over and reads nothing meanwhile, until the connection ends.
+    pub fn flood(&self, aci: &str, device: u8, bytes: impl Into<Vec<u8>>) -> bool {
+        self.write(aci, device, Out::Endless(bytes.into()))
+    }
+
     /// Sends a WebSocket ping. The real server never does.
     pub fn send_ping(&self, aci: &str, device: u8) -> bool {
         self.write(aci, device, Out::Ping)

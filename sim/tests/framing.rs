@@ -252,3 +252,19 @@ fn pings_are_answered() {
     });
     assert_eq!(server.records().pings, 1);
 }
+
+#[test]
+fn a_flood_goes_on_and_reads_nothing_until_the_client_goes() {
+    let (pki, server) = server();
+    block_on(async {
+        let mut client = Client::connect(&pki, &server).await;
+        client.queue_empty().await;
+        assert!(server.flood(ACI, 2, [0x8a, 0].repeat(1000)));
+        client.keepalive(1).await;
+        for _ in 0..100_000 {
+            assert_eq!(client.ws.next().await.unwrap().unwrap(), Message::Pong(Vec::new().into()));
+        }
+        assert!(server.records().keepalives.is_empty());
+    });
+    assert!(server.wait_disconnected(ACI, 2, LONG));
+}

@@ -32,7 +32,42 @@ pub(super) enum Verb {
     QrCode(QrCode),
     Connection(Connection),
     Test(Test),
+    Status(Status),
+    Health(Health),
+    Doctor(Doctor),
 }
+
+/// check everything between Signal and the phone, step by step, and say what to do
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[argh(subcommand, name = "doctor")]
+pub(super) struct Doctor {
+    /// for programs
+    #[argh(switch)]
+    pub(super) json: bool,
+    /// a report without names and addresses, to paste into an issue
+    #[argh(switch)]
+    pub(super) report: bool,
+    /// only this account; its phone shows a test notification
+    #[argh(positional, arg_name = "UUID")]
+    pub(super) uuid: Option<String>,
+}
+
+/// show how the server and every account are; exits with 1 when something needs attention
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[argh(subcommand, name = "status")]
+pub(super) struct Status {
+    /// for programs
+    #[argh(switch)]
+    pub(super) json: bool,
+}
+
+/// say in one line whether the server does its work; exits with 1 when it does not
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[argh(subcommand, name = "health")]
+pub(super) struct Health {}
 
 /// run the daemon
 #[derive(FromArgs, Debug, PartialEq, Eq)]
@@ -98,6 +133,12 @@ pub(super) struct QrCodeUrl {
     /// no colours
     #[argh(switch)]
     pub(super) plain: bool,
+    /// write the code as a picture to FILE instead
+    #[argh(option, arg_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
+    /// the same as PNG
+    #[argh(option, arg_name = "FILE")]
+    pub(super) png: Option<PathBuf>,
     /// https URL of this server, as phones reach it
     #[argh(positional, arg_name = "URL")]
     pub(super) url: String,
@@ -111,6 +152,12 @@ pub(super) struct QrCodeAirgapped {
     /// no colours
     #[argh(switch)]
     pub(super) plain: bool,
+    /// write the code as a picture to FILE instead
+    #[argh(option, arg_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
+    /// the same as PNG
+    #[argh(option, arg_name = "FILE")]
+    pub(super) png: Option<PathBuf>,
 }
 
 /// manage the accounts in the database
@@ -130,6 +177,8 @@ pub(super) enum ConnectionVerb {
     List(ConnectionList),
     Remove(ConnectionRemove),
     Ping(ConnectionPing),
+    Pause(ConnectionPause),
+    Resume(ConnectionResume),
 }
 
 /// add or replace an account and send a test push; takes the line Molly copies
@@ -179,6 +228,26 @@ pub(super) struct ConnectionRemove {
 #[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "ping")]
 pub(super) struct ConnectionPing {
+    /// account
+    #[argh(positional, arg_name = "UUID")]
+    pub(super) uuid: String,
+}
+
+/// stop serving an account until it is resumed; Signal keeps its messages
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[argh(subcommand, name = "pause")]
+pub(super) struct ConnectionPause {
+    /// account
+    #[argh(positional, arg_name = "UUID")]
+    pub(super) uuid: String,
+}
+
+/// serve a paused account again
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[argh(subcommand, name = "resume")]
+pub(super) struct ConnectionResume {
     /// account
     #[argh(positional, arg_name = "UUID")]
     pub(super) uuid: String,

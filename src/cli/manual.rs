@@ -149,16 +149,25 @@ fn every_verb_and_option_is_in_every_page() {
             .filter(|place| place.next.is_empty())
             .find(|place| example.starts_with(&place.path))
             .unwrap_or_else(|| panic!("{example:?} is in no page"));
-        let rest = &example[place.path.len()..];
-        let options: Vec<&String> = rest.iter().filter(|word| word.starts_with('-')).collect();
-        let known: Vec<String> = place.options.iter().flat_map(Flag::spellings).collect();
-        assert!(options.iter().all(|option| known.contains(option)), "{example:?}: {known:?}");
-        assert_eq!(options.len(), place.options.len(), "{example:?}: {known:?}");
-        // Behind the options and their values.
-        let names: Vec<&str> = place.arguments.iter().map(|(name, ..)| name.as_str()).collect();
-        let last: Vec<&str> =
-            rest[rest.len() - names.len()..].iter().map(|word| word.trim_matches(['[', ']'])).collect();
-        assert_eq!(last, names, "{example:?}");
+        let (mut options, mut arguments) = (0, Vec::new());
+        let mut words = example[place.path.len()..].iter();
+        while let Some(word) = words.next() {
+            if !word.starts_with('-') {
+                arguments.push(word);
+                continue;
+            }
+            let known = place.options.iter().find(|flag| flag.spellings().contains(word));
+            let known = known.unwrap_or_else(|| panic!("{example:?}: {word} is in no page"));
+            if known.value.is_some() {
+                assert_eq!(words.next(), known.value.as_ref(), "{example:?}");
+            }
+            options += 1;
+        }
+        assert_eq!(options, place.options.len(), "{example:?}");
+        let shown =
+            |(name, _, optional): &(String, String, bool)| if *optional { format!("[{name}]") } else { name.clone() };
+        let names: Vec<String> = place.arguments.iter().map(shown).collect();
+        assert!(arguments.iter().copied().eq(&names), "{example:?}: {names:?}");
         verbs += 1;
     }
     assert_eq!(verbs, places.iter().filter(|place| place.next.is_empty()).count());

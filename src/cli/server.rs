@@ -10,6 +10,7 @@ use smol::channel::{self, Receiver, Sender};
 use super::{Answer, CliError, note};
 use crate::config::{Config, ConfigError, Env};
 use crate::daemon::{Daemon, Hooks};
+use crate::descriptors;
 use crate::link::{Link, TooLong, qr_plain, qr_terminal};
 use crate::systemd::{self, Service};
 use crate::timings::{Limits, Timings};
@@ -28,6 +29,7 @@ pub(super) fn run(
     if let Some(problem) = problem {
         note(&format!("mollysocket: warning: {problem}"));
     }
+    descriptors::raise_limit();
     let signals = watch_signals()?;
     let daemon = Daemon::with_listener(config, Timings::default(), Limits::default(), inherited)?;
     note(daemon.report().trim_end());

@@ -10,17 +10,19 @@ use async_tungstenite::tungstenite::protocol::WebSocketConfig;
 use async_tungstenite::tungstenite::{self};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures_lite::FutureExt;
+use futures_lite::{AsyncReadExt, FutureExt};
 use smol::Timer;
 use url::Url;
 
 use crate::account::{Credentials, ServerTime};
 use crate::net::{DialError, Net, tls};
 use crate::retry_after;
+use crate::signal::paced::Paced;
+use crate::signal::session::FAREWELL;
 use crate::timings::{Limits, Timings};
 
 /// An open connection.
-pub type Socket = WebSocketStream<tls::Stream>;
+pub type Socket = WebSocketStream<Paced<tls::Stream>>;
 
 /// Why there is none.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -98,14 +100,15 @@ pub struct Open {
     pub alert: Option<String>,
 }
 
-/// Connects. Box the future: its state is large, and the caller lives much longer than the handshake.
+/// Connects; without credentials Signal takes the connection for that of somebody who is not logged in. Box the future:
+/// its state is large, and the caller lives much longer than the handshake.
 ///
 /// # Errors
 /// Says what failed; its kind decides what to do next ([`crate::signal::policy`]).
 pub async fn connect(
     net: &Net,
     url: &Url,
-    credentials: &Credentials,
+    credentials: Option<&Credentials>,
     user_agent: &str,
     purpose: Purpose,
     timings: &Timings,
@@ -129,14 +132,16 @@ async fn expire(after: Duration, stage: &'static str) -> Result<Open, ConnectErr
 async fn upgrade(
     stream: tls::Stream,
     url: &Url,
-    credentials: &Credentials,
+    credentials: Option<&Credentials>,
     user_agent: &str,
     purpose: Purpose,
     limits: &Limits,
 ) -> Result<Open, ConnectError> {
     let mut request = url.as_str().into_client_request().map_err(|e| ConnectError::Handshake(e.to_string()))?;
     let headers = request.headers_mut();
-    headers.insert("authorization", authorization(credentials)?);
+    if let Some(credentials) = credentials {
+        headers.insert("authorization", authorization(credentials)?);
+    }
     let agent = HeaderValue::from_str(user_agent)
         .map_err(|_| ConnectError::Handshake("the User-Agent cannot be sent in a header".into()))?;
     headers.insert("user-agent", agent);
@@ -150,7 +155,7 @@ async fn upgrade(
         .max_write_buffer_size(64 * 1024)
         .max_message_size(Some(limits.signal_message))
         .max_frame_size(Some(limits.signal_message));
-    match async_tungstenite::client_async_with_config(request, stream, Some(config)).await {
+    match async_tungstenite::client_async_with_config(request, Paced::new(stream), Some(config)).await {
         Ok((socket, answer)) => Ok(Open {
             socket,
             server_time: text(answer.headers(), "x-signal-timestamp").and_then(|t| t.parse().ok()).map(ServerTime),
@@ -167,6 +172,20 @@ async fn upgrade(
         }
         Err(error) => Err(ConnectError::Handshake(error.to_string())),
     }
+}
+
+/// Reads and drops what still arrives after our Close frame, for a moment: closing a socket with unread data in it
+/// resets the connection, and the peer would not get to know why.
+pub(super) async fn linger(mut socket: Socket) {
+    let stream = socket.get_mut();
+    let discard = async {
+        let mut scratch = [0; 4096];
+        while matches!(stream.read(&mut scratch).await, Ok(1..)) {}
+    };
+    let enough = async {
+        Timer::after(FAREWELL).await;
+    };
+    discard.or(enough).await;
 }
 
 /// `Basic base64("<account>.<device>:<password>")`: the only place Signal reads credentials from (protocol note, 2.1).

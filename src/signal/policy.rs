@@ -170,6 +170,9 @@ impl Policy {
                 wait(self.backoff.full(rng), "silent", why.into(), false)
             }
             Ended::WriteTimeout => wait(self.backoff.full(rng), "write", "Signal stopped reading".into(), true),
+            Ended::TooLarge => {
+                wait(self.backoff.full(rng), "protocol", "Signal sent a message larger than 1 MiB".into(), false)
+            }
             Ended::Protocol(why) => wait(self.backoff.full(rng), "protocol", format!("protocol error: {why}"), false),
             Ended::Renewed | Ended::Halted(_) => {
                 wait(t.backoff_base.mul_f64(rng.f64()), "renewed", "renewing an old connection".into(), false)

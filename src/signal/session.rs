@@ -9,11 +9,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use async_tungstenite::tungstenite::{self, Message, protocol::CloseFrame, protocol::frame::coding::CloseCode};
-use futures_lite::{FutureExt, StreamExt};
+use async_tungstenite::tungstenite::{self, Message};
+use futures_lite::{FutureExt, StreamExt, future};
 use futures_util::{Sink, SinkExt, Stream};
 use smol::Timer;
 
+use self::ended::{closed, farewell, lost};
 use crate::live::{Halt, Live};
 use crate::metrics::Metrics;
 use crate::notifier::Ticket;
@@ -22,35 +23,18 @@ use crate::signal::wire::{self, Incoming};
 use crate::status::State;
 use crate::timings::Timings;
 
+mod ended;
+
+pub use self::ended::{Ended, FAREWELL};
+
 /// More owed acks than Signal's window of 256 can explain: the peer is not Signal.
 const MAX_OWED: usize = 4096;
 
 /// A frame from this size on leaves buffers behind that are worth a new connection, in bytes. Few messages are larger.
 const LARGE: usize = 16 * 1024;
 
-/// How long a peer may take to answer our Close frame.
-pub const FAREWELL: Duration = Duration::from_secs(1);
-
-/// How a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
-    /// Signal closed it with this code and text.
-    Closed(u16, String),
-    /// The stream ended without a Close frame, or broke; the text says how.
-    Lost(String),
-    /// A keepalive was not answered.
-    KeepaliveTimeout,
-    /// Signal never announced the end of the queue: not authenticated, or stalled.
-    Silent,
-    /// Signal did not read what we wrote.
-    WriteTimeout,
-    /// The peer broke the protocol.
-    Protocol(String),
-    /// Old age; all was well.
-    Renewed,
-    /// We were told to end.
-    Halted(Halt),
-}
+/// Frames taken in before other tasks have their turn, whether or not the next one is there already.
+const TURN: u32 = 32;
 
 /// The state of one connection.
 #[derive(Debug)]
@@ -257,6 +241,7 @@ where
     let mut stopping_since = None;
     let mut timer = Timer::never();
     let mut armed = None;
+    let mut frames = 0_u32;
     let ended = loop {
         let changed = live.listen();
         let now = Instant::now();
@@ -297,6 +282,10 @@ where
         };
         match frame.or(change).or(time).await {
             Event::Frame(Some(Ok(frame))) => {
+                frames = frames.wrapping_add(1);
+                if frames.is_multiple_of(TURN) {
+                    future::yield_now().await;
+                }
                 if let Err(ended) = session.on_frame(frame, Instant::now()) {
                     break ended;
                 }
@@ -310,28 +299,6 @@ where
     let connected = session.connected_for(Instant::now());
     farewell(&mut socket, &ended, timings).await;
     (ended, connected)
-}
-
-/// Says goodbye where the peer can still hear it, and waits a moment for its answer: closing a socket with unread data
-/// in it resets the connection, and the peer would lose the Close frame, and acks before it.
-async fn farewell<S>(socket: &mut S, ended: &Ended, timings: &Timings)
-where
-    S: Stream<Item = Result<Message, tungstenite::Error>> + Sink<Message, Error = tungstenite::Error> + Unpin,
-{
-    let code = match ended {
-        Ended::Halted(_) | Ended::Renewed | Ended::Silent => CloseCode::Normal,
-        Ended::Protocol(_) => CloseCode::Protocol,
-        Ended::Closed(..) | Ended::Lost(_) | Ended::KeepaliveTimeout | Ended::WriteTimeout => return,
-    };
-    let close = Message::Close(Some(CloseFrame { code, reason: "".into() }));
-    let patience = timings.write.min(FAREWELL);
-    if flush(socket, vec![close], patience).await.is_ok() {
-        let answered = async { while let Some(Ok(_)) = socket.next().await {} };
-        let late = async {
-            Timer::after(patience).await;
-        };
-        answered.or(late).await;
-    }
 }
 
 async fn flush<S>(socket: &mut S, messages: Vec<Message>, patience: Duration) -> Result<(), Ended>
@@ -360,26 +327,6 @@ where
         )) => Ok(()),
         Some(Err(error)) => Err(lost(&error)),
         None => Err(Ended::WriteTimeout),
-    }
-}
-
-fn closed(frame: Option<CloseFrame>) -> Ended {
-    // 1005 stands for a Close frame without a code (RFC 6455 section 7.4.1).
-    frame.map_or_else(
-        || Ended::Closed(1005, String::new()),
-        |f| Ended::Closed(u16::from(f.code), f.reason.chars().filter(|c| !c.is_control()).take(123).collect()),
-    )
-}
-
-fn lost(error: &tungstenite::Error) -> Ended {
-    match error {
-        tungstenite::Error::Capacity(_) => Ended::Protocol("a message is larger than 1 MiB".into()),
-        tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
-            Ended::Lost("the connection ended without a Close frame".into())
-        }
-        tungstenite::Error::Protocol(what) => Ended::Protocol(what.to_string()),
-        tungstenite::Error::Io(error) => Ended::Lost(error.to_string()),
-        other => Ended::Lost(other.to_string()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use futures_lite::FutureExt;
 use smol::Timer;
@@ -63,8 +63,12 @@ where
     let mut rng = fastrand::Rng::new();
     let mut backoff = Backoff::new(timings.backoff_base, timings.backoff_cap);
     loop {
+        let begun = Instant::now();
         if let Ok(end) = AssertUnwindSafe(Box::pin(life())).catch_unwind().await {
             return end;
+        }
+        if begun.elapsed() >= timings.backoff_reset {
+            backoff.reset();
         }
         metrics.panic();
         live.push_abandoned();
@@ -122,7 +126,7 @@ where
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::*;
     use crate::account::{Credentials, DeviceId, Endpoint, Secret};
@@ -139,6 +143,7 @@ mod tests {
             endpoint: Endpoint::parse("https://push.example/x").unwrap(),
             forbidden: false,
             endpoint_gone: false,
+            paused: false,
             last_registration: 0,
             covered_until: None,
         };
@@ -165,6 +170,24 @@ mod tests {
         }));
         assert_eq!((end, lives.get()), (End::Unlinked, 4));
         assert!(metrics.render(&crate::metrics::Gauges::default()).contains("mollysocket_panics_total 3"));
+    }
+
+    #[test]
+    fn a_life_that_lasted_a_while_starts_the_back_off_again() {
+        let timings = Timings { backoff_reset: Duration::ZERO, ..fast() };
+        let metrics = Metrics::default();
+        let lives = Cell::new(0);
+        let begun = Instant::now();
+        smol::block_on(survive(&live(&timings), &metrics, &timings, || {
+            lives.set(lives.get() + 1);
+            let n = lives.get();
+            async move {
+                assert!(n == 16, "planted");
+                End::Unlinked
+            }
+        }));
+        // Doubling would have come to minutes.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 
     #[test]

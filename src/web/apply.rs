@@ -100,6 +100,7 @@ impl Registrar {
                 Work::Save(Box::new(register::after_ask(asked, verdict, &claim, now)?))
             }
         };
+        let work = register::keep_paused(work, &known);
         progress.enter(if matches!(work, Work::Probe) { "sending a test push" } else { "saving it" });
         // From here on a task of its own: what is saved must also be put to work, even if the phone hangs up.
         let (done, outcome) = channel::bounded(1);
@@ -132,13 +133,19 @@ async fn carry_out(app: Arc<App>, guard: Guard, claim: Claim, work: Work, now: u
         }
         Work::Save(saved) => {
             let Saved { account, test, change } = *saved;
-            app.store.put(account).await?;
+            // Others may have registered since the places were counted.
+            let most = app.config.max_accounts;
+            if !app.store.put_within(account, most).await? {
+                return Err(Refused::Full(most));
+            }
             app.supervisor.refresh(id, test).await;
             change
         }
         Work::Probe => {
             // The one test push of this registration, whether the phone asked for one or not.
-            register::after_probe(app.pusher.send(&claim.endpoint, Kind::Test).await)?;
+            let delivery = app.pusher.send(&claim.endpoint, Kind::Test).await;
+            app.metrics.push(delivery.outcome.result());
+            register::after_probe(delivery)?;
             if !app.store.set_endpoint_gone(id, claim.endpoint.clone(), false).await? {
                 return Err(Refused::EndpointUndecided("the account was changed by another program meanwhile".into()));
             }

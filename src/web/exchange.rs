@@ -18,6 +18,7 @@ use smol_hyper::rt::FuturesIo;
 
 use super::client::Client;
 use super::connection::Shared;
+use super::half_closed::{End, endless};
 use super::refusal::{Refusal, harden};
 use super::seats::Seat;
 
@@ -40,8 +41,10 @@ where
     S: Clone + Send + Sync + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
+    let (stream, end) = endless(stream, about.seat);
+    let end = &end;
     let service = service_fn(|request| async move {
-        let answer = answer(shared, request, about).await;
+        let answer = answer(shared, request, about, end).await;
         about.begun.store(true, Ordering::Relaxed);
         about.seat.waiting();
         let mut response = answer.unwrap_or_else(|status| Refusal::from(status).response());
@@ -64,13 +67,21 @@ async fn answer<S>(
     shared: &Shared<S>,
     request: hyper::Request<Incoming>,
     about: Request<'_>,
+    end: &End,
 ) -> Result<Response<Full<Bytes>>, StatusCode>
 where
     S: Clone + Send + Sync + 'static,
 {
     let read = async { to_tide(request, about.client, shared.bounds.body_bytes).await };
-    let request = read.or(overdue(about.deadline, StatusCode::REQUEST_TIMEOUT)).await?;
-    about.seat.working();
+    // What is not complete when the client has sent its last never will be.
+    let cut = async {
+        end.comes().await;
+        Err(StatusCode::BAD_REQUEST)
+    };
+    let request = read.or(cut).or(overdue(about.deadline, StatusCode::REQUEST_TIMEOUT)).await?;
+    if !end.is_here() {
+        about.seat.working();
+    }
     let respond = async {
         match AssertUnwindSafe(shared.app.respond(request)).catch_unwind().await {
             Ok(Ok(response)) => from_tide(response).await,

@@ -3,7 +3,8 @@
 //!
 //! Who that is: of the client with the most connections that keep us waiting, the one that has done so the longest. A
 //! good client needs a few round trips at any time, so it is hardly ever the one. A request that is complete and being
-//! worked on is never cut off; when all are, the newcomer is told to come again.
+//! worked on is not cut off, except where the client has closed its sending side and may be gone (`half_closed`); when
+//! all are being worked on, the newcomer is told to come again.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};

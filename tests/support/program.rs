@@ -1,15 +1,21 @@
 //! The real program as a process, and what the kernel says about it.
-#![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stderr, missing_docs, unreachable_pub)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::support::{PATIENCE, World};
+use mollysocket::config::Config;
+use mollysocket::daemon::Daemon;
+use mollysocket::timings::Timings;
+
+use crate::support::{PATIENCE, World, limits};
 
 /// A daemon process. Killed when dropped.
 pub struct Program {
@@ -87,8 +93,22 @@ impl Program {
 
     /// Memory in use, in KiB.
     pub fn rss(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that was in use since the last [`Self::forget_peak`], in KiB.
+    pub fn peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// From now on the peak is a new one (proc(5), `clear_refs`).
+    pub fn forget_peak(&self) {
+        fs::write(self.proc("clear_refs"), "5").unwrap();
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let status = fs::read_to_string(self.proc("status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
@@ -112,6 +132,28 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Names the configuration of a daemon that a test's own executable is to be.
+const CHILD: &str = "MOLLYSOCKET_TEST_DAEMON";
+
+/// A daemon with test timings in a process of its own: `test`, run again, which must begin with [`is_daemon`].
+pub fn apart(world: &World, test: &str) -> Program {
+    world.config();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(CHILD, world.dir.path().join("config.toml"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    Program::spawn(command)
+}
+
+/// Whether this process is to be such a daemon. If so it is one, until it is killed.
+pub fn is_daemon(timings: Timings) -> bool {
+    let Some(file) = std::env::var_os(CHILD) else { return false };
+    let config = Config::load(Some(Path::new(&file)), &BTreeMap::new()).unwrap();
+    let daemon = Daemon::new(config, timings, limits()).unwrap();
+    eprintln!("{}", daemon.report());
+    daemon.run(std::future::pending());
+    true
 }
 
 /// The program with these arguments, in the world's directory and with nothing of our environment.

@@ -7,7 +7,7 @@ use async_tungstenite::tungstenite::error::Error;
 use async_tungstenite::tungstenite::protocol::frame::Frame;
 use async_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use async_tungstenite::tungstenite::{Bytes, Message};
-use futures_lite::{AsyncWriteExt, FutureExt};
+use futures_lite::{AsyncWriteExt, FutureExt, future};
 use futures_util::SinkExt;
 use smol::Timer;
 use smol::net::TcpStream;
@@ -36,6 +36,14 @@ pub(super) async fn write_all(
                 ws.flush().await?;
                 ws.get_mut().write_all(&bytes).await?;
                 ws.get_mut().flush().await?;
+            }
+            Out::Endless(bytes) => {
+                ws.flush().await?;
+                loop {
+                    ws.get_mut().write_all(&bytes).await?;
+                    // A client that reads as fast must not keep the server's one thread from everybody else.
+                    future::yield_now().await;
+                }
             }
             Out::Ping => ws.feed(Message::Ping(Bytes::new())).await?,
             Out::Close(code, reason) => {

@@ -71,6 +71,8 @@ pub(crate) enum Out {
     Text(String),
     /// Bytes for the TLS stream, past the WebSocket framing.
     Wire(Vec<u8>),
+    /// The same over and over, until the connection ends.
+    Endless(Vec<u8>),
     /// A binary message in n frames.
     Fragments(Vec<u8>, usize),
     Ping,

@@ -176,6 +176,7 @@ fn every_other_end_backs_off_and_a_minute_connected_resets_it() {
         Ended::Lost("eof".into()),
         Ended::KeepaliveTimeout,
         Ended::WriteTimeout,
+        Ended::TooLarge,
         Ended::Protocol("x".into()),
     ] {
         let (mut p, mut rng) = bench(1);

@@ -1,6 +1,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use async_tungstenite::tungstenite::protocol::CloseFrame;
+use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use prost::Message as _;
 
 use super::*;
@@ -24,6 +26,7 @@ fn account() -> Account {
         endpoint: Endpoint::parse("https://push.example/x").unwrap(),
         forbidden: false,
         endpoint_gone: false,
+        paused: false,
         last_registration: 0,
         covered_until: None,
     }

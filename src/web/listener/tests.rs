@@ -225,6 +225,44 @@ fn slow_clients_are_ended_at_each_stage() {
     });
 }
 
+/// As `talk`, and closes the sending side after the request.
+async fn talk_and_close(addr: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    answer(&mut stream).await
+}
+
+#[test]
+fn a_client_that_closes_its_sending_side_gets_its_answer_and_no_more_time_than_others() {
+    with_server(bounds(), async |server| {
+        let slow = talk_and_close(server.addr, "GET /slow HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert!(status(&slow) == "200" && slow.ends_with("done"), "{slow}");
+        let fixed = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc";
+        assert!(talk_and_close(server.addr, fixed).await.ends_with("[abc]"));
+        // What is not complete by then never will be: there is nothing to wait for.
+        let started = Instant::now();
+        assert_eq!(talk_and_close(server.addr, "GET / HT").await, "");
+        let cut = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na";
+        assert_eq!(status(&talk_and_close(server.addr, cut).await), "400");
+        assert!(started.elapsed() < bounds().head, "{:?}", started.elapsed());
+        let hang = "GET /hang HTTP/1.1\r\nHost: h\r\n\r\n";
+        assert_eq!(status(&talk_and_close(server.addr, hang).await), "503");
+        // Those who may be gone give way to newcomers while they are served.
+        let mut gone = Vec::new();
+        for _ in 0..bounds().connections {
+            let mut stream = TcpStream::connect(server.addr).await.unwrap();
+            stream.write_all(hang.as_bytes()).await.unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            gone.push(stream);
+        }
+        Timer::after(Duration::from_millis(50)).await;
+        let started = Instant::now();
+        assert_eq!(status(&talk(server.addr, "GET / HTTP/1.1\r\nHost: h\r\n\r\n").await), "200");
+        assert!(started.elapsed() < bounds().request / 2, "{:?}", started.elapsed());
+    });
+}
+
 #[test]
 fn a_panic_costs_one_request_and_is_counted() {
     with_server(bounds(), async |server| {

@@ -145,6 +145,24 @@ fn the_wait_for_a_push_has_an_end() {
 }
 
 #[test]
+fn a_peer_that_never_pauses_lets_others_run() {
+    let many = 10_000;
+    let (ended, _, _) = play(&calm(), async |peer, live| {
+        for _ in 0..many {
+            peer.outgoing.send(Message::Ping(Vec::new().into())).await.unwrap();
+        }
+        // The loop starts with the first of these, and has no reason to wait.
+        for _ in 0..10 {
+            future::yield_now().await;
+        }
+        let left = peer.outgoing.len();
+        assert!(left > many / 2, "only {left} of {many} are left before others had a turn");
+        live.stop();
+    });
+    assert_eq!(ended, Ended::Halted(Halt::Stop));
+}
+
+#[test]
 fn a_deadline_that_comes_nearer_is_kept() {
     let timings = Timings { queue_empty: ms(100), ..calm() };
     let (ended, _, after) = play(&timings, async |peer, _| {
