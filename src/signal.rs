@@ -17,7 +17,6 @@ use crate::timings::{Limits, Timings};
 pub mod connect;
 pub mod gate;
 pub mod keepalive;
-pub mod paced;
 pub mod policy;
 pub mod session;
 pub mod wire;

@@ -22,9 +22,13 @@ use smol_hyper::rt::FuturesIo;
 
 use super::resolve::Purpose;
 use super::{Net, Reach};
+use crate::bounded::Bounded;
 
 /// The smallest buffer hyper takes.
 const LEAST_HEAD: usize = 8 * 1024;
+
+/// Room for interim answers before the head that counts, in heads: a server may send them for ever.
+const HEADS: usize = 4;
 
 /// How a request is sent, beside what surf's request type can say. Travels in its extensions.
 #[derive(Debug, Clone)]
@@ -112,7 +116,9 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(limit.max(LEAST_HEAD));
+    let limit = limit.max(LEAST_HEAD);
+    builder.max_buf_size(limit);
+    let stream = Bounded::new(stream, HEADS * limit);
     let (mut sender, connection) = builder.handshake(FuturesIo::new(stream)).await.map_err(describe)?;
     let answer = sender.send_request(request);
     // The connection works while it is polled. When it ends, the answer knows first.
