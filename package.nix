@@ -20,6 +20,7 @@ rustPlatform.buildRustPackage {
       ./clippy.toml
       ./config-sample.toml
       ./examples
+      ./load
       ./rustfmt.toml
       ./sim
       ./src
