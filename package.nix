@@ -24,6 +24,7 @@ rustPlatform.buildRustPackage {
       ./config-sample.toml
       ./docs
       ./examples
+      ./load
       ./packaging
       ./rustfmt.toml
       ./sim
