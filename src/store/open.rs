@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::StoreError;
 use super::schema;
+use super::spellings::Spellings;
 use super::{Access, Database, IfMissing};
 use crate::private_file::{self, suffixed};
 
@@ -106,7 +107,16 @@ pub(super) fn connect(path: &Path) -> Result<Database, StoreError> {
     if access == Access::ReadWrite {
         settle(path, &mut connection, version)?;
     }
-    Ok(Database { path: path.to_owned(), connection, access, identity, log: None, suspect: false, epoch: 0 })
+    Ok(Database {
+        path: path.to_owned(),
+        connection,
+        access,
+        identity,
+        log: None,
+        suspect: false,
+        spellings: Spellings::default(),
+        epoch: 0,
+    })
 }
 
 /// What tells the write-ahead log apart from that of another file of the same name. `None` when there is no log.
