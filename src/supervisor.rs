@@ -275,9 +275,8 @@ impl Runner {
         let (tools, sender) = (self.tools.clone(), self.sender.clone());
         let (live, account, generation) = (entry.live.clone(), entry.account.clone(), entry.generation);
         entry.phase = Phase::Running(self.executor.spawn(async move {
-            let id = account.id();
+            let _ending = Ending { sender, id: account.id(), generation };
             task::run(tools, live, account).await;
-            let _ = sender.send(Command::Ended(id, generation)).await;
         }));
     }
 
@@ -288,8 +287,8 @@ impl Runner {
         let (sender, patience) = (self.sender.clone(), self.patience());
         let (id, generation) = (entry.account.id(), entry.generation);
         entry.phase = Phase::Stopping(self.executor.spawn(async move {
+            let _ending = Ending { sender, id, generation };
             end(task, patience).await;
-            let _ = sender.send(Command::Ended(id, generation)).await;
         }));
     }
 
@@ -345,6 +344,20 @@ impl Runner {
             Timer::after(self.patience()).await;
         };
         all.or(patience).await;
+    }
+}
+
+/// Says that an account's task ended however it ends: one that panics must not count as running for ever.
+struct Ending {
+    sender: Sender<Command>,
+    id: AccountId,
+    generation: u64,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // The channel has no bound, and is closed only when the program ends.
+        let _ = self.sender.try_send(Command::Ended(self.id, self.generation));
     }
 }
 
