@@ -100,8 +100,8 @@ impl Store {
     /// # Errors
     /// When one does.
     pub fn lock_for_daemon(path: &Path) -> Result<DaemonLock, StoreError> {
-        // Two names of one file are one database.
-        let database = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        // Two names of one file are one database, also before there is a file.
+        let database = private_file::target(path);
         let lock = private_file::suffixed(&database, ".lock");
         let on_io = |error: &std::io::Error| StoreError::io(&lock, error);
         // Not truncated: while another process holds the lock the file says which.
@@ -124,7 +124,7 @@ impl Store {
 
     /// Where the daemon that used the database last noted that its admin socket is.
     pub fn noted_socket(path: &Path) -> Option<PathBuf> {
-        let database = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let database = private_file::target(path);
         let text = fs::read_to_string(private_file::suffixed(&database, ".lock")).ok()?;
         text.lines().nth(1).map(PathBuf::from)
     }

@@ -244,6 +244,28 @@ fn one_daemon_per_database_whatever_its_name() {
 }
 
 #[test]
+fn a_link_to_a_file_that_is_still_to_be_made_is_that_file() {
+    let place = Place::new();
+    let directory = place.directory.path();
+    let (link, second) = (directory.join("link.sqlite"), directory.join("second.sqlite"));
+    std::os::unix::fs::symlink("db.sqlite", &second).unwrap();
+    std::os::unix::fs::symlink(&second, &link).unwrap();
+    let lock = Store::lock_for_daemon(&link).unwrap();
+    drop(Store::open(&link, IfMissing::Create).unwrap());
+    assert!(place.db.is_file(), "made where the link leads");
+    for name in [&link, &second, &place.db] {
+        let error = Store::lock_for_daemon(name).unwrap_err();
+        assert!(matches!(error, StoreError::InUse { .. }), "{error:?}");
+    }
+    drop(lock);
+    // A circle leads nowhere.
+    let circle = directory.join("circle");
+    std::os::unix::fs::symlink("circle", &circle).unwrap();
+    Store::open(&circle, IfMissing::Create).unwrap_err();
+    assert_eq!(place.names().iter().filter(|name| name.ends_with(".lock")).collect::<Vec<_>>(), ["db.sqlite.lock"]);
+}
+
+#[test]
 fn only_the_changes_of_others_change_the_data_version() {
     let place = Place::new();
     let store = place.open();

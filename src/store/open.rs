@@ -45,7 +45,8 @@ pub(super) fn open(path: &Path, missing: IfMissing) -> Result<Database, StoreErr
     }
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => match missing {
-            IfMissing::Create => create(path)?,
+            // Where a link leads, if it is one: nothing can be made in the link's own place.
+            IfMissing::Create => create(&private_file::target(path))?,
             IfMissing::Fail => return Err(StoreError::Missing(path.to_owned())),
         },
         Err(error) => return Err(StoreError::io(path, &error)),
