@@ -197,14 +197,25 @@ impl Store {
         self.change(id, move |row| row.endpoint == endpoint, Change::EndpointGone(gone)).await
     }
 
-    /// Notes until when envelopes are covered, if the account still has these credentials.
+    /// Notes until when envelopes are covered, for each account that still has these credentials, all in one
+    /// transaction.
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn set_covered(&self, credentials: Credentials, until: ServerTime) -> Result<(), StoreError> {
-        let id = credentials.id;
-        let unchanged = move |row: &Account| row.credentials == credentials;
-        self.change(id, unchanged, Change::Covered(until)).await.map(|_| ())
+    pub async fn set_covered(&self, covers: Vec<(Credentials, ServerTime)>) -> Result<(), StoreError> {
+        if covers.is_empty() {
+            return Ok(());
+        }
+        self.handle
+            .write(move |transaction, spellings| {
+                for (credentials, until) in covers {
+                    let id = credentials.id;
+                    let unchanged = |row: &Account| row.credentials == credentials;
+                    rows::change(transaction, spellings, id, unchanged, &Change::Covered(until))?;
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// Pauses or resumes the account. Says whether it was there.

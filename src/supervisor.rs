@@ -16,9 +16,11 @@ use crate::signal::session::FAREWELL;
 use crate::status::{State, Status};
 use crate::store::StoreError;
 
+mod ending;
 mod task;
 mod view;
 
+use ending::{Ending, end};
 pub use task::Tools;
 pub use view::Snapshot;
 
@@ -322,43 +324,6 @@ impl Runner {
     fn patience(&self) -> Duration {
         self.tools.signal.timings.shutdown + FAREWELL
     }
-
-    async fn end_all(&self) {
-        let mut tasks = Vec::new();
-        for entry in lock(&self.entries).values_mut() {
-            match std::mem::replace(&mut entry.phase, Phase::Resting) {
-                Phase::Resting => {}
-                Phase::Running(task) => {
-                    entry.live.stop();
-                    tasks.push(task);
-                }
-                Phase::Stopping(task) => tasks.push(task),
-            }
-        }
-        let all = async {
-            while let Some(task) = tasks.pop() {
-                task.await;
-            }
-        };
-        let patience = async {
-            Timer::after(self.patience()).await;
-        };
-        all.or(patience).await;
-    }
-}
-
-/// Says that an account's task ended however it ends: one that panics must not count as running for ever.
-struct Ending {
-    sender: Sender<Command>,
-    id: AccountId,
-    generation: u64,
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        // The channel has no bound, and is closed only when the program ends.
-        let _ = self.sender.try_send(Command::Ended(self.id, self.generation));
-    }
 }
 
 /// The state, and why, in which a row says that its account must not run.
@@ -371,22 +336,6 @@ pub(crate) fn suspension(account: &Account) -> Option<(State, &'static str)> {
         Some((State::EndpointGone, "the push server said before that the endpoint no longer exists"))
     } else {
         None
-    }
-}
-
-/// Waits for a task that was told to end, and drops it when it does not.
-async fn end(task: Task<()>, patience: Duration) {
-    let mut task = task;
-    let ended = async {
-        (&mut task).await;
-        true
-    };
-    let timeout = async {
-        Timer::after(patience).await;
-        false
-    };
-    if !ended.or(timeout).await {
-        task.cancel().await;
     }
 }
 

@@ -44,12 +44,12 @@ fn changes_are_dropped_when_somebody_else_changed_the_row_first() {
 
     assert!(!run(store.set_forbidden(old.credentials.clone())).unwrap());
     assert!(!run(store.set_endpoint_gone(id(UUID), old.endpoint.clone(), true)).unwrap());
-    run(store.set_covered(old.credentials.clone(), ServerTime(5))).unwrap();
+    run(store.set_covered(vec![(old.credentials.clone(), ServerTime(5))])).unwrap();
     assert_eq!(run(store.get(id(UUID))).unwrap(), Some(new.clone()));
 
     assert!(run(store.set_forbidden(new.credentials.clone())).unwrap());
     assert!(run(store.set_endpoint_gone(id(UUID), new.endpoint.clone(), true)).unwrap());
-    run(store.set_covered(new.credentials.clone(), ServerTime(5))).unwrap();
+    run(store.set_covered(vec![(new.credentials.clone(), ServerTime(5))])).unwrap();
     run(store.touch(id(UUID), 1_800_000_000)).unwrap();
     new.forbidden = true;
     new.endpoint_gone = true;

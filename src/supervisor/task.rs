@@ -112,13 +112,10 @@ async fn lives(tools: &Tools, live: &Live, account: &Account) -> End {
         timings: &tools.signal.timings,
         credentials: &account.credentials,
     };
-    let started_with = live.covered();
     let receive = signal::keep_connected(&tools.signal, live, &account.credentials);
     let push = async { match wakeup.run(live).await {} };
     let end = receive.or(push).await;
-    if live.covered() != started_with {
-        wakeup.save(live.covered()).await;
-    }
+    wakeup.save(live).await;
     end
 }
 
