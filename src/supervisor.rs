@@ -2,6 +2,7 @@
 //! there, [`Supervisor::refresh`] makes what runs agree with it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,7 +48,8 @@ struct Entry {
     /// The row as last read.
     account: Account,
     live: Arc<Live>,
-    /// Tells a task from its successors: the end of an old one says nothing about the new one.
+    /// Tells a task from its successors, also when the account was removed in between: the end of an old one says nothing
+    /// about the new one. 0 before the first.
     generation: u64,
     phase: Phase,
 }
@@ -118,6 +120,8 @@ pub struct Runner {
     commands: Receiver<Command>,
     sender: Sender<Command>,
     entries: Entries,
+    /// Of the task that was started last, of whichever account.
+    generation: AtomicU64,
     data_version: Option<i64>,
     /// The database could not be read the last time; said once.
     unreadable: bool,
@@ -137,6 +141,7 @@ impl Runner {
             commands,
             sender,
             entries,
+            generation: AtomicU64::default(),
             data_version: None,
             unreadable: false,
             odd_rows: Vec::new(),
@@ -272,7 +277,7 @@ impl Runner {
     }
 
     fn start(&self, entry: &mut Entry) {
-        entry.generation += 1;
+        entry.generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         entry.live.resume();
         let (tools, sender) = (self.tools.clone(), self.sender.clone());
         let (live, account, generation) = (entry.live.clone(), entry.account.clone(), entry.generation);
@@ -343,3 +348,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic elsewhere does not make the table less true.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
