@@ -25,6 +25,7 @@ mod fetch;
 pub mod fuzzing;
 mod guard;
 pub(crate) mod http;
+mod pool;
 mod probe;
 pub mod resolve;
 mod slots;
@@ -129,6 +130,7 @@ pub struct Net {
     signal: Connector,
     push: Connector,
     slots: slots::Slots,
+    pool: Arc<pool::Pool>,
 }
 
 impl Net {
@@ -153,9 +155,11 @@ impl Net {
             patience: timings.dns_patience,
             names: limits.dns_names,
         };
-        let lookup = Lookup::new(Arc::new(resolve::SystemResolver), executor, lookups, keep);
+        let lookup = Lookup::new(Arc::new(resolve::SystemResolver), executor.clone(), lookups, keep);
         let slots = slots::Slots::new(limits.pushes, limits.pushes_per_origin);
-        Ok(Self { timings, limits, lookup, guard: Guard::default(), signal, push, slots })
+        let pool = pool::Pool::new(timings.push_keep, limits.pushes_idle, limits.pushes_per_origin, executor);
+        let pool = Arc::new(pool);
+        Ok(Self { timings, limits, lookup, guard: Guard::default(), signal, push, slots, pool })
     }
 
     /// The same with another resolver, for tests.

@@ -70,6 +70,9 @@ pub struct Timings {
     pub refused: Duration,
     /// One push request in all: look-up, connection, TLS, request and head of the answer.
     pub push: Duration,
+    /// How long a connection waits for the next push to the same origin. Short of the minute after which load balancers
+    /// close idle connections.
+    pub push_keep: Duration,
     /// Quiet time after an accepted wake-up; later envelopes within it share one trailing wake-up.
     pub quiet_base: Duration,
     /// Longest quiet time.
@@ -165,6 +168,7 @@ impl Default for Timings {
             displaced_reset: secs(3600),
             refused: secs(3600),
             push: secs(10),
+            push_keep: secs(45),
             quiet_base: secs(1),
             quiet_cap: secs(10),
             quiet_reset: secs(30),
@@ -225,6 +229,8 @@ pub struct Limits {
     pub pushes: usize,
     /// Push requests in flight to one origin.
     pub pushes_per_origin: usize,
+    /// Connections that wait for the next push, in all; of one origin as many as may have pushes in flight.
+    pub pushes_idle: usize,
     /// Different endpoints of one origin that must be limited before the whole origin is slowed down.
     pub limited_endpoints: usize,
     /// Host names whose addresses are remembered.
@@ -273,6 +279,7 @@ impl Default for Limits {
             gate_probes_per_second: 4,
             pushes: 64,
             pushes_per_origin: 8,
+            pushes_idle: 64,
             limited_endpoints: 3,
             dns_names: 256,
             web_connections: 512,

@@ -32,7 +32,6 @@ fn the_request_is_exactly_what_push_servers_expect() {
         headers.sort();
         let mut expected = [
             ("authorization", authorization.as_str()),
-            ("connection", "close"),
             ("content-encoding", "aes128gcm"),
             ("content-length", &body.len().to_string()),
             ("content-type", "application/json"),
@@ -212,7 +211,7 @@ fn a_server_that_hangs_costs_one_deadline_at_any_stage() {
 }
 
 #[test]
-fn nothing_after_the_head_is_waited_for_or_read() {
+fn nothing_after_the_head_is_waited_for_or_keeps_the_connection() {
     let (server, sender) = pair();
     let step = Duration::from_millis(200);
     for behaviour in [

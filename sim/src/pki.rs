@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_rustls::rustls::ServerConfig;
+pub use futures_rustls::rustls::ServerConfig;
 use futures_rustls::rustls::crypto::ring;
 use futures_rustls::rustls::pki_types::pem::PemObject;
 use futures_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -83,6 +83,15 @@ impl Pki {
     /// A TLS configuration with a new leaf for `names`. It offers ALPN `http/1.1` only, as `chat.signal.org` does.
     pub fn server_config(&self, names: &[&str]) -> Arc<ServerConfig> {
         server_config(&self.issue(names))
+    }
+
+    /// Like [`Pki::server_config`], with session tickets that every server with this configuration takes, however many
+    /// there are.
+    pub fn resuming_server_config(&self, names: &[&str]) -> Arc<ServerConfig> {
+        let mut config = self.server_config(names);
+        let ours = Arc::get_mut(&mut config).expect("it was just made");
+        ours.ticketer = ring::Ticketer::new().expect("there is randomness");
+        config
     }
 
     /// Like [`Pki::server_config`], with a leaf that expired in 2021.

@@ -1,34 +1,28 @@
 //! HTTP requests to push servers: surf's client interface over hyper's HTTP/1.1.
 //!
 //! Nothing is taken from the environment (no proxies), nothing is followed (no redirects), and of an answer only the head
-//! is read: a server that sends more, or slowly, or for ever costs one deadline and one buffer.
+//! is waited for: a server that sends more, or slowly, or for ever costs one deadline and one buffer. The connection may
+//! serve the next push ([`super::pool`]).
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_lite::{AsyncRead, AsyncWrite, FutureExt as _, future};
+use futures_lite::FutureExt as _;
 use http_body_util::Full;
 use http_client::HttpClient;
 use http_types::headers::HeaderValue;
 use http_types::url::{Position, Url};
 use http_types::{Error, StatusCode};
 use hyper::Uri;
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::HOST;
 use hyper::http::{request, response};
 use smol::Timer;
-use smol_hyper::rt::FuturesIo;
 
+use super::pool::Connection;
 use super::resolve::Purpose;
 use super::{Net, Reach};
-use crate::bounded::Bounded;
-
-/// The smallest buffer hyper takes.
-const LEAST_HEAD: usize = 8 * 1024;
-
-/// Room for interim answers before the head that counts, in heads: a server may send them for ever.
-const HEADS: usize = 4;
+use crate::bounded::{Bounded, Budget};
 
 /// How a request is sent, beside what surf's request type can say. Travels in its extensions.
 #[derive(Debug, Clone)]
@@ -66,14 +60,15 @@ impl Progress {
 impl HttpClient for Backend {
     async fn send(&self, request: http_types::Request) -> Result<http_types::Response, Error> {
         let net = &self.net;
-        let _slot = net.slots.acquire(&request.url().origin().ascii_serialization()).await;
+        let origin = request.url().origin().ascii_serialization();
+        let _slot = net.slots.acquire(&origin).await;
         let progress = Progress(Mutex::new("looking up the name"));
         let late = async {
             Timer::after(net.timings.push).await;
             let what = *progress.0.lock().unwrap_or_else(PoisonError::into_inner);
             Err(failure(format!("no answer within {:?} ({what})", net.timings.push)))
         };
-        let head = self.exchange(request, &progress).or(late).await?;
+        let head = self.exchange(request, &progress).or(late).await.inspect_err(|_| net.pool.forget(&origin))?;
         Ok(answer(&head))
     }
 }
@@ -90,43 +85,64 @@ impl Backend {
         let body = request.take_body().into_bytes().await?;
         let request = head(&request, &url, &target)?.body(Full::new(Bytes::from(body))).map_err(failure)?;
 
+        // Before anything else, also for a connection that is there: the guard judges each push.
         let addresses = net.addresses(&host, port, Purpose::Push, reach).await.map_err(failure)?;
+        let origin = url.origin().ascii_serialization();
+        if let Some(mut connection) = net.pool.take(&origin, &addresses) {
+            progress.now("waiting for the answer");
+            match connection.send(request.clone()).await {
+                Ok(answer) => return Ok(self.keep(origin, connection, answer)),
+                // What came was an answer, and a bad one.
+                Err(error) if error.is_parse() => return Err(describe(error)),
+                // The server had closed it, or did so just now: that is no news about the push. The others are no younger.
+                Err(_) => net.pool.forget(&origin),
+            }
+        }
         progress.now("connecting");
         let tcp = net.tcp(&host, port, &addresses).await.map_err(failure)?;
-        if url.scheme() == "https" {
+        let peer = tcp.get_ref().peer_addr().map_err(failure)?;
+        let (limit, executor) = (net.limits.push_head, net.pool.executor());
+        let opened = if url.scheme() == "https" {
             progress.now("shaking hands over TLS");
             let tls = net.tls(&net.push, &host, tcp).await.map_err(failure)?;
-            progress.now("waiting for the answer");
-            post(tls, request, net.limits.push_head).await
+            Connection::open(tls, peer, limit, executor).await
         } else {
-            progress.now("waiting for the answer");
-            post(tcp, request, net.limits.push_head).await
-        }
+            Connection::open(tcp, peer, limit, executor).await
+        };
+        progress.now("waiting for the answer");
+        let mut connection = opened.map_err(describe)?;
+        let answer = connection.send(request).await.map_err(describe)?;
+        Ok(self.keep(origin, connection, answer))
+    }
+
+    /// The head of the answer. The connection waits for the next push if it can.
+    fn keep(&self, origin: String, connection: Connection, answer: hyper::Response<Incoming>) -> response::Parts {
+        let (head, body) = answer.into_parts();
+        self.net.pool.give_back(origin, connection, head.status, body);
+        head
     }
 }
 
-/// Sends one request on a connection of its own and reads the head of the answer, skipping interim ones (RFC 9110
-/// section 15.2). The connection ends with it.
+/// Sends one request on a stream of its own and reads the head of the answer, as [`Connection`] does.
 pub(crate) async fn post<S>(
     stream: S,
     request: hyper::Request<Full<Bytes>>,
     limit: usize,
 ) -> Result<response::Parts, Error>
 where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: futures_lite::AsyncRead + futures_lite::AsyncWrite + Send + Unpin + 'static,
 {
-    let mut builder = http1::Builder::new();
-    let limit = limit.max(LEAST_HEAD);
-    builder.max_buf_size(limit);
-    let stream = Bounded::new(stream, HEADS * limit);
-    let (mut sender, connection) = builder.handshake(FuturesIo::new(stream)).await.map_err(describe)?;
+    let (mut sender, driver) =
+        super::pool::handshake(Bounded::new(stream, Budget::of(super::pool::answer_bytes(limit))), limit)
+            .await
+            .map_err(describe)?;
     let answer = sender.send_request(request);
     // The connection works while it is polled. When it ends, the answer knows first.
     let drive = async {
-        let _ = connection.await;
-        future::pending().await
+        driver.await;
+        futures_lite::future::pending().await
     };
-    let answer: hyper::Response<hyper::body::Incoming> = answer.or(drive).await.map_err(describe)?;
+    let answer: hyper::Response<Incoming> = answer.or(drive).await.map_err(describe)?;
     Ok(answer.into_parts().0)
 }
 
@@ -136,9 +152,7 @@ fn head(request: &http_types::Request, url: &Url, target: &str) -> Result<reques
     let mut head = hyper::Request::builder()
         .method(request.method().as_ref())
         .uri(Uri::builder().path_and_query(target).build().map_err(failure)?)
-        .header(HOST, authority)
-        // There is a connection for each request; the server need not wait for another one.
-        .header(CONNECTION, "close");
+        .header(HOST, authority);
     for (name, values) in request {
         for value in values {
             head = head.header(name.as_str(), value.as_str());

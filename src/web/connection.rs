@@ -23,7 +23,7 @@ use super::head::{self, HeadError};
 use super::refusal::Refusal;
 use super::seats::{Full, Seat};
 use super::seldom::Seldom;
-use crate::bounded::Bounded;
+use crate::bounded::{Bounded, Budget};
 use crate::config::Network;
 use crate::metrics::Metrics;
 use crate::paced::Paced;
@@ -193,7 +193,7 @@ async fn serve<S, T>(
         Some(Ok(Some(Head { bytes, client }))) => match shared.admit(client, seat) {
             Ok(()) => {
                 let most = bytes.len() + CHUNKED * shared.bounds.body_bytes;
-                let stream = Bounded::new(Rewind { bytes, at: 0, inner: &mut *stream }, most);
+                let stream = Bounded::new(Rewind { bytes, at: 0, inner: &mut *stream }, Budget::of(most));
                 exchange::exchange(shared, stream, Request { client, seat, begun, deadline }).await;
                 None
             }

@@ -90,6 +90,8 @@ def make_image():
     compiler.mkdir(exist_ok=True)
     (compiler / "mollysocket").write_bytes(Path(MOLLYSOCKET).read_bytes())
     cargo = "#!/bin/sh\nset -e\ntest -f Cargo.lock && test -f src/main.rs && test -d certs\n"
+    # Cargo wants to see every member of the workspace.
+    cargo += "for member in $(sed -n 's/^members = //p' Cargo.toml | tr -d '[],\"'); do test -f \"$member/Cargo.toml\"; done\n"
     (compiler / "cargo").write_text(cargo + "install -D /opt/mollysocket target/release/mollysocket\n")
     text = f"FROM {BASE}\nCOPY mollysocket /opt/\nCOPY --chmod=755 cargo /usr/local/bin/\n"
     (compiler / "Containerfile").write_text(text)

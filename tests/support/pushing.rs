@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mollysocket::account::Endpoint;
@@ -54,7 +55,31 @@ pub struct Sender {
     pub vapid: Arc<Vapid>,
     pub allowed: AllowedEndpoints,
     pub pusher: Pusher,
+    _running: Running,
     _ca: TempDir,
+}
+
+/// Runs an executor all the time, as the daemon does: connections live there between two pushes.
+pub struct Running {
+    stop: smol::channel::Sender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    pub fn start(executor: Arc<Executor<'static>>) -> Self {
+        let (stop, stopped) = smol::channel::bounded(1);
+        let run = move || {
+            let _ = smol::block_on(executor.run(stopped.recv()));
+        };
+        Self { stop, thread: Some(std::thread::spawn(run)) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.close();
+        let _ = self.thread.take().unwrap().join();
+    }
 }
 
 pub struct Options<'a> {
@@ -106,7 +131,8 @@ impl<'a> Options<'a> {
         let vapid = Arc::new(Vapid::new(VapidKey::generate(), "mailto:admin@example.org".to_owned()));
         let allowed = AllowedEndpoints::parse(&self.allowed).unwrap();
         let pusher = Pusher::new(net.clone(), vapid.clone(), allowed.clone());
-        Sender { executor, net, vapid, allowed, pusher, _ca: ca }
+        let running = Running::start(executor.clone());
+        Sender { executor, net, vapid, allowed, pusher, _running: running, _ca: ca }
     }
 }
 

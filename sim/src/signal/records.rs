@@ -157,6 +157,8 @@ pub struct Records {
     pub tcp_accepts: u64,
     /// TLS handshakes that failed, for instance because the client refused the certificate.
     pub tls_failures: u64,
+    /// TLS handshakes that resumed a session.
+    pub tls_resumed: u64,
     /// Successful upgrades, anonymous ones included.
     pub connects: u64,
     /// When each successful upgrade happened.

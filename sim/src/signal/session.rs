@@ -12,6 +12,7 @@ use async_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use event_listener::Event;
 use futures_lite::{AsyncWriteExt, FutureExt, StreamExt, future};
 use futures_rustls::TlsAcceptor;
+use futures_rustls::rustls::HandshakeKind;
 use futures_rustls::server::TlsStream;
 use futures_util::SinkExt;
 use smol::Timer;
@@ -87,8 +88,10 @@ async fn upgrade(
     };
     let (mut tls, head) = request.or(timeout).await?;
     let sni = tls.get_ref().1.server_name().map(str::to_owned);
+    let resumed = matches!(tls.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed));
     // The socket is open, and an older one displaced, before the client can see the 101.
     let (decision, opened) = shared.update(|s| {
+        s.records.tls_resumed += u64::from(resumed);
         let decision = decide(s, &head, forced);
         let status = match &decision {
             Decision::Answer { status, .. } => Some(*status),

@@ -32,6 +32,7 @@ systemctl restart mollysocket
 linked $ACI
 wakes $ACI
 contains $ACI mollysocket connection list
+mollysocket health
 ok 'configured as the guide says, it serves a phone, and the commands work for root'
 
 guide 'A sealed key'

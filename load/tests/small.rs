@@ -1,0 +1,46 @@
+//! The driver works: a small run measures everything, and the daemon is correct in it.
+#![allow(missing_docs)]
+
+use std::process::Command;
+
+/// Figures of a run this small say nothing about memory or speed; that they are there is what counts.
+#[test]
+fn a_small_run_measures_everything_and_loses_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("figures.json");
+    let run = Command::new(env!("CARGO_BIN_EXE_load"))
+        .args(["--accounts", "50", "--idle", "1", "--traffic", "2", "--calm", "1", "--origins", "3", "--json"])
+        .arg(&file)
+        .env("TMPDIR", dir.path())
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{said}\n{}", String::from_utf8_lossy(&run.stderr));
+    assert!(said.contains("woke and were acked only then") && said.ends_with("load: ok\n"), "{said}");
+
+    let text = std::fs::read_to_string(&file).expect("the figures");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let figures = json["a"]["figures"].as_object().expect("figures");
+    for key in ["rss_per_account", "connect_paced", "connect_unpaced", "warm_p99", "cold_p50", "registrations", "stop"]
+    {
+        assert!(
+            figures.get(key).is_some_and(|figure| figure["value"].as_f64().is_some_and(|v| v > 0.0)),
+            "{key}: {text}"
+        );
+    }
+    assert!(json["a"]["messages"].as_u64().is_some_and(|n| n > 1000), "{text}");
+}
+
+#[test]
+fn a_daemon_that_is_none_is_an_error() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let run = Command::new(env!("CARGO_BIN_EXE_load"))
+        .env("TMPDIR", dir.path())
+        .args(["--accounts", "10", "--daemon", "/bin/false"])
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(!run.status.success() && said.contains("ended at its start"), "{said}");
+    let few = Command::new(env!("CARGO_BIN_EXE_load")).args(["--accounts", "1"]).output().expect("it runs");
+    assert_eq!(few.status.code(), Some(2));
+}

@@ -1,0 +1,235 @@
+//! Connections to push servers that wait for the next push, so that it costs no TCP and TLS handshake.
+//!
+//! The guard judges every push all the same: whoever takes a connection says which addresses may be used now, and one to
+//! any other address is closed. Only what ended well is kept: an answer of 2xx whose body was read to its end. A server
+//! may close a connection at any moment; the sender then dials (`super::http`).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_lite::{AsyncRead, AsyncWrite, FutureExt as _};
+use http_body_util::{BodyExt as _, Full};
+use hyper::StatusCode;
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use smol::lock::Semaphore;
+use smol::{Executor, Task, Timer};
+use smol_hyper::rt::FuturesIo;
+
+use crate::bounded::{Bounded, Budget};
+
+/// The smallest buffer hyper takes.
+const LEAST_HEAD: usize = 8 * 1024;
+/// Room for interim answers before the head that counts, in heads: a server may send them for ever.
+const HEADS: usize = 4;
+/// A body up to this size is read and dropped, in bytes. Push servers answer with a line or nothing.
+const BODY: usize = 4 * 1024;
+/// A body that takes longer is not worth waiting for.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// A connection with HTTP/1.1 on it. Dropping it closes the socket.
+#[derive(Debug)]
+pub(super) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    peer: SocketAddr,
+    /// What may be read for one answer, and how much that is.
+    budget: Budget,
+    answer: usize,
+    /// Reads and writes the socket; also while nothing is asked, so that its end is seen.
+    _driver: Task<()>,
+}
+
+impl Connection {
+    /// Puts HTTP on a stream to `peer`. Heads of answers may have `limit` bytes.
+    pub(super) async fn open<S>(
+        stream: S,
+        peer: SocketAddr,
+        limit: usize,
+        executor: &Executor<'static>,
+    ) -> hyper::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let answer = answer_bytes(limit);
+        let budget = Budget::of(answer);
+        let (sender, driver) = handshake(Bounded::new(stream, budget.clone()), limit).await?;
+        Ok(Self { sender, peer, budget, answer, _driver: executor.spawn(driver) })
+    }
+
+    /// Sends a request and waits for the head of the final answer (RFC 9110 section 15.2).
+    pub(super) async fn send(
+        &mut self,
+        request: hyper::Request<Full<Bytes>>,
+    ) -> hyper::Result<hyper::Response<Incoming>> {
+        self.sender.ready().await?;
+        self.budget.refill(self.answer);
+        self.sender.send_request(request).await
+    }
+}
+
+/// How many bytes are read for one answer whose head may have `limit` of them.
+pub(super) fn answer_bytes(limit: usize) -> usize {
+    HEADS * limit.max(LEAST_HEAD) + BODY
+}
+
+/// The sender of requests on a stream, and what must be polled for it to work.
+pub(super) async fn handshake<S>(
+    stream: S,
+    limit: usize,
+) -> hyper::Result<(SendRequest<Full<Bytes>>, impl Future<Output = ()> + Send + 'static)>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(limit.max(LEAST_HEAD));
+    let (sender, connection) = builder.handshake(FuturesIo::new(stream)).await?;
+    let driver = async {
+        // Whoever waits for an answer is told of an error.
+        let _ = connection.await;
+    };
+    Ok((sender, driver))
+}
+
+/// One that waits.
+struct Idle {
+    origin: String,
+    since: Instant,
+    connection: Connection,
+}
+
+/// The connections that wait, the one used last at the end.
+pub(super) struct Pool {
+    keep: Duration,
+    /// In all,
+    most: usize,
+    /// and to one origin.
+    most_of_one: usize,
+    waiting: Mutex<Waiting>,
+    /// Bodies that are being read.
+    drains: Arc<Semaphore>,
+    executor: Arc<Executor<'static>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    idle: Vec<Idle>,
+    /// A task closes them when their time is up.
+    swept: bool,
+}
+
+impl Pool {
+    /// Keeps at most so many connections, each for `keep` after its last answer. None when that is zero.
+    pub(super) fn new(keep: Duration, most: usize, most_of_one: usize, executor: Arc<Executor<'static>>) -> Self {
+        let drains = Arc::new(Semaphore::new(most.max(1)));
+        Self { keep, most, most_of_one, waiting: Mutex::default(), drains, executor }
+    }
+
+    /// The executor that drives the connections.
+    pub(super) fn executor(&self) -> &Executor<'static> {
+        &self.executor
+    }
+
+    /// A connection to `origin` at one of `addresses`. Connections to other addresses are closed: the name moved, or the
+    /// guard does not allow them any more.
+    pub(super) fn take(&self, origin: &str, addresses: &[IpAddr]) -> Option<Connection> {
+        let mut waiting = self.lock();
+        let now = Instant::now();
+        waiting.idle.retain(|idle| {
+            let usable = idle.origin != origin || addresses.contains(&idle.connection.peer.ip());
+            usable && !idle.connection.sender.is_closed() && now < idle.since + self.keep
+        });
+        let at = waiting.idle.iter().rposition(|idle| idle.origin == origin)?;
+        Some(waiting.idle.remove(at).connection)
+    }
+
+    /// Keeps a connection, if the answer it brought allows that.
+    pub(super) fn give_back(
+        self: &Arc<Self>,
+        origin: String,
+        mut connection: Connection,
+        status: StatusCode,
+        body: Incoming,
+    ) {
+        // Another connection may lead to a machine that is well.
+        if !status.is_success() || self.keep.is_zero() {
+            return;
+        }
+        if body.is_end_stream() {
+            return self.put(origin, connection);
+        }
+        if body.size_hint().lower() > BODY as u64 {
+            return;
+        }
+        let Some(turn) = self.drains.try_acquire_arc() else { return };
+        let pool = self.clone();
+        let drain = async move {
+            let _turn = turn;
+            let end = async { read_to_end(body).await && connection.sender.ready().await.is_ok() };
+            let late = async {
+                Timer::after(DRAIN).await;
+                false
+            };
+            if end.or(late).await {
+                pool.put(origin, connection);
+            }
+        };
+        self.executor.spawn(drain).detach();
+    }
+
+    /// Closes what waits for `origin`: something went wrong there.
+    pub(super) fn forget(&self, origin: &str) {
+        self.lock().idle.retain(|idle| idle.origin != origin);
+    }
+
+    fn put(self: &Arc<Self>, origin: String, connection: Connection) {
+        let mut waiting = self.lock();
+        let idle = &mut waiting.idle;
+        if idle.iter().filter(|other| other.origin == origin).count() >= self.most_of_one
+            && let Some(oldest) = idle.iter().position(|other| other.origin == origin)
+        {
+            idle.remove(oldest);
+        }
+        if idle.len() >= self.most {
+            idle.remove(0);
+        }
+        idle.push(Idle { origin, since: Instant::now(), connection });
+        if !std::mem::replace(&mut waiting.swept, true) {
+            self.executor.spawn(self.clone().sweep()).detach();
+        }
+    }
+
+    /// Closes each connection when its time is up, until none is left.
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            let next = {
+                let mut waiting = self.lock();
+                let now = Instant::now();
+                waiting.idle.retain(|idle| now < idle.since + self.keep && !idle.connection.sender.is_closed());
+                let next = waiting.idle.iter().map(|idle| idle.since + self.keep).min();
+                waiting.swept = next.is_some();
+                next
+            };
+            let Some(next) = next else { return };
+            Timer::at(next).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // A panic elsewhere does not make the list less true.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the body ended as it should, within the bound.
+async fn read_to_end(mut body: Incoming) -> bool {
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > BODY {
+            return false;
+        }
+    }
+    true
+}
