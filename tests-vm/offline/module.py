@@ -95,6 +95,26 @@ def look(machine, path):
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def programs(script):
+    """What a script of simple commands runs: the first word of each, and the one after `--`."""
+    for line in script.replace("\\\n", " ").splitlines():
+        words = line.removeprefix("exec ").split()
+        if words and not words[0].startswith("#"):
+            yield words[0]
+            if "--" in words:
+                yield words[words.index("--") + 1]
+
+
+def as_service(machine):
+    """What sudo lets others run as root finds nothing by PATH, which may be theirs."""
+    scripts = [machine["files"].get(command, "") for rule in machine["sudo"] for command in rule["commands"]]
+    check(len(scripts) == len(machine["units"]) and all(scripts), "one script that may be run as root for each daemon")
+    for script in scripts:
+        found = list(programs(script))
+        check(len(found) == 2 and all(name.startswith("/") for name in found), f"run as root by a bare name: {found}")
+        check("$(" not in script and "`" not in script, f"runs something more: {script}")
+
+
 def configurations():
     for inside, message in REFUSED:
         machine, error = render(f"{{ services.mollysocket = {{ enable = true; {inside} }}; }}")
@@ -102,6 +122,8 @@ def configurations():
     for inside, expected in ACCEPTED:
         machine, error = render(f"{{ services.mollysocket = {{ enable = true; {inside} }}; }}")
         check(machine is not None, f"refused: {inside}\n{error[-400:]}")
+        if machine:
+            as_service(machine)
         for path, pattern in expected if machine else []:
             wanted = not pattern.startswith("!")
             found = re.search(pattern.lstrip("!"), look(machine, path)) is not None

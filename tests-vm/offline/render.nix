@@ -165,7 +165,7 @@ let
   # --- pkgs ------------------------------------------------------------------------------------------------------------
   quoted = toJSON;
   toml = value: if isBool value then (if value then "true" else "false") else if isList value then "[${concatStringsSep ", " (map toml value)}]" else if isString value then quoted value else toString value;
-  script = name: path: text: { outPath = path; inherit name; content = "#!/bin/sh\n${text}"; };
+  script = name: path: text: { outPath = path; inherit name; content = "#!/bin/bash\n${text}"; };
   pkgs = {
     formats.toml = _: {
       type = types.submodule { };
@@ -175,6 +175,7 @@ let
       };
     };
     coreutils = dirOf bin;
+    systemd = dirOf bin;
     runCommand = name: _: command: { outPath = "/generated/${name}"; inherit command; };
     writeShellScript = name: text: script name "/usr/local/lib/${name}" text;
     writeShellScriptBin = name: text: script name "/usr/local/bin/${name}" text;
