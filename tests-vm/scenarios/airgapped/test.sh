@@ -43,8 +43,8 @@ chmod 600 /run/e2e/other.toml
 refuses runuser -u anna -- mollysocket -c /run/e2e/other.toml connection list
 ok 'not even a member reads what only root may read'
 phone $OTHER
-mollysocket connection add $OTHER 2 "$PASSWORD" "$(sim endpoint up-$OTHER)?a=\$x"
-containsF "up-$OTHER?a=\$x" sqlite3 /var/lib/mollysocket/db.sqlite "SELECT endpoint FROM connections WHERE uuid = '$OTHER'"
+mollysocket connection add $OTHER 2 "$PASSWORD" "$(sim endpoint up-$OTHER)?a=\$x\${HOME}"
+containsF "up-$OTHER?a=\$x\${HOME}" sqlite3 /var/lib/mollysocket/db.sqlite "SELECT endpoint FROM connections WHERE uuid = '$OTHER'"
 ok 'a dollar in an endpoint stays one'
 contains 'systemctl status' sh -c '! mollysocket server 2>&1'
 ok 'the command starts no second daemon'
