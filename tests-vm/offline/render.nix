@@ -252,6 +252,7 @@ let
       ${concatStringsSep "" (attrValues (mapAttrs location host.locations))}
     }
   '';
+  rulesOf = kind: map (rule: { inherit (rule) groups; commands = map (c: c.command) rule.commands; }) (final.security.${kind}.extraRules or [ ]);
   location = path: l: ''
     location ${path} {
       proxy_pass ${l.proxyPass};
@@ -272,7 +273,8 @@ in
       files =
         mapAttrs (_: file: file.source.content) (final.environment.etc or { })
         // listToAttrs (map (s: { name = s.outPath; value = s.content; }) (concatLists (map (s: if s ? asService then [ s s.asService ] else [ ]) (final.environment.systemPackages or [ ]))));
-      sudo = map (rule: { inherit (rule) groups; commands = map (c: c.command) rule.commands; }) (final.security.sudo.extraRules or [ ]);
+      sudo = rulesOf "sudo";
+      sudoRs = rulesOf "sudo-rs";
       firewall = final.networking.firewall.allowedTCPPorts or [ ];
       nginx = concatStringsSep "" (attrValues (mapAttrs server (virtualHosts "nginx")));
       caddy = virtualHosts "caddy";
