@@ -188,10 +188,13 @@ def readme():
 
 
 def options_page(machine):
+    everywhere = {option["name"].split(".")[2] for option in machine["options"]} - {"adminGroup", "instances"}
+    check(set(machine["instance"]) == everywhere and machine["instance"]["enable"], "what the page says of instances")
     lines = [
         "# Options of `services.mollysocket`",
         "",
-        "Made from the module; `tests-vm/offline/module.py --write` writes it. `instances.<name>` has all of them, too.",
+        "Made from the module; `tests-vm/offline/module.py --write` writes it. `instances.<name>` has the same options, but for",
+        "`adminGroup` and `instances`; its `enable` is `true` by default.",
         "",
         "| option | type | default | meaning |",
         "| --- | --- | --- | --- |",

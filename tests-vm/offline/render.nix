@@ -262,6 +262,7 @@ let
 in
 {
   options = documented [ "services" "mollysocket" ] declared;
+  instance = mapAttrs (_: o: isOption o && o.default or null == true) declared.instances.type.each.sub.options;
 }
 // (
   if failed != [ ] then
