@@ -56,7 +56,8 @@ pub struct Overview {
     pub version: String,
     /// When it was made.
     pub at: Moment,
-    /// Nothing needs attention: the server runs, its database works, Signal answers, every account is well.
+    /// Nothing needs attention: the server runs, its database works, every account can be read from it and is well, and
+    /// Signal answers.
     pub healthy: bool,
     /// The running server; null when the database alone was read.
     pub server: Option<Server>,

@@ -136,6 +136,20 @@ fn without_a_server_the_database_alone_is_shown() {
 }
 
 #[test]
+fn a_row_that_cannot_be_read_needs_attention_and_an_older_one_of_the_same_account_does_not() {
+    let (world, phone) = World::connected();
+    let rows = |json: &Value| json["unreadable"].as_array().unwrap().len();
+    // The same account, spelt as the reference let it be, and once more without hope.
+    world.store_row(&phone.uuid.replace('-', ""), 2);
+    world.store_row(&format!("urn:uuid:{}", phone.uuid), 900);
+    let (code, json) = status(&world);
+    assert_eq!((code, &json["healthy"], rows(&json)), (Some(0), &true.into(), 2), "{json:#}");
+    world.store_row("1f2b1a3c-1111-4222-8333-444455556666", 900);
+    let (code, json) = status(&world);
+    assert_eq!((code, &json["healthy"], rows(&json)), (Some(1), &false.into(), 3), "{json:#}");
+}
+
+#[test]
 fn readiness_follows_signal_and_the_database() {
     let (mut world, phone) = World::connected();
     assert_eq!((ask(&world, "/healthz").0, ask(&world, "/readyz").0), (200, 200));
