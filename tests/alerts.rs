@@ -32,6 +32,7 @@ fn watched(settings: impl FnOnce(&World) -> String) -> (World, Phone) {
     let mut world = World::new();
     world.timings.alert_poll = ms(20);
     world.timings.alert_pause = ms(100);
+    world.timings.alert_settle = ms(50);
     world.timings.alert_command = ms(1500);
     world.timings.heartbeat = ms(30);
     world.settings = settings(&world);

@@ -11,13 +11,15 @@ use super::watch::News;
 use crate::config::AlertCommand;
 
 /// What is none of the command's business: our key, and the service manager's messages to us.
-const OURS: [&str; 7] = [
+const OURS: [&str; 9] = [
     "MOLLY_VAPID_PRIVKEY",
+    "MOLLY_HEARTBEAT_URL",
     "CREDENTIALS_DIRECTORY",
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
     "LISTEN_FDS",
+    "LISTEN_FDNAMES",
     "LISTEN_PID",
 ];
 
