@@ -148,7 +148,13 @@ impl Net {
         let push = connector("push_ca_file", options.push_ca_file.as_deref(), Connector::push)?;
         // Two threads stay free for Signal's name and for whatever else blocks.
         let lookups = limits.blocking_threads.saturating_sub(2);
-        let keep = Keep { found: timings.dns_keep, failed: timings.dns_keep_failure, names: limits.dns_names };
+        let keep = Keep {
+            found: timings.dns_keep,
+            failed: timings.dns_keep_failure,
+            old: timings.dns_keep_old,
+            patience: timings.dns_patience,
+            names: limits.dns_names,
+        };
         let lookup = Lookup::new(Arc::new(resolve::SystemResolver), executor.clone(), lookups, keep);
         let slots = slots::Slots::new(limits.pushes, limits.pushes_per_origin);
         let pool = pool::Pool::new(timings.push_keep, limits.pushes_idle, limits.pushes_per_origin, executor);

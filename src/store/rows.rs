@@ -2,9 +2,10 @@
 //! everything as text and older layouts differ.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row, Statement, Transaction, params};
+use rusqlite::{Connection, Row, Statement, ToSql, Transaction, params};
 
 use super::Listing;
+use super::spellings::Spellings;
 use crate::account::{Account, AccountError, AccountId, Credentials, DeviceId, Endpoint, Secret, ServerTime};
 
 /// A row and what could be made of it.
@@ -102,27 +103,22 @@ fn entries(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
     statement.query_map([], |row| columns.read(row))?.collect()
 }
 
-/// The rows of one account, the one that counts first. Old versions stored the id in whatever spelling they got, so the
-/// comparison is of UUIDs; SQL only narrows the search.
-fn entries_of(connection: &Connection, id: AccountId) -> rusqlite::Result<Vec<Entry>> {
-    let mut statement =
-        connection.prepare("SELECT rowid, * FROM connections WHERE instr(lower(replace(uuid, '-', '')), ?1) > 0")?;
-    let columns = Columns::of(&statement)?;
-    let digits = id.to_string().replace('-', "");
-    let mut found = statement
-        .query_map([digits], |row| columns.read(row))?
-        .filter(|entry| !matches!(entry, Ok(entry) if entry.id != Some(id)))
-        .collect::<rusqlite::Result<Vec<Entry>>>()?;
+/// The rows of one account, the one that counts first.
+fn entries_of(connection: &Connection, spellings: &mut Spellings, id: AccountId) -> rusqlite::Result<Vec<Entry>> {
+    let mut found = select(connection, "uuid = ?1", id.to_string())?;
+    for &rowid in spellings.of(connection, id)? {
+        found.extend(select(connection, "rowid = ?1", rowid)?);
+    }
+    found.retain(|entry| entry.id == Some(id));
     found.sort_by_key(|entry| std::cmp::Reverse((entry.account.is_ok(), entry.registered, entry.rowid)));
+    found.dedup_by_key(|entry| entry.rowid);
     Ok(found)
 }
 
-/// The row of one account that is spelt as we spell it: nearly always the only one, and found by the index.
-fn entry_of(connection: &Connection, id: AccountId) -> rusqlite::Result<Option<Entry>> {
-    let mut statement = connection.prepare("SELECT rowid, * FROM connections WHERE uuid = ?1")?;
+fn select(connection: &Connection, which: &str, value: impl ToSql) -> rusqlite::Result<Vec<Entry>> {
+    let mut statement = connection.prepare(&format!("SELECT rowid, * FROM connections WHERE {which}"))?;
     let columns = Columns::of(&statement)?;
-    let mut found = statement.query_map([id.to_string()], |row| columns.read(row))?;
-    found.next().transpose()
+    statement.query_map([value], |row| columns.read(row))?.collect()
 }
 
 /// See [`super::Store::list`].
@@ -157,8 +153,12 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Listing> {
 }
 
 /// See [`super::Store::get`].
-pub(super) fn get(connection: &Connection, id: AccountId) -> rusqlite::Result<Option<Account>> {
-    Ok(entries_of(connection, id)?.into_iter().next().and_then(|entry| entry.account.ok()))
+pub(super) fn get(
+    connection: &Connection,
+    spellings: &mut Spellings,
+    id: AccountId,
+) -> rusqlite::Result<Option<Account>> {
+    Ok(entries_of(connection, spellings, id)?.into_iter().next().and_then(|entry| entry.account.ok()))
 }
 
 /// See [`super::Store::count`].
@@ -168,18 +168,19 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<usize> {
 }
 
 /// See [`super::Store::put`].
-pub(super) fn put(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<()> {
-    remove(transaction, account.id())?;
+pub(super) fn put(transaction: &Transaction<'_>, spellings: &mut Spellings, account: &Account) -> rusqlite::Result<()> {
+    remove(transaction, spellings, account.id())?;
     insert(transaction, account)
 }
 
 /// See [`super::Store::put_within`].
 pub(super) fn put_within(
     transaction: &Transaction<'_>,
+    spellings: &mut Spellings,
     account: &Account,
     max_accounts: usize,
 ) -> rusqlite::Result<bool> {
-    let room = remove(transaction, account.id())? || count(transaction)? < max_accounts;
+    let room = remove(transaction, spellings, account.id())? || count(transaction)? < max_accounts;
     if room {
         insert(transaction, account)?;
     }
@@ -206,8 +207,12 @@ fn insert(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<
 }
 
 /// See [`super::Store::remove`].
-pub(super) fn remove(transaction: &Transaction<'_>, id: AccountId) -> rusqlite::Result<bool> {
-    let found = entries_of(transaction, id)?;
+pub(super) fn remove(
+    transaction: &Transaction<'_>,
+    spellings: &mut Spellings,
+    id: AccountId,
+) -> rusqlite::Result<bool> {
+    let found = entries_of(transaction, spellings, id)?;
     for entry in &found {
         transaction.prepare("DELETE FROM connections WHERE rowid = ?1")?.execute([entry.rowid])?;
     }
@@ -232,15 +237,13 @@ pub(super) enum Change {
 /// edited the row since the caller read it, and its edit wins.
 pub(super) fn change(
     transaction: &Transaction<'_>,
+    spellings: &mut Spellings,
     id: AccountId,
     expected: impl Fn(&Account) -> bool,
     change: &Change,
 ) -> rusqlite::Result<bool> {
     let matches = |entry: &Entry| entry.account.as_ref().is_ok_and(&expected);
-    let entry = match entry_of(transaction, id)?.filter(matches) {
-        Some(entry) => Some(entry),
-        None => entries_of(transaction, id)?.into_iter().find(matches),
-    };
+    let entry = entries_of(transaction, spellings, id)?.into_iter().find(matches);
     let Some(Entry { rowid, .. }) = entry else {
         return Ok(false);
     };

@@ -9,6 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::StoreError;
+use super::spellings::Spellings;
 use super::{Access, Database, open};
 
 /// Something to do with the database, in turn.
@@ -46,14 +47,17 @@ impl Handle {
         wait.recv().await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Reads.
+    /// Reads one state of the file.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection, &mut Spellings) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.run(move |database| {
             database.follow()?;
-            work(&database.connection).map_err(|error| StoreError::sqlite(&database.path, &error))
+            let Database { path, connection, spellings, .. } = database;
+            let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
+            let transaction = connection.transaction().map_err(on_sqlite)?;
+            work(&transaction, spellings).map_err(on_sqlite)
         })
         .await
     }
@@ -61,16 +65,16 @@ impl Handle {
     /// Writes in one transaction, which is on the disk when this returns.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Transaction<'_>, &mut Spellings) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.run(move |database| {
             database.follow()?;
             database.become_writable()?;
-            let Database { path, connection, .. } = database;
+            let Database { path, connection, spellings, .. } = database;
             let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(on_sqlite)?;
-            let value = work(&transaction).map_err(on_sqlite)?;
+            let value = work(&transaction, spellings).map_err(on_sqlite)?;
             transaction.commit().map_err(on_sqlite)?;
             Ok(value)
         })
