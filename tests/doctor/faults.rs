@@ -52,6 +52,9 @@ pub const ON_THIS_MACHINE: &[Fault] = &[
         "a database that is cut short",
         |case| {
             case.world.stop();
+            // The last who closes it writes to it once more.
+            let log = case.path("db.sqlite-wal");
+            eventually("the database is closed", || !log.exists());
             fs::OpenOptions::new().write(true).open(case.world.db()).unwrap().set_len(6000).unwrap();
         },
         "database",

@@ -289,7 +289,6 @@ impl World {
         smol::block_on(self.store().put(self.account(phone))).unwrap();
     }
 
-    /// Many phones in one transaction.
     /// A row that was never registered with this program; with a device above 127 nobody can read it.
     pub fn store_row(&self, uuid: &str, device: u32) {
         let row = "INSERT INTO connections (uuid, device_id, password, endpoint, forbidden, last_registration)
@@ -297,6 +296,7 @@ impl World {
         rusqlite::Connection::open(self.db()).unwrap().execute(row, (uuid, device)).unwrap();
     }
 
+    /// Many phones in one transaction.
     pub fn store_phones(&self, phones: &[Phone]) {
         drop(self.store());
         let mut db = rusqlite::Connection::open(self.db()).unwrap();
