@@ -62,8 +62,7 @@ fn check_page(host: Option<&str>, original: Option<&str>, prefix: Option<&str>) 
 
 const TAGS: [&str; 28] = [
     "!doctype", "!DOCTYPE", "html", "head", "meta", "title", "style", "link", "body", "main", "header", "footer", "h1",
-    "h2", "p", "a", "div", "svg", "path", "strong", "code", "ol", "li", "span", "small", "br",
-    "button", "script",
+    "h2", "p", "a", "div", "svg", "path", "strong", "code", "ol", "li", "span", "small", "br", "button", "script",
 ];
 
 fn percent_decode(text: &str) -> String {
