@@ -29,7 +29,7 @@ fn check_config(config: &Config, text: &str, env: &Env) {
     assert!(config.user_agents.iter().all(|a| !a.is_empty() && a.bytes().all(|b| (0x20..=0x7e).contains(&b))));
     assert_eq!(config.signal_url.scheme(), "wss");
     assert!(config.signal_url.has_host() && config.signal_url.port() != Some(0));
-    assert!(config.vapid_contact.starts_with("mailto:") || config.vapid_contact.contains("://"));
+    assert!(config.vapid_contact.starts_with("mailto:") || config.vapid_contact.starts_with("https://"));
     assert!(!config.host.is_empty());
     // Every warning is a line of its own and repeats no value.
     for warning in &config.warnings {

@@ -131,12 +131,13 @@ pub(crate) fn public_url(text: &str) -> Result<Url, &'static str> {
     Ok(url)
 }
 
-/// RFC 8292 section 2.1: a mailto: or https: URI.
+/// RFC 8292 section 2.1: a mailto: or https: URI. It is sent as it is written, and push servers compare its beginning:
+/// what only a browser would mend, like `https:example.org`, is refused.
 fn contact(text: &str) -> Result<String, &'static str> {
     let url = Url::parse(text).ok();
     let usable = url.is_some_and(|url| match url.scheme() {
-        "mailto" => url.path().contains('@'),
-        "https" => url.has_host(),
+        "mailto" => text.starts_with("mailto:") && url.path().contains('@'),
+        "https" => text.starts_with("https://") && url.has_host(),
         _ => false,
     });
     let printable = text.bytes().all(|b| (0x21..=0x7e).contains(&b));

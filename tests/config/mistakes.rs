@@ -56,6 +56,8 @@ fn malformed_values_are_refused_at_start() {
         ("vapid_contact = \"me@example.org\"", &["vapid_contact", "mailto:"]),
         ("vapid_contact = \"http://example.org\"", &["vapid_contact", "https://"]),
         ("vapid_contact = \"mailto:\"", &["vapid_contact"]),
+        ("vapid_contact = \"https:example.org\"", &["vapid_contact", "https://"]),
+        ("vapid_contact = \"MAILTO:me@example.org\"", &["vapid_contact", "mailto:"]),
         ("public_url = \"http://molly.example/\"", &["public_url", "https://"]),
         ("public_url = \"molly.example\"", &["public_url", "URL"]),
         ("public_url = \"https://u:p@molly.example/\"", &["public_url", "user name"]),
