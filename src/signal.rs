@@ -98,9 +98,9 @@ pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credenti
                 live.note_server_time(open.server_time, Instant::now());
                 live.note_alert(open.alert);
                 let (ended, connected) =
-                    session::run(&mut open.socket, live, &signal.metrics, &signal.timings, &mut rng).await;
+                    session::run(&mut *open.socket, live, &signal.metrics, &signal.timings, &mut rng).await;
                 if matches!(ended, session::Ended::TooLarge | session::Ended::Protocol(_)) {
-                    connect::linger(open.socket).await;
+                    Box::pin(connect::linger(open.socket)).await;
                 }
                 if let session::Ended::Halted(halt) = ended {
                     return End::Halted(halt);

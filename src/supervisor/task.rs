@@ -31,7 +31,7 @@ pub struct Tools {
 }
 
 /// Runs an account until it must not run any more. When it returns, the reason is in the database.
-pub(super) async fn run(tools: Arc<Tools>, live: Arc<Live>, account: Account) {
+pub(super) async fn run(tools: Arc<Tools>, live: Arc<Live>, account: Arc<Account>) {
     let signal = &tools.signal;
     let end = survive(&live, &signal.metrics, &signal.timings, || lives(&tools, &live, &account)).await;
     match end {
@@ -44,12 +44,13 @@ pub(super) async fn run(tools: Arc<Tools>, live: Arc<Live>, account: Account) {
                 None,
             );
             if let Some(endpoint) = live.gone_endpoint() {
-                persist(&tools, &live, || tools.store.set_endpoint_gone(account.id(), endpoint.clone(), true)).await;
+                let gone = || tools.store.set_endpoint_gone(account.id(), endpoint.clone(), true);
+                Box::pin(persist(&tools, &live, gone)).await;
             }
         }
         End::Unlinked => {
             live.enter(State::Unlinked, State::Unlinked.label(), "Signal refused the login twice (403)", None);
-            persist(&tools, &live, || tools.store.set_forbidden(account.credentials.clone())).await;
+            Box::pin(persist(&tools, &live, || tools.store.set_forbidden(account.credentials.clone()))).await;
         }
     }
 }
@@ -98,9 +99,10 @@ async fn lives(tools: &Tools, live: &Live, account: &Account) -> End {
         credentials: &account.credentials,
     };
     let started_with = live.covered();
-    let receive = signal::keep_connected(&tools.signal, live, &account.credentials);
-    let push = async { match wakeup.run(live).await {} };
-    let end = receive.or(push).await;
+    // In one expression: a future that is named first and moved then takes room twice.
+    let end = signal::keep_connected(&tools.signal, live, &account.credentials)
+        .or(async { match wakeup.run(live).await {} })
+        .await;
     if live.covered() != started_with {
         wakeup.save(live.covered()).await;
     }
