@@ -74,6 +74,9 @@ let
     };
   };
 
+  # Man page and completions. Not the whole package: its `mollysocket` knows nothing of the service.
+  pages = pkgs.runCommand "mollysocket-pages" { } "mkdir $out; ln -s ${top.package}/share $out/share";
+
   forAll = f: listToAttrs (map f daemons);
   merged = f: lib.mkMerge (map f daemons);
 
@@ -241,7 +244,7 @@ in
       name = lib.removePrefix "/etc/" d.configPath;
       value.source = d.configFile;
     });
-    environment.systemPackages = map (d: d.cli.command) daemons;
+    environment.systemPackages = map (d: d.cli.command) daemons ++ [ pages ];
     users.groups.${top.adminGroup} = { };
     security.sudo.extraRules = [
       {

@@ -1,8 +1,10 @@
 {
   lib,
   rustPlatform,
+  installShellFiles,
   pkg-config,
   sqlite,
+  util-linux,
 }:
 let
   cargo = (lib.importTOML ./Cargo.toml).package;
@@ -16,11 +18,14 @@ rustPlatform.buildRustPackage {
       ./Cargo.toml
       ./Cargo.lock
       ./README.md
+      ./SECURITY.md
       ./certs
       ./clippy.toml
       ./config-sample.toml
+      ./docs
       ./examples
       ./load
+      ./packaging
       ./rustfmt.toml
       ./sim
       ./src
@@ -28,11 +33,27 @@ rustPlatform.buildRustPackage {
     ];
   };
   cargoLock.lockFile = ./Cargo.lock;
-  nativeBuildInputs = [ pkg-config ];
+  nativeBuildInputs = [
+    installShellFiles
+    pkg-config
+  ];
   buildInputs = [ sqlite ];
   # The system's SQLite instead of the bundled one.
   buildNoDefaultFeatures = true;
   buildFeatures = [ "rustls" ];
+  # The tests are many programs; with the release's optimisation over all crates each would take minutes to build.
+  checkType = "debug";
+  cargoTestFlags = [ "--workspace" ];
+  # kill and prlimit.
+  nativeCheckInputs = [ util-linux ];
+  # It mounts a file system, which the sandbox does not allow.
+  checkFlags = [ "--skip=a_full_disk_stops_registrations_and_nothing_else" ];
+  postInstall = ''
+    installManPage packaging/mollysocket.1
+    installShellCompletion --bash packaging/completions/mollysocket.bash \
+      --zsh packaging/completions/_mollysocket \
+      --fish packaging/completions/mollysocket.fish
+  '';
   meta = {
     inherit (cargo) description;
     homepage = "https://github.com/mollyim/mollysocket";

@@ -36,6 +36,8 @@ let
     trusted_proxies = option (types.listOf types.str) [ "loopback" ] "Proxies whose forwarding headers count for the log.";
     metrics = option types.bool false "Whether the web server serves `/metrics` (Prometheus) to everybody.";
     admin_socket = optional types.str "Unix socket for status and metrics. Default: `admin.sock` in the runtime directory.";
+    alert_command = option (types.listOf types.str) [ ] "Program and arguments, run when an account needs attention and when it is well again; the account's state is on its standard input as JSON. It runs as the service, inside its sandbox.";
+    heartbeat_url = optional types.str "Visited each minute while all is well. If its path is a secret, set `MOLLY_HEARTBEAT_URL` in `environmentFile` instead.";
   };
 
   proxy = name: {

@@ -36,9 +36,7 @@ in
     ];
     doCheck = false;
     installPhase = ''
-      runHook preInstall
       find target -path '*/release/examples/demo' -exec install -D {} $out/bin/mollysocket-demo ';'
-      runHook postInstall
     '';
     meta = old.meta // {
       description = "Demonstration of MollySocket against simulated servers";
@@ -55,6 +53,7 @@ in
       "--bins"
     ];
     doCheck = false;
+    postInstall = "";
     meta = old.meta // {
       description = "Simulated Signal and push servers for the tests of MollySocket";
       mainProgram = "simulator";

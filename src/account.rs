@@ -238,6 +238,8 @@ pub struct Account {
     pub forbidden: bool,
     /// The push server said the endpoint no longer exists (state `endpoint_gone`). Does not connect until it changes.
     pub endpoint_gone: bool,
+    /// The operator paused it (state `paused`). Does not connect until the operator resumes it.
+    pub paused: bool,
     /// Last registration, in seconds since 1970; 0 when unknown.
     pub last_registration: u64,
     /// Envelopes Signal took in before this moment are known to the phone: a wake-up sent later was accepted.

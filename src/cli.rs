@@ -23,9 +23,16 @@ use crate::vapid::VapidError;
 mod args;
 mod argv;
 mod connection;
+mod doctor;
+mod health;
+#[cfg(test)]
+mod manual;
 mod output;
+mod qrcode;
 mod reach;
 mod server;
+mod status;
+mod table;
 mod tools;
 
 /// Why a verb ended early.
@@ -186,19 +193,28 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
             VapidVerb::Test(args) => tools::vapid_test(&start.config()?, &args.endpoint, out),
         },
         Verb::QrCode(qrcode) => match qrcode.verb {
-            QrCodeVerb::Url(args) => tools::qrcode_url(&start.config()?, &args, out),
-            QrCodeVerb::Airgapped(args) => tools::qrcode_airgapped(&start.config()?, &args, out),
+            QrCodeVerb::Url(args) => qrcode::url(&start.config()?, &args, out),
+            QrCodeVerb::Airgapped(args) => qrcode::airgapped(&start.config()?, &args, out),
         },
         Verb::Connection(connection) => match connection.verb {
             ConnectionVerb::Add(args) => connection::add(&start.config()?, &args, out),
             ConnectionVerb::List(args) => connection::list(&start.config()?, &args, out),
             ConnectionVerb::Remove(args) => connection::remove(&start.config()?, &args.uuid, out),
             ConnectionVerb::Ping(args) => connection::ping(&start.config()?, &args.uuid, out),
+            ConnectionVerb::Pause(args) => {
+                connection::set_paused(&start.config()?, &args.uuid, connection::PauseChange::Pause, out)
+            }
+            ConnectionVerb::Resume(args) => {
+                connection::set_paused(&start.config()?, &args.uuid, connection::PauseChange::Resume, out)
+            }
         },
         Verb::Test(test) => match test.verb {
             TestVerb::Endpoint(args) => tools::test_endpoint(&start.config()?, &args.endpoint, out),
             TestVerb::Uuid(args) => tools::test_uuid(&start.config()?, &args.uuid, out),
         },
+        Verb::Status(args) => status::run(&start.config()?, &args, output::Paint::of(start.env), out),
+        Verb::Doctor(args) => doctor::run(start, &args, output::Paint::of(start.env), out),
+        Verb::Health(_) => health::run(&start.config()?, out),
     }
 }
 

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use crate::account::Secret;
+use crate::account::{Endpoint, Secret};
 
+mod alert;
 mod allow;
 mod check;
 mod file;
@@ -17,6 +18,7 @@ mod reload;
 
 pub(crate) use check::public_url;
 
+pub use alert::AlertCommand;
 pub use allow::{AllowedEndpoints, AllowedUuids, EntryError, Permission};
 pub use network::Network;
 pub use reload::Reloadable;
@@ -65,6 +67,10 @@ pub struct Config {
     pub metrics: bool,
     /// The Unix socket for status and metrics.
     pub admin_socket: PathBuf,
+    /// Run when an account needs attention, and when it is well again.
+    pub alert_command: Option<AlertCommand>,
+    /// Visited each minute while all is well.
+    pub heartbeat_url: Option<Endpoint>,
     /// What the operator should know although the program starts: keys of old versions and the like.
     pub warnings: Vec<String>,
 }

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use futures_lite::FutureExt as _;
 use smol::{Executor, channel};
 
+use crate::alerts::Alerts;
 use crate::config::{Config, Reloadable};
 use crate::metrics::Metrics;
 use crate::net::{Net, NetOptions};
+use crate::overview::Observer;
 use crate::push::Pusher;
 use crate::signal::gate::Gate;
 use crate::signal::{Checker, Signal};
@@ -52,6 +54,7 @@ pub struct Daemon {
     listener: Option<(smol::net::TcpListener, SocketAddr)>,
     admin: Option<UnixListener>,
     app: Arc<web::App>,
+    observer: Arc<Observer>,
     supervisor: Supervisor,
     runner: Runner,
     report: String,
@@ -90,7 +93,7 @@ impl Daemon {
         let failed = |error: &dyn std::fmt::Display| StartError::Failed(error.to_string());
 
         // The lock first: opening may migrate, and must not under another daemon.
-        let lock = Store::lock_for_daemon(&config.db).map_err(|e| failed(&e))?;
+        let mut lock = Store::lock_for_daemon(&config.db).map_err(|e| failed(&e))?;
         let store = Store::open(&config.db, IfMissing::Create).map_err(|e| failed(&e))?;
         let accounts = smol::block_on(store.count()).map_err(|e| failed(&e))?;
         let (key, key_origin) =
@@ -123,9 +126,14 @@ impl Daemon {
         let (supervisor, runner) = Runner::new(tools, executor.clone());
         // Without it accounts are served all the same.
         let admin = web::admin::bind(&config.admin_socket);
+        if admin.is_ok() {
+            lock.note_socket(&config.admin_socket);
+        }
         let report =
             report(&config, accounts, &key_origin, listener.as_ref().map(|(_, addr)| *addr), admin.as_ref().err());
         let summary = summary(accounts, listener.as_ref().map(|(_, addr)| *addr));
+        let site = listener.as_ref().map(|(_, addr)| format!("http://{addr}/"));
+        let observer = Arc::new(Observer::new(supervisor.clone(), store.clone(), signal.clone(), &config.db, site));
         let app = Arc::new(web::App {
             config: config.clone(),
             allowed_uuids: config.allowed_uuids.clone().into(),
@@ -141,7 +149,7 @@ impl Daemon {
             metrics,
         });
         let admin = admin.ok();
-        Ok(Self { config, executor, listener, admin, app, supervisor, runner, report, summary, _lock: lock })
+        Ok(Self { config, executor, listener, admin, app, observer, supervisor, runner, report, summary, _lock: lock })
     }
 
     /// Where the web server listens, if it runs.
@@ -204,16 +212,24 @@ impl Daemon {
         });
         let admin_stop = stopped_too;
         let admin = self.admin.map(|listener| {
-            let (app, tasks) = (self.app.clone(), executor.clone());
+            let (app, observer, tasks) = (self.app.clone(), self.observer.clone(), executor.clone());
             executor.spawn(async move {
                 let stopped = async move {
                     let _ = admin_stop.recv().await;
                 };
-                if let Err(error) = web::admin::serve(app, listener, tasks, stopped).await {
+                if let Err(error) = web::admin::serve(app, observer, listener, tasks, stopped).await {
                     log::warn!("the admin socket: {error}");
                 }
             })
         });
+        let alerts = Alerts::new(
+            &self.app.config,
+            self.observer,
+            self.app.net.clone(),
+            self.app.timings.clone(),
+            self.app.limits.clone(),
+        );
+        let alerts = alerts.map(|alerts| executor.spawn(alerts.run()));
         let work = async {
             let watchdog = watchdog(&hooks.service, self.supervisor, &executor);
             hooks.service.ready(&self.summary).await;
@@ -222,6 +238,9 @@ impl Daemon {
             stop.or(reload.follow(hooks, &self.summary)).or(&mut runner).or(&mut web).await;
             hooks.service.stopping().await;
             watchdog.cancel().await;
+            if let Some(alerts) = alerts {
+                alerts.cancel().await;
+            }
             drop(stopping);
             web.await;
             runner.await;

@@ -8,17 +8,20 @@
 //! touches SQLite, only `net` opens outbound sockets, only `cli` prints.
 
 pub mod account;
+pub mod alerts;
 pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 mod descriptors;
+pub mod doctor;
 pub mod link;
 pub mod live;
 pub mod logging;
 pub mod metrics;
 pub mod net;
 pub mod notifier;
+pub mod overview;
 mod private_file;
 pub mod push;
 mod rate;

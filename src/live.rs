@@ -99,6 +99,11 @@ impl Live {
         self.lock().status.clone()
     }
 
+    /// Signal's last notice.
+    pub fn notice(&self) -> Option<String> {
+        self.lock().alert.clone()
+    }
+
     /// Whether a wake-up is owed.
     pub fn owes(&self) -> bool {
         self.lock().notifier.owes()
@@ -228,8 +233,9 @@ impl Live {
         let verdict = inner.notifier.finished(&delivery.outcome, now, rng);
         let wall = SystemTime::now();
         match verdict {
-            Verdict::Accepted(_) => {
+            Verdict::Accepted(latency) => {
                 inner.status.last_push = Some(wall);
+                inner.status.last_latency = latency;
                 if kind == Kind::Wake
                     && let Some(ServerTime(sent)) = inner.sent_at
                 {
@@ -350,7 +356,8 @@ impl Live {
             _ => {
                 inner.announced.push(trouble);
                 let remedy = state.remedy();
-                let level = if state == State::Waiting { log::Level::Info } else { log::Level::Warn };
+                let harmless = matches!(state, State::Waiting | State::Paused);
+                let level = if harmless { log::Level::Info } else { log::Level::Warn };
                 log::log!(level, "{id}: {}: {reason}. To do: {remedy}", state.label());
             }
         }

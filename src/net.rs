@@ -20,14 +20,19 @@ use crate::config::{AllowedEndpoints, Permission};
 use crate::timings::{Limits, Timings};
 
 mod dial;
+mod fetch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod guard;
 pub(crate) mod http;
 mod pool;
+mod probe;
 pub mod resolve;
 mod slots;
 pub mod tls;
+
+pub use fetch::{SocketAnswer, ask_socket};
+pub(crate) use probe::{GetError, Page};
 
 /// What the way out needs to know.
 #[derive(Debug, Clone, Default)]

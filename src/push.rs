@@ -95,6 +95,17 @@ pub struct Delivery {
     pub reason: String,
 }
 
+impl Delivery {
+    /// The reason in two halves: what happened, and what is usually behind it, if that is known.
+    pub fn halves(&self) -> (&str, &str) {
+        let status = self.reason.find(" answered ").unwrap_or(self.reason.len());
+        match self.reason[status..].find(": ") {
+            Some(colon) => (&self.reason[..status + colon], &self.reason[status + colon + 2..]),
+            None => (&self.reason, ""),
+        }
+    }
+}
+
 /// Sends pushes.
 pub struct Pusher {
     client: surf::Client,

@@ -7,7 +7,7 @@ use futures_lite::FutureExt;
 use smol::Timer;
 use url::Url;
 
-use crate::account::Credentials;
+use crate::account::{Credentials, ServerTime};
 use crate::live::{Halt, Live};
 use crate::metrics::Metrics;
 use crate::net::Net;
@@ -46,22 +46,28 @@ pub struct Signal {
 
 impl Signal {
     /// One attempt, through the gate.
-    async fn attempt(&self, credentials: &Credentials, agent: usize, purpose: Purpose) -> Result<Open, ConnectError> {
+    async fn attempt(
+        &self,
+        credentials: Option<&Credentials>,
+        agent: usize,
+        purpose: Purpose,
+    ) -> Result<Open, ConnectError> {
         let permit = self.gate.enter().await;
         let agent = self.user_agents.get(agent).map_or("", String::as_str);
         let open =
             connect::connect(&self.net, &self.url, credentials, agent, purpose, &self.timings, &self.limits).await;
         drop(permit);
+        let failed = |reason: String| {
+            if let Some(credentials) = credentials {
+                self.gate.failed(credentials.id, &reason);
+            }
+        };
         match &open {
             Err(ConnectError::Refused(refusal)) => {
                 self.metrics.refusal(refusal.status);
-                if refusal.status >= 500 {
-                    self.gate.failed(credentials.id, &refusal.to_string())
-                } else {
-                    self.gate.reached()
-                }
+                if refusal.status >= 500 { failed(refusal.to_string()) } else { self.gate.reached() }
             }
-            Err(error) => self.gate.failed(credentials.id, &error.to_string()),
+            Err(error) => failed(error.to_string()),
             Ok(_) => self.gate.reached(),
         }
         open
@@ -88,7 +94,7 @@ pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credenti
             signal.metrics.reconnection();
         }
         // Boxed, so that the handshake's large state is gone while the session idles.
-        let attempt = Box::pin(signal.attempt(credentials, policy.agent(), Purpose::Messages));
+        let attempt = Box::pin(signal.attempt(Some(credentials), policy.agent(), Purpose::Messages));
         let open = async { Ok(attempt.await) }.or(async { Err(live.halted().await) }).await;
         let step = match open {
             Err(halt) => return End::Halted(halt),
@@ -164,32 +170,69 @@ impl Checker {
     /// Asks, within the check deadline. Sends `X-Signal-Disable-Messages: true`, which displaces nobody (protocol note,
     /// section 2.1).
     pub async fn ask(&self, credentials: &Credentials) -> Verdict {
+        match self.examine(Some(credentials)).await {
+            Ok(_) => Verdict::Accepted,
+            Err(Denial::Refused) => Verdict::Refused,
+            Err(other) => Verdict::Undecided(other.to_string()),
+        }
+    }
+
+    /// The same in full; without credentials it asks whether Signal serves anybody.
+    ///
+    /// # Errors
+    /// Why Signal does not.
+    pub async fn examine(&self, credentials: Option<&Credentials>) -> Result<Answered, Denial> {
         let timings = &self.signal.timings;
         let timeout = async {
             Timer::after(timings.check).await;
-            Verdict::Undecided("Signal did not answer in time".into())
+            Err(Denial::Late)
         };
         Box::pin(self.ask_twice(credentials)).or(timeout).await
     }
 
-    async fn ask_twice(&self, credentials: &Credentials) -> Verdict {
+    async fn ask_twice(&self, credentials: Option<&Credentials>) -> Result<Answered, Denial> {
         let mut refused = 0;
         let mut agent = 0;
         loop {
             match self.signal.attempt(credentials, agent, Purpose::Check).await {
-                Ok(_) => return Verdict::Accepted,
+                Ok(open) => return Ok(Answered { server_time: open.server_time, agent, notice: open.alert }),
                 Err(ConnectError::Refused(r)) if r.status == 403 && r.by_signal => {
                     refused += 1;
                     if refused == 2 {
-                        return Verdict::Refused;
+                        return Err(Denial::Refused);
                     }
                     Timer::after(self.signal.timings.confirm_check).await;
                 }
                 Err(ConnectError::Refused(r)) if r.status == 499 && agent + 1 < self.signal.user_agents.len() => {
                     agent += 1;
                 }
-                Err(error) => return Verdict::Undecided(error.to_string()),
+                Err(error) => return Err(Denial::Failed(error)),
             }
         }
     }
+}
+
+/// What Signal said when it accepted.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// Its clock.
+    pub server_time: Option<ServerTime>,
+    /// Index of the User-Agent it accepted.
+    pub agent: usize,
+    /// Its notice, such as `idle-primary-device`.
+    pub notice: Option<String>,
+}
+
+/// Why Signal did not.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Denial {
+    /// It refused the login twice, itself (403 with `X-Signal-Timestamp`).
+    #[error("Signal refuses the login (403): the device is not linked")]
+    Refused,
+    /// The attempt failed.
+    #[error(transparent)]
+    Failed(#[from] ConnectError),
+    /// No answer within the deadline.
+    #[error("Signal did not answer in time")]
+    Late,
 }

@@ -1,6 +1,6 @@
 //! What an account is doing, since when, why, and what people can do about it (design, section 3).
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Signal's side of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,11 +19,13 @@ pub enum State {
     Unlinked,
     /// The push server no longer knows the endpoint.
     EndpointGone,
+    /// The operator paused it.
+    Paused,
 }
 
 impl State {
     /// Every state, in the order of the design.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Connecting,
         Self::Connected,
         Self::Waiting,
@@ -31,6 +33,7 @@ impl State {
         Self::Refused,
         Self::Unlinked,
         Self::EndpointGone,
+        Self::Paused,
     ];
 
     /// Name in logs, metrics and status output.
@@ -43,6 +46,7 @@ impl State {
             Self::Refused => "refused",
             Self::Unlinked => "unlinked",
             Self::EndpointGone => "endpoint_gone",
+            Self::Paused => "paused",
         }
     }
 
@@ -62,6 +66,7 @@ impl State {
             Self::EndpointGone => {
                 "open Molly's UnifiedPush settings, or the UnifiedPush app, so that it gets a new endpoint"
             }
+            Self::Paused => "`mollysocket connection resume` with its UUID lets it go on",
         }
     }
 }
@@ -132,11 +137,17 @@ impl Phases for PushState {}
 impl<S: Phases> Side<S> {
     /// Enters `state`; `since` moves only when it is more than another phase.
     pub fn enter(&mut self, state: S, reason: impl Into<String>, until: Option<SystemTime>, now: SystemTime) {
-        if !self.state.continues_as(&state) {
+        let continues = self.state.continues_as(&state);
+        if !continues {
             self.since = now;
         }
+        let reason = reason.into();
+        // While it tries again, why it has to is still of interest.
+        let keeps_reason = continues && self.state != state && reason.is_empty();
         self.state = state;
-        self.reason = reason.into();
+        if !keeps_reason {
+            self.reason = reason;
+        }
         self.until = until;
     }
 }
@@ -152,6 +163,8 @@ pub struct Status {
     pub last_envelope: Option<SystemTime>,
     /// Last accepted push.
     pub last_push: Option<SystemTime>,
+    /// How long its oldest envelope had waited then. `None` when it covered none, as a test push.
+    pub last_latency: Option<Duration>,
 }
 
 impl Status {
@@ -162,26 +175,71 @@ impl Status {
             push: Side { state: PushState::Ok, since: now, reason: String::new(), until: None },
             last_envelope: None,
             last_push: None,
+            last_latency: None,
         }
+    }
+}
+
+impl Status {
+    /// Whether somebody should look at it: something is wrong that does not pass by itself, or that has not passed
+    /// within `grace`.
+    pub fn needs_attention(&self, now: SystemTime, grace: Duration) -> bool {
+        // A clock that was set back makes the age unknown: then it is young.
+        let lasts = |since: SystemTime| now.duration_since(since).is_ok_and(|age| age >= grace);
+        let signal = match self.signal.state {
+            State::Connected | State::Paused => false,
+            State::Connecting | State::Waiting => lasts(self.signal.since),
+            State::Displaced | State::Refused | State::Unlinked | State::EndpointGone => true,
+        };
+        signal
+            || match self.push.state {
+                PushState::Ok => false,
+                PushState::Retrying => lasts(self.push.since),
+                PushState::Unauthorized => true,
+            }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn what_may_pass_needs_attention_only_when_it_lasts() {
+        let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
+        let grace = Duration::from_secs(300);
+        for state in State::ALL {
+            let status = Status::new(state, at(1000));
+            let (soon, late) = (status.needs_attention(at(1010), grace), status.needs_attention(at(1300), grace));
+            let expected = match state {
+                State::Connected | State::Paused => (false, false),
+                State::Connecting | State::Waiting => (false, true),
+                _ => (true, true),
+            };
+            assert_eq!((soon, late), expected, "{state:?}");
+            assert!(!Status::new(State::Waiting, at(9999)).needs_attention(at(0), grace), "the clock was set back");
+        }
+        let mut status = Status::new(State::Connected, at(1000));
+        for (push, expected) in [
+            (PushState::Ok, (false, false)),
+            (PushState::Retrying, (false, true)),
+            (PushState::Unauthorized, (true, true)),
+        ] {
+            status.push.state = push;
+            assert_eq!((status.needs_attention(at(1010), grace), status.needs_attention(at(1300), grace)), expected);
+        }
+    }
 
     #[test]
     fn an_outage_lasts_since_its_first_failure() {
         let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
         let mut side = Status::new(State::Connected, at(0)).signal;
-        for (s, state) in [(10, State::Waiting), (11, State::Connecting), (12, State::Waiting)] {
-            side.enter(state, "", None, at(s));
-            assert_eq!(side.since, at(10));
+        for (s, state, why) in [(10, State::Waiting, "why"), (11, State::Connecting, ""), (12, State::Waiting, "why")] {
+            side.enter(state, why, None, at(s));
+            assert_eq!((side.since, side.reason.as_str()), (at(10), "why"));
         }
         side.enter(State::Connected, "", None, at(20));
-        assert_eq!(side.since, at(20));
+        assert_eq!((side.since, side.reason.as_str()), (at(20), ""));
         side.enter(State::Displaced, "", None, at(30));
         assert_eq!(side.since, at(30));
     }

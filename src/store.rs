@@ -70,7 +70,17 @@ struct Database {
 /// Held by the one daemon of a database; gone with the process.
 #[derive(Debug)]
 pub struct DaemonLock {
-    _file: File,
+    file: File,
+}
+
+impl DaemonLock {
+    /// Notes where the daemon's admin socket is, for commands that know the database only: what the service manager says
+    /// about directories it says to the daemon alone.
+    pub fn note_socket(&mut self, socket: &Path) {
+        let socket = std::path::absolute(socket).unwrap_or_else(|_| socket.to_owned());
+        // Only a help; the lock holds without it.
+        let _ = writeln!(self.file, "{}", socket.display());
+    }
 }
 
 impl Store {
@@ -99,14 +109,21 @@ impl Store {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.lines().next()?.trim().parse().ok());
                 return Err(StoreError::InUse { path: path.to_owned(), pid });
             }
             Err(TryLockError::Error(error)) => return Err(on_io(&error)),
         }
         // Only a help for people; the lock holds without it.
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(DaemonLock { _file: file })
+        Ok(DaemonLock { file })
+    }
+
+    /// Where the daemon that used the database last noted that its admin socket is.
+    pub fn noted_socket(path: &Path) -> Option<PathBuf> {
+        let database = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let text = fs::read_to_string(private_file::suffixed(&database, ".lock")).ok()?;
+        text.lines().nth(1).map(PathBuf::from)
     }
 
     /// All accounts.
@@ -185,12 +202,28 @@ impl Store {
         self.change(id, unchanged, Change::Covered(until)).await.map(|_| ())
     }
 
+    /// Pauses or resumes the account. Says whether it was there.
+    ///
+    /// # Errors
+    /// When it could not be committed.
+    pub async fn set_paused(&self, id: AccountId, paused: bool) -> Result<bool, StoreError> {
+        self.change(id, |_| true, Change::Paused(paused)).await
+    }
+
     /// Removes the account. Says whether it was there.
     ///
     /// # Errors
     /// When it could not be committed.
     pub async fn remove(&self, id: AccountId) -> Result<bool, StoreError> {
         self.handle.write(move |transaction| rows::remove(transaction, id)).await
+    }
+
+    /// Whether the file can be written.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn writable(&self) -> Result<bool, StoreError> {
+        self.handle.writable().await
     }
 
     /// A number that changes when *another* connection changed the file (`PRAGMA data_version`).

@@ -17,8 +17,10 @@ use crate::status::{State, Status};
 use crate::store::StoreError;
 
 mod task;
+mod view;
 
 pub use task::Tools;
+pub use view::Snapshot;
 
 /// What is told to the supervisor.
 #[derive(Debug)]
@@ -348,8 +350,10 @@ impl Runner {
 }
 
 /// The state, and why, in which a row says that its account must not run.
-fn suspension(account: &Account) -> Option<(State, &'static str)> {
-    if account.forbidden {
+pub(crate) fn suspension(account: &Account) -> Option<(State, &'static str)> {
+    if account.paused {
+        Some((State::Paused, "the operator paused it"))
+    } else if account.forbidden {
         Some((State::Unlinked, "Signal refused the login before"))
     } else if account.endpoint_gone {
         Some((State::EndpointGone, "the push server said before that the endpoint no longer exists"))

@@ -115,6 +115,19 @@ pub struct Timings {
     pub web_head: Duration,
     /// One request in all.
     pub web_request: Duration,
+    /// Trouble that may pass by itself (no connection, a push server that does not answer) counts as such this long;
+    /// then somebody should look. Reconnections after an outage take a minute or two.
+    pub attention: Duration,
+    /// Reading the database for a status. Beyond it the database counts as failing.
+    pub status: Duration,
+    /// How often accounts are looked at for news.
+    pub alert_poll: Duration,
+    /// Between two alerts about one account.
+    pub alert_pause: Duration,
+    /// The alert command is killed after this.
+    pub alert_command: Duration,
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
     /// Ordered end of the program: close frames and pushes in flight.
     pub shutdown: Duration,
 }
@@ -172,6 +185,12 @@ impl Default for Timings {
             answer: secs(9),
             web_head: secs(10),
             web_request: secs(20),
+            attention: secs(300),
+            status: secs(1),
+            alert_poll: secs(5),
+            alert_pause: secs(300),
+            alert_command: secs(30),
+            heartbeat: secs(60),
             shutdown: secs(3),
         }
     }
@@ -237,6 +256,8 @@ pub struct Limits {
     pub web_body: usize,
     /// Head of a push server's answer, in bytes.
     pub push_head: usize,
+    /// Alerts about all accounts together.
+    pub alerts: Rate,
     /// Threads for blocking work (host look-ups).
     pub blocking_threads: usize,
 }
@@ -266,6 +287,7 @@ impl Default for Limits {
             web_head: 8 * 1024,
             web_body: 16 * 1024,
             push_head: 16 * 1024,
+            alerts: Rate { burst: 10, every: secs(60) },
             blocking_threads: 8,
         }
     }

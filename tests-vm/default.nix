@@ -1,9 +1,11 @@
-# A test for every directory of ./scenarios, each in a virtual machine (vm-…) and, where a kernel of its own is not
+# A test for every directory of ./scenarios that has a NixOS machine, each in a virtual machine (vm-…) and, where a kernel of its own is not
 # needed, in a container (container-…). The same scenarios run on booted Debian by ./offline/run.
 { pkgs, self }:
 let
   inherit (pkgs) lib;
-  scenarios = builtins.attrNames (lib.filterAttrs (_: type: type == "directory") (builtins.readDir ./scenarios));
+  scenarios = builtins.filter (name: builtins.pathExists (./scenarios + "/${name}/machine.nix")) (
+    builtins.attrNames (builtins.readDir ./scenarios)
+  );
   simulator = self.packages.${pkgs.stdenv.hostPlatform.system}.simulator;
 
   common =
@@ -22,7 +24,10 @@ let
         wantedBy = [ "multi-user.target" ];
         before = map (name: "${name}.service") (
           builtins.filter (lib.hasPrefix "mollysocket") (builtins.attrNames config.systemd.services)
-        ) ++ [ "nginx.service" ];
+        ) ++ [
+          "nginx.service"
+          "caddy.service"
+        ];
         path = [
           config.systemd.package
           pkgs.openssl

@@ -96,8 +96,27 @@ fn settings_of_the_file_are_what_durability_needs() {
     let text = |pragma: &str| sql.pragma_query_value(None, pragma, |row| row.get::<_, String>(0)).unwrap();
     let number = |pragma: &str| sql.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(text("journal_mode"), "wal");
-    assert_eq!((number("user_version"), number("application_id")), (1, 0x4d53_6b74));
+    assert_eq!((number("user_version"), number("application_id")), (2, 0x4d53_6b74));
     drop(sql);
+    close(store, &place);
+    assert_eq!(place.names(), ["db.sqlite"]);
+}
+
+#[test]
+fn a_database_without_pauses_gets_them_and_needs_no_copy() {
+    let place = Place::with(&format!(
+        "{REFERENCE}; ALTER TABLE connections ADD COLUMN endpoint_gone INTEGER NOT NULL DEFAULT 0; \
+         ALTER TABLE connections ADD COLUMN covered_until INTEGER; \
+         PRAGMA application_id = {}; PRAGMA user_version = 1",
+        0x4d53_6b74
+    ));
+    place.reference_insert(UUID, "2", "https://push.example/up", "0");
+    let store = place.open();
+    assert!(!run(store.get(id(UUID))).unwrap().unwrap().paused);
+    for paused in [true, false] {
+        assert!(run(store.set_paused(id(UUID), paused)).unwrap());
+        assert_eq!(run(store.get(id(UUID))).unwrap().unwrap().paused, paused);
+    }
     close(store, &place);
     assert_eq!(place.names(), ["db.sqlite"]);
 }
@@ -134,7 +153,7 @@ fn what_is_not_a_sound_database_of_ours_is_refused_and_left_untouched() {
     );
     foreign(&format!("{REFERENCE}; PRAGMA application_id = 1234"));
     refusal(&Place::with(&format!("{REFERENCE}; PRAGMA user_version = 3")), |e| matches!(e, StoreError::Newer { .. }));
-    let newer = |e: &StoreError| matches!(e, StoreError::Newer { found: 99, known: 1, .. });
+    let newer = |e: &StoreError| matches!(e, StoreError::Newer { found: 99, known: 2, .. });
     let ours = format!("PRAGMA application_id = {}; PRAGMA user_version = 99;", 0x4d53_6b74);
     refusal(&Place::with(&format!("{ours} CREATE TABLE whatever (x)")), newer);
     refusal(&Place::with(&format!("PRAGMA journal_mode = WAL; {ours} {REFERENCE}")), newer);

@@ -28,6 +28,7 @@ fn account(n: usize) -> Account {
         endpoint: Endpoint::parse("https://push.example/up1").unwrap(),
         forbidden: false,
         endpoint_gone: false,
+        paused: false,
         last_registration: 1_700_000_000,
         covered_until: None,
     }

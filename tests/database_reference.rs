@@ -34,6 +34,7 @@ fn the_reference_reads_and_writes_what_we_wrote() {
         let store = place.open();
         let mut stored = account(UUID);
         stored.endpoint_gone = true;
+        stored.paused = true;
         stored.covered_until = Some(ServerTime(7));
         run(store.put(stored.clone())).unwrap();
         close(store, &place);
@@ -62,7 +63,7 @@ fn the_reference_reads_and_writes_what_we_wrote() {
 
         let listing = run(place.open().list()).unwrap();
         let [one, two] = &listing.accounts[..] else { panic!("the reference replaces a row: {listing:?}") };
-        assert_eq!((one.credentials.device.get(), one.endpoint_gone, one.covered_until), (3, false, None));
+        assert_eq!((one.credentials.device.get(), one.endpoint_gone, one.paused), (3, false, false));
         assert_eq!((two.credentials.device.get(), two.forbidden), (4, true));
     }
 }

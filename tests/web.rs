@@ -135,9 +135,9 @@ const SHOWN_OR_NOT: [&str; 11] = [
 ];
 
 /// Every element the page is made of.
-const TAGS: [&str; 21] = [
+const TAGS: [&str; 23] = [
     "!doctype", "html", "head", "meta", "link", "title", "style", "body", "main", "h1", "h2", "p", "div", "svg",
-    "path", "a", "ol", "li", "code", "strong", "footer",
+    "path", "a", "ol", "li", "code", "strong", "footer", "button", "script",
 ];
 
 #[test]

@@ -25,6 +25,7 @@ pub fn account() -> Account {
         endpoint: Endpoint::parse("https://push.example/x").expect("an endpoint"),
         forbidden: false,
         endpoint_gone: false,
+        paused: false,
         last_registration: 0,
         covered_until: None,
     }

@@ -7,6 +7,7 @@ use argh::FromArgs;
 /// Keeps the linked device of a Signal account online and wakes Molly over UnifiedPush.
 /// Options may stand before or after a command, and commands may be shortened.
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(help_triggers("-h", "--help", "help"))]
 pub(super) struct Args {
     /// configuration file
@@ -23,6 +24,7 @@ pub(super) struct Args {
 }
 
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand)]
 pub(super) enum Verb {
     Server(Server),
@@ -30,15 +32,52 @@ pub(super) enum Verb {
     QrCode(QrCode),
     Connection(Connection),
     Test(Test),
+    Status(Status),
+    Health(Health),
+    Doctor(Doctor),
 }
+
+/// check everything between Signal and the phone, step by step, and say what to do
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[argh(subcommand, name = "doctor")]
+pub(super) struct Doctor {
+    /// for programs
+    #[argh(switch)]
+    pub(super) json: bool,
+    /// a report without names and addresses, to paste into an issue
+    #[argh(switch)]
+    pub(super) report: bool,
+    /// only this account; its phone shows a test notification
+    #[argh(positional, arg_name = "UUID")]
+    pub(super) uuid: Option<String>,
+}
+
+/// show how the server and every account are; exits with 1 when something needs attention
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[argh(subcommand, name = "status")]
+pub(super) struct Status {
+    /// for programs
+    #[argh(switch)]
+    pub(super) json: bool,
+}
+
+/// say in one line whether the server does its work; exits with 1 when it does not
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[argh(subcommand, name = "health")]
+pub(super) struct Health {}
 
 /// run the daemon
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "server")]
 pub(super) struct Server {}
 
 /// make and try VAPID keys
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "vapid")]
 pub(super) struct Vapid {
     #[argh(subcommand)]
@@ -46,6 +85,7 @@ pub(super) struct Vapid {
 }
 
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand)]
 pub(super) enum VapidVerb {
     Generate(VapidGenerate),
@@ -54,11 +94,13 @@ pub(super) enum VapidVerb {
 
 /// print a new private key
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "generate")]
 pub(super) struct VapidGenerate {}
 
 /// print the Authorization header for a push endpoint
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "test")]
 pub(super) struct VapidTest {
     /// push endpoint
@@ -68,6 +110,7 @@ pub(super) struct VapidTest {
 
 /// show the QR code and the link for the phone
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "qrcode")]
 pub(super) struct QrCode {
     #[argh(subcommand)]
@@ -75,6 +118,7 @@ pub(super) struct QrCode {
 }
 
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand)]
 pub(super) enum QrCodeVerb {
     Url(QrCodeUrl),
@@ -83,11 +127,18 @@ pub(super) enum QrCodeVerb {
 
 /// for a phone that reaches this server
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "url")]
 pub(super) struct QrCodeUrl {
     /// no colours
     #[argh(switch)]
     pub(super) plain: bool,
+    /// write the code as a picture to FILE instead
+    #[argh(option, arg_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
+    /// the same as PNG
+    #[argh(option, arg_name = "FILE")]
+    pub(super) png: Option<PathBuf>,
     /// https URL of this server, as phones reach it
     #[argh(positional, arg_name = "URL")]
     pub(super) url: String,
@@ -95,15 +146,23 @@ pub(super) struct QrCodeUrl {
 
 /// for a phone that does not reach this server
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "airgapped")]
 pub(super) struct QrCodeAirgapped {
     /// no colours
     #[argh(switch)]
     pub(super) plain: bool,
+    /// write the code as a picture to FILE instead
+    #[argh(option, arg_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
+    /// the same as PNG
+    #[argh(option, arg_name = "FILE")]
+    pub(super) png: Option<PathBuf>,
 }
 
 /// manage the accounts in the database
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "connection")]
 pub(super) struct Connection {
     #[argh(subcommand)]
@@ -111,16 +170,20 @@ pub(super) struct Connection {
 }
 
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand)]
 pub(super) enum ConnectionVerb {
     Add(ConnectionAdd),
     List(ConnectionList),
     Remove(ConnectionRemove),
     Ping(ConnectionPing),
+    Pause(ConnectionPause),
+    Resume(ConnectionResume),
 }
 
 /// add or replace an account and send a test push; takes the line Molly copies
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "add")]
 pub(super) struct ConnectionAdd {
     /// account
@@ -139,6 +202,7 @@ pub(super) struct ConnectionAdd {
 
 /// list the accounts; passwords are never shown
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "list")]
 pub(super) struct ConnectionList {
     /// shorten accounts and endpoints, for sharing
@@ -151,6 +215,7 @@ pub(super) struct ConnectionList {
 
 /// remove an account
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "remove")]
 pub(super) struct ConnectionRemove {
     /// account
@@ -160,6 +225,7 @@ pub(super) struct ConnectionRemove {
 
 /// send a test push to an account's phone
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "ping")]
 pub(super) struct ConnectionPing {
     /// account
@@ -167,8 +233,29 @@ pub(super) struct ConnectionPing {
     pub(super) uuid: String,
 }
 
+/// stop serving an account until it is resumed; Signal keeps its messages
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[argh(subcommand, name = "pause")]
+pub(super) struct ConnectionPause {
+    /// account
+    #[argh(positional, arg_name = "UUID")]
+    pub(super) uuid: String,
+}
+
+/// serve a paused account again
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[argh(subcommand, name = "resume")]
+pub(super) struct ConnectionResume {
+    /// account
+    #[argh(positional, arg_name = "UUID")]
+    pub(super) uuid: String,
+}
+
 /// ask what the allow lists say
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "test")]
 pub(super) struct Test {
     #[argh(subcommand)]
@@ -176,6 +263,7 @@ pub(super) struct Test {
 }
 
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand)]
 pub(super) enum TestVerb {
     Endpoint(TestEndpoint),
@@ -184,6 +272,7 @@ pub(super) enum TestVerb {
 
 /// whether a push endpoint may be used
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "endpoint")]
 pub(super) struct TestEndpoint {
     /// push endpoint
@@ -193,6 +282,7 @@ pub(super) struct TestEndpoint {
 
 /// whether an account may register
 #[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "uuid")]
 pub(super) struct TestUuid {
     /// account

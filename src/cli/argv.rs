@@ -7,38 +7,65 @@ use crate::config::nearest::hint;
 pub(super) struct Verb {
     /// Its words.
     path: &'static [&'static str],
-    /// Names of its arguments, all of them required.
+    /// Names of its arguments; those in brackets may be left out.
     arguments: &'static [&'static str],
-    /// Its options, none of which takes a value: every spelling, the one argh knows last.
-    options: &'static [&'static [&'static str]],
+    /// Its options.
+    options: &'static [Choice],
 }
 
-const fn verb(
-    path: &'static [&'static str],
-    arguments: &'static [&'static str],
-    options: &'static [&'static [&'static str]],
-) -> Verb {
+/// An option of a verb.
+#[derive(Clone, Copy)]
+struct Choice {
+    /// Every spelling, the one argh knows last.
+    spellings: &'static [&'static str],
+    /// Name of its value, if it takes one. The same for all verbs that have the option.
+    value: Option<&'static str>,
+}
+
+impl Choice {
+    fn usage(&self) -> String {
+        let value = self.value.map_or_else(String::new, |value| format!(" {value}"));
+        format!("[{}{value}]", self.spellings.join("|"))
+    }
+}
+
+const fn verb(path: &'static [&'static str], arguments: &'static [&'static str], options: &'static [Choice]) -> Verb {
     Verb { path, arguments, options }
 }
 
-const PLAIN: &[&str] = &["--plain"];
-const ANONYMIZED: &[&str] = &["-a", "--anonymized"];
-const JSON: &[&str] = &["--json"];
+const fn switch(spellings: &'static [&'static str]) -> Choice {
+    Choice { spellings, value: None }
+}
+
+const PLAIN: Choice = switch(&["--plain"]);
+const SVG: Choice = Choice { spellings: &["--svg"], value: Some("FILE") };
+const PNG: Choice = Choice { spellings: &["--png"], value: Some("FILE") };
+const ANONYMIZED: Choice = switch(&["-a", "--anonymized"]);
+const JSON: Choice = switch(&["--json"]);
+const REPORT: Choice = switch(&["--report"]);
 
 /// Every verb.
 pub(super) const VERBS: &[Verb] = &[
     verb(&["server"], &[], &[]),
     verb(&["vapid", "generate"], &[], &[]),
     verb(&["vapid", "test"], &["ENDPOINT"], &[]),
-    verb(&["qrcode", "url"], &["URL"], &[PLAIN]),
-    verb(&["qrcode", "airgapped"], &[], &[PLAIN]),
+    verb(&["qrcode", "url"], &["URL"], &[PLAIN, SVG, PNG]),
+    verb(&["qrcode", "airgapped"], &[], &[PLAIN, SVG, PNG]),
     verb(&["connection", "add"], &["UUID", "DEVICE", "PASSWORD", "ENDPOINT"], &[]),
     verb(&["connection", "list"], &[], &[ANONYMIZED, JSON]),
     verb(&["connection", "remove"], &["UUID"], &[]),
     verb(&["connection", "ping"], &["UUID"], &[]),
+    verb(&["connection", "pause"], &["UUID"], &[]),
+    verb(&["connection", "resume"], &["UUID"], &[]),
     verb(&["test", "endpoint"], &["ENDPOINT"], &[]),
     verb(&["test", "uuid"], &["UUID"], &[]),
+    verb(&["status"], &[], &[JSON]),
+    verb(&["health"], &[], &[]),
+    verb(&["doctor"], &["[UUID]"], &[JSON, REPORT]),
 ];
+
+/// Words the reference implementation does not have. A beginning that it understood keeps its meaning.
+const LATER: &[&str] = &["status", "health", "doctor", "pause", "resume"];
 
 /// Other names of words: what the reference implementation called them.
 const ALIASES: &[(&str, &str)] = &[("qr-code", "qrcode")];
@@ -76,6 +103,12 @@ pub(super) fn normalise(args: &[String]) -> Result<Vec<String>, UsageError> {
             line.help = true;
         } else if matches!(token.as_str(), "-V" | "--version") {
             line.version = true;
+        } else if let Some((option, value)) = line.valued(token) {
+            let value = match value {
+                Some(value) => value,
+                None => rest.next().ok_or_else(|| line.error(format!("{option} needs a value")))?,
+            };
+            line.options.push((option.to_owned(), Some(value.to_owned())));
         } else if token.len() > 1 && token.starts_with('-') {
             line.option(token)?;
         } else {
@@ -111,7 +144,8 @@ fn verbosity(token: &str) -> Option<usize> {
 struct Line {
     program: Vec<String>,
     path: Vec<&'static str>,
-    options: Vec<String>,
+    /// As written, and the value of those that take one.
+    options: Vec<(String, Option<String>)>,
     arguments: Vec<String>,
     literal: bool,
     help: bool,
@@ -140,7 +174,7 @@ impl Line {
         parts.extend(self.path.iter().map(|&word| word.to_owned()));
         match self.verb() {
             Some(verb) => {
-                parts.extend(verb.options.iter().map(|spellings| format!("[{}]", spellings.join("|"))));
+                parts.extend(verb.options.iter().map(Choice::usage));
                 parts.extend(verb.arguments.iter().map(|&name| name.to_owned()));
             }
             None => parts.push(self.next_words().join("|")),
@@ -181,6 +215,12 @@ impl Line {
             .map(|(_, word)| *word)
             .collect();
         matches.dedup();
+        if matches.len() > 1 {
+            let known: Vec<_> = matches.iter().copied().filter(|word| !LATER.contains(word)).collect();
+            if known.len() == 1 {
+                matches = known;
+            }
+        }
         match matches[..] {
             [word] => Ok(word),
             [] => {
@@ -191,15 +231,25 @@ impl Line {
         }
     }
 
+    /// An option that takes a value, of the verb or of one that may follow, and the value of `--option=value`.
+    fn valued<'a>(&self, token: &'a str) -> Option<(&'a str, Option<&'a str>)> {
+        let (option, value) = match token.split_once('=') {
+            Some((option, value)) => (option, Some(value)),
+            None => (token, None),
+        };
+        let takes = |choice: &Choice| choice.value.is_some() && choice.spellings.contains(&option);
+        self.verbs().any(|verb| verb.options.iter().any(takes)).then_some((option, value))
+    }
+
     /// An option of the verb; or an argument that looks like one, if there is still room for it.
     fn option(&mut self, token: &str) -> Result<(), UsageError> {
         let Some(verb) = self.verb() else {
             // Its verb may follow.
-            self.options.push(token.to_owned());
+            self.options.push((token.to_owned(), None));
             return Ok(());
         };
-        if verb.options.iter().any(|spellings| spellings.contains(&token)) {
-            self.options.push(token.to_owned());
+        if verb.options.iter().any(|choice| choice.spellings.contains(&token)) {
+            self.options.push((token.to_owned(), None));
         } else if self.arguments.len() < verb.arguments.len() {
             self.arguments.push(token.to_owned());
         } else {
@@ -220,24 +270,26 @@ impl Line {
         let Some(verb) = self.verb() else {
             return Err(self.error("a command is missing".into()));
         };
-        for option in &self.options {
-            let known = verb.options.iter().find(|spellings| spellings.contains(&option.as_str()));
-            let long = known.and_then(|spellings| spellings.last());
+        for (option, value) in &self.options {
+            let known = verb.options.iter().find(|choice| choice.spellings.contains(&option.as_str()));
+            let long = known.and_then(|choice| choice.spellings.last());
             out.push(
                 long.map(|&l| l.to_owned())
                     .ok_or_else(|| self.error(format!("{} is no option here", shown(option))))?,
             );
+            out.extend(value.clone());
         }
         let (given, wanted) = (self.arguments.len(), verb.arguments.len());
-        if given < wanted {
-            return Err(self.error(format!("missing {}", verb.arguments[given..].join(" "))));
+        let needed = verb.arguments.iter().filter(|name| !name.starts_with('[')).count();
+        if given < needed {
+            return Err(self.error(format!("missing {}", verb.arguments[given..needed].join(" "))));
         }
         if given > wanted {
             let many = given - wanted;
             let noun = if many == 1 { "argument" } else { "arguments" };
             return Err(self.error(format!("{many} {noun} too many; quote values with spaces or &")));
         }
-        if wanted > 0 {
+        if given > 0 {
             out.push("--".into());
         }
         Ok(self.program.into_iter().chain(out).chain(self.arguments).collect())
@@ -254,7 +306,7 @@ fn shown(token: &str) -> String {
 #[cfg(test)]
 pub(super) fn examples() -> impl Iterator<Item = Vec<String>> {
     VERBS.iter().map(|verb| {
-        let options = verb.options.iter().map(|spellings| spellings[0]);
+        let options = verb.options.iter().flat_map(|choice| std::iter::once(choice.spellings[0]).chain(choice.value));
         verb.path.iter().copied().chain(options).chain(verb.arguments.iter().copied()).map(str::to_owned).collect()
     })
 }

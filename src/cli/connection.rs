@@ -39,6 +39,7 @@ pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -
                 format_args!("nothing stored: there are max_accounts ({}) accounts; raise it", config.max_accounts);
             return Err(CliError::failed(full));
         }
+        let paused = known.as_ref().is_some_and(|known| known.paused);
         // What Signal's clock says stays true for the same device only.
         let covered_until =
             known.filter(|known| known.credentials == credentials).and_then(|known| known.covered_until);
@@ -47,11 +48,15 @@ pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -
             endpoint: endpoint.clone(),
             forbidden: false,
             endpoint_gone: false,
+            paused,
             last_registration: seconds(SystemTime::now()),
             covered_until,
         };
         store.put(account).await?;
         writeln!(out, "stored {id}, device {device}, in {}; {NOTICED}", shown(&config.db))?;
+        if paused {
+            writeln!(out, "it stays paused until `mollysocket connection resume {id}`")?;
+        }
         let again = format!("mollysocket connection ping {id}");
         let kept = |why: &dyn std::fmt::Display| {
             CliError::failed(format_args!("the account is stored, but the test push failed: {why}; then try `{again}`"))
@@ -105,6 +110,38 @@ pub(super) fn remove(config: &Config, uuid: &str, out: &mut impl Write) -> Resul
     }
 }
 
+/// `connection pause UUID` and `connection resume UUID`.
+pub(super) fn set_paused(
+    config: &Config,
+    uuid: &str,
+    change: PauseChange,
+    out: &mut impl Write,
+) -> Result<Answer, CliError> {
+    let id = AccountId::parse(uuid)?;
+    let store = Store::open(&config.db, IfMissing::Fail)?;
+    if !smol::block_on(store.set_paused(id, change == PauseChange::Pause))? {
+        return Err(unknown(id, &config.db));
+    }
+    match change {
+        PauseChange::Pause => {
+            // A device that does not log in for 45 days is removed (protocol note, section 8).
+            writeln!(out, "paused {id}; {NOTICED}. Signal keeps its messages meanwhile; after 45 days it unlinks it")?;
+            writeln!(out, "to go on: mollysocket connection resume {id}")?;
+        }
+        PauseChange::Resume => writeln!(out, "resumed {id}; {NOTICED}")?,
+    }
+    Ok(Answer::Yes)
+}
+
+/// Which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PauseChange {
+    /// Stop serving it.
+    Pause,
+    /// Serve it again.
+    Resume,
+}
+
 /// `connection ping UUID`: a test push, and whether anything else keeps wake-ups from this phone.
 pub(super) fn ping(config: &Config, uuid: &str, out: &mut impl Write) -> Result<Answer, CliError> {
     let id = AccountId::parse(uuid)?;
@@ -117,6 +154,11 @@ pub(super) fn ping(config: &Config, uuid: &str, out: &mut impl Write) -> Result<
             return Err(CliError::failed(format_args!("the test push failed: {}", delivery.reason)));
         }
         let origin = account.endpoint.origin();
+        if account.paused {
+            let resume = format!("mollysocket connection resume {id}");
+            writeln!(out, "push OK ({origin}), but the account is paused; `{resume}` lets it go on")?;
+            return Ok(Answer::No);
+        }
         if account.forbidden {
             writeln!(out, "push OK ({origin}), but the Signal side is disabled because {UNLINKED}")?;
             return Ok(Answer::No);
@@ -146,6 +188,7 @@ struct Row {
     endpoint: String,
     forbidden: bool,
     endpoint_gone: bool,
+    paused: bool,
     /// RFC 3339, if known.
     last_registration: Option<String>,
 }
@@ -167,6 +210,7 @@ impl Row {
             endpoint,
             forbidden: account.forbidden,
             endpoint_gone: account.endpoint_gone,
+            paused: account.paused,
             last_registration: registered.map(|at| humantime::format_rfc3339_seconds(at).to_string()),
         }
     }
@@ -175,12 +219,14 @@ impl Row {
     fn to_text(&self) -> String {
         let why = |state: bool, why: &str| if state { format!("true ({why})") } else { "false".to_owned() };
         format!(
-            "account: {}\n  device: {}\n  endpoint: {}\n  forbidden: {}\n  endpoint gone: {}\n  last registration: {}",
+            "account: {}\n  device: {}\n  endpoint: {}\n  forbidden: {}\n  endpoint gone: {}\n  paused: {}\n  \
+             last registration: {}",
             self.uuid,
             self.device,
             self.endpoint,
             why(self.forbidden, UNLINKED),
             why(self.endpoint_gone, GONE),
+            self.paused,
             self.last_registration.as_deref().unwrap_or("unknown"),
         )
     }
@@ -192,6 +238,7 @@ impl Row {
             "endpoint": self.endpoint,
             "forbidden": self.forbidden,
             "endpoint_gone": self.endpoint_gone,
+            "paused": self.paused,
             "last_registration": self.last_registration,
         })
     }

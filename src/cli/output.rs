@@ -1,6 +1,26 @@
-//! Standard output that may go away, as in `mollysocket connection list | head -1`.
+//! Standard output: whether it shows colours, and that it may go away, as in `mollysocket connection list | head -1`.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
+
+use crate::config::Env;
+
+/// Whether there are colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paint {
+    /// By ANSI escape sequences.
+    Colours,
+    /// Text alone.
+    Plain,
+}
+
+impl Paint {
+    /// Colours on a terminal only, and not with `NO_COLOR` (<https://no-color.org>).
+    pub(super) fn of(env: &Env) -> Self {
+        let unwanted = env.get("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = env.get("TERM").is_some_and(|terminal| terminal == "dumb");
+        if io::stdout().is_terminal() && !unwanted && !dumb { Self::Colours } else { Self::Plain }
+    }
+}
 
 /// A writer whose reader may leave early: what it does not want to read is no error, and the verb goes on.
 pub(super) struct Lenient<W> {

@@ -19,11 +19,16 @@ pub(super) struct Reach {
 
 impl Reach {
     pub(super) fn new(config: &Config) -> Result<Self, CliError> {
-        let executor = Arc::new(Executor::new());
+        let executor = Self::executor();
         let options =
             NetOptions { signal_ca_file: config.signal_ca_file.clone(), push_ca_file: config.push_ca_file.clone() };
         let net = Net::new(&options, Timings::default(), Limits::default(), Arc::clone(&executor))?;
         Ok(Self { executor, net: Arc::new(net) })
+    }
+
+    /// What runs look-ups beside a verb's own work.
+    pub(super) fn executor() -> Arc<Executor<'static>> {
+        Arc::new(Executor::new())
     }
 
     /// A sender that signs with the server's key.

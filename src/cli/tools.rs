@@ -1,14 +1,12 @@
-//! `vapid`, `qrcode` and `test`: verbs that change nothing.
+//! `vapid` and `test`: verbs that change nothing.
 
 use std::io::Write;
 use std::time::SystemTime;
 
-use super::args::{QrCodeAirgapped, QrCodeUrl};
 use super::reach::{Reach, vapid};
 use super::{Answer, CliError};
 use crate::account::{AccountId, Endpoint};
-use crate::config::{Config, Permission, public_url};
-use crate::link::{Link, qr_plain, qr_terminal};
+use crate::config::{Config, Permission};
 use crate::net::Checked;
 use crate::vapid::VapidKey;
 
@@ -22,28 +20,6 @@ pub(super) fn vapid_generate(out: &mut impl Write) -> Result<Answer, CliError> {
 pub(super) fn vapid_test(config: &Config, endpoint: &str, out: &mut impl Write) -> Result<Answer, CliError> {
     let endpoint = Endpoint::parse(endpoint)?;
     writeln!(out, "{}", vapid(config)?.authorization(&endpoint.origin(), SystemTime::now()))?;
-    Ok(Answer::Yes)
-}
-
-/// `qrcode url URL`.
-pub(super) fn qrcode_url(config: &Config, args: &QrCodeUrl, out: &mut impl Write) -> Result<Answer, CliError> {
-    let url = public_url(&args.url).map_err(|problem| CliError::Usage(format!("URL {problem}")))?;
-    qrcode(config, &Link::Webserver(url), args.plain, out)
-}
-
-/// `qrcode airgapped`.
-pub(super) fn qrcode_airgapped(
-    config: &Config,
-    args: &QrCodeAirgapped,
-    out: &mut impl Write,
-) -> Result<Answer, CliError> {
-    qrcode(config, &Link::Airgapped, args.plain, out)
-}
-
-fn qrcode(config: &Config, link: &Link, plain: bool, out: &mut impl Write) -> Result<Answer, CliError> {
-    let text = link.to_text(vapid(config)?.public());
-    let code = if plain { qr_plain(&text) } else { qr_terminal(&text) };
-    writeln!(out, "{}\n{text}", code?)?;
     Ok(Answer::Yes)
 }
 

@@ -102,14 +102,19 @@ impl AllowedEndpoints {
         }
     }
 
+    /// The origins the list names.
+    pub fn origins(&self) -> impl Iterator<Item = &str> {
+        self.listed.iter().map(|server| server.origin.as_str())
+    }
+
     /// Whether the list names `url`'s server and nothing else.
-    pub(super) fn is_only(&self, url: &Url) -> bool {
+    pub(crate) fn is_only(&self, url: &Url) -> bool {
         let origin = url.origin().ascii_serialization();
         !self.any_public && !self.listed.is_empty() && self.listed.iter().all(|s| s.origin == origin)
     }
 
     /// Whether nothing at all is allowed.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.listed.is_empty() && !self.any_public
     }
 }

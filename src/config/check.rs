@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use url::{Host, Url};
 
+use super::alert::{self, AlertCommand};
 use super::raw::{Found, Settings};
 use super::{AllowedEndpoints, AllowedUuids, Config, ConfigError, Env, Network, VapidSource};
 use crate::account::Secret;
@@ -61,6 +62,8 @@ pub(super) fn check(settings: Settings, file: Option<PathBuf>, env: &Env) -> Res
         trusted_proxies: list(&settings, "trusted_proxies", &["loopback"], networks)?,
         metrics: settings.flag("metrics").unwrap_or(false),
         admin_socket: settings.path("admin_socket").unwrap_or_else(|| default_admin_socket(env, &db)),
+        alert_command: list(&settings, "alert_command", &[], AlertCommand::parse)?,
+        heartbeat_url: one(&settings, "heartbeat_url", alert::heartbeat)?,
         allowed_endpoints,
         allowed_uuids,
         public_url,

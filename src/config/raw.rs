@@ -30,7 +30,7 @@ impl Kind {
 }
 
 /// Every key there is.
-pub(super) const KEYS: [(&str, Kind); 20] = [
+pub(super) const KEYS: [(&str, Kind); 22] = [
     ("host", Kind::Text),
     ("port", Kind::Number),
     ("webserver", Kind::Flag),
@@ -51,6 +51,8 @@ pub(super) const KEYS: [(&str, Kind); 20] = [
     ("trusted_proxies", Kind::List),
     ("metrics", Kind::Flag),
     ("admin_socket", Kind::Text),
+    ("alert_command", Kind::List),
+    ("heartbeat_url", Kind::Text),
 ];
 
 /// Keys only old versions of the reference implementation knew, and what became of them.

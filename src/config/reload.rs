@@ -58,6 +58,8 @@ impl Config {
             (self.trusted_proxies != new.trusted_proxies, "trusted_proxies"),
             (self.metrics != new.metrics, "metrics"),
             (self.admin_socket != new.admin_socket, "admin_socket"),
+            (self.alert_command != new.alert_command, "alert_command"),
+            (self.heartbeat_url != new.heartbeat_url, "heartbeat_url"),
         ]
         .into_iter()
         .filter_map(|(changed, key)| changed.then_some(key))

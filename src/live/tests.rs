@@ -12,6 +12,7 @@ fn account() -> Account {
         endpoint: endpoint("old"),
         forbidden: false,
         endpoint_gone: false,
+        paused: false,
         last_registration: 0,
         covered_until: None,
     }

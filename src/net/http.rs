@@ -123,7 +123,6 @@ impl Backend {
 }
 
 /// Sends one request on a stream of its own and reads the head of the answer, as [`Connection`] does.
-#[cfg(fuzzing)]
 pub(crate) async fn post<S>(
     stream: S,
     request: hyper::Request<Full<Bytes>>,

@@ -82,6 +82,12 @@ mod tests {
             let text = explain("https://push.example", status);
             assert!(text.starts_with(&format!("https://push.example answered {status}")), "{text}");
             assert!(!text.contains('\n') && !text.ends_with(' '), "{text:?}");
+            let delivery = super::super::Delivery { outcome: Outcome::Failed, reason: text };
+            let (what, hint) = delivery.halves();
+            assert!(
+                what.starts_with("https://push.example answered ") && hint.is_empty() == (200..300).contains(&status),
+                "{what:?} {hint:?}"
+            );
         }
         assert!(explain("https://push.example", 507).contains("subscribed"));
         assert!(explain("https://push.example", 403).contains("access list"));

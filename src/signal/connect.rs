@@ -100,14 +100,15 @@ pub struct Open {
     pub alert: Option<String>,
 }
 
-/// Connects. Box the future: its state is large, and the caller lives much longer than the handshake.
+/// Connects; without credentials Signal takes the connection for that of somebody who is not logged in. Box the future:
+/// its state is large, and the caller lives much longer than the handshake.
 ///
 /// # Errors
 /// Says what failed; its kind decides what to do next ([`crate::signal::policy`]).
 pub async fn connect(
     net: &Net,
     url: &Url,
-    credentials: &Credentials,
+    credentials: Option<&Credentials>,
     user_agent: &str,
     purpose: Purpose,
     timings: &Timings,
@@ -131,14 +132,16 @@ async fn expire(after: Duration, stage: &'static str) -> Result<Open, ConnectErr
 async fn upgrade(
     stream: tls::Stream,
     url: &Url,
-    credentials: &Credentials,
+    credentials: Option<&Credentials>,
     user_agent: &str,
     purpose: Purpose,
     limits: &Limits,
 ) -> Result<Open, ConnectError> {
     let mut request = url.as_str().into_client_request().map_err(|e| ConnectError::Handshake(e.to_string()))?;
     let headers = request.headers_mut();
-    headers.insert("authorization", authorization(credentials)?);
+    if let Some(credentials) = credentials {
+        headers.insert("authorization", authorization(credentials)?);
+    }
     let agent = HeaderValue::from_str(user_agent)
         .map_err(|_| ConnectError::Handshake("the User-Agent cannot be sent in a header".into()))?;
     headers.insert("user-agent", agent);

@@ -24,6 +24,8 @@ struct Pace {
     open_interval: Duration,
     probe_interval: Duration,
     last: Option<Instant>,
+    /// Whether Signal answered the last attempt that ended.
+    answered: Option<bool>,
 }
 
 impl Pace {
@@ -59,6 +61,7 @@ impl Gate {
                 open_interval: Duration::from_secs(1) / limits.connects_per_second.max(1),
                 probe_interval: Duration::from_secs(1) / limits.gate_probes_per_second.max(1),
                 last: None,
+                answered: None,
             }),
             turnstile: AsyncMutex::new(()),
             handshakes: Arc::new(Semaphore::new(limits.handshakes.max(1))),
@@ -95,6 +98,7 @@ impl Gate {
             let mut pace = self.lock();
             let was_down = pace.down();
             pace.failed.clear();
+            pace.answered = Some(true);
             was_down
         };
         if was_down {
@@ -106,6 +110,7 @@ impl Gate {
     /// Signal could not be reached for this account. One account alone can fail for reasons of its own.
     pub fn failed(&self, id: AccountId, reason: &str) {
         let mut pace = self.lock();
+        pace.answered = Some(false);
         if pace.down() || pace.failed.contains(&id) {
             return;
         }
@@ -119,6 +124,11 @@ impl Gate {
     /// Whether Signal's host counts as down.
     pub fn is_down(&self) -> bool {
         self.lock().down()
+    }
+
+    /// Whether Signal answered, whatever it said, the last attempt that ended. `None` before the first one.
+    pub fn answered(&self) -> Option<bool> {
+        self.lock().answered
     }
 
     /// Resolves when the outage ends; never, when there is none.

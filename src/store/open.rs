@@ -289,7 +289,8 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
     }
     let rows: i64 =
         transaction.query_row("SELECT count(*) FROM connections", [], |row| row.get(0)).map_err(on_sqlite)?;
-    if rows > 0 {
+    // Later steps only add columns.
+    if rows > 0 && version == 0 {
         let copy = keep_copy(path)?;
         log::info!("{} is brought to format {}; {} keeps what it was", path.display(), schema::VERSION, copy.display());
     }

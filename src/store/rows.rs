@@ -25,6 +25,7 @@ struct Columns {
     forbidden: usize,
     registered: Option<usize>,
     gone: Option<usize>,
+    paused: Option<usize>,
     covered: Option<usize>,
 }
 
@@ -40,6 +41,7 @@ impl Columns {
             forbidden: statement.column_index("forbidden")?,
             registered: optional("last_registration"),
             gone: optional("endpoint_gone"),
+            paused: optional("paused"),
             covered: optional("covered_until"),
         })
     }
@@ -55,6 +57,7 @@ impl Columns {
         let forbidden = number(self.forbidden)? == Some(1);
         let last_registration = optional(self.registered)?.unwrap_or(0);
         let endpoint_gone = optional(self.gone)? == Some(1);
+        let paused = optional(self.paused)? == Some(1);
         let covered_until = optional(self.covered)?.map(ServerTime);
         let account = (|| {
             Ok(Account {
@@ -62,6 +65,7 @@ impl Columns {
                 endpoint: endpoint?,
                 forbidden,
                 endpoint_gone,
+                paused,
                 last_registration,
                 covered_until,
             })
@@ -185,7 +189,7 @@ pub(super) fn put_within(
 fn insert(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare(
         "INSERT INTO connections (uuid, device_id, password, endpoint, forbidden, last_registration, endpoint_gone,
-                                  covered_until) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                                  covered_until, paused) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     statement.execute(params![
         account.id().to_string(),
@@ -196,6 +200,7 @@ fn insert(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<
         signed(account.last_registration),
         account.endpoint_gone,
         account.covered_until.map(|time| signed(time.0)),
+        account.paused,
     ])?;
     Ok(())
 }
@@ -219,6 +224,8 @@ pub(super) enum Change {
     EndpointGone(bool),
     /// `covered_until`.
     Covered(ServerTime),
+    /// `paused`.
+    Paused(bool),
 }
 
 /// Applies `change` to the account's row if it still is as `expected`; says whether it was. Another process may have
@@ -242,6 +249,7 @@ pub(super) fn change(
         Change::Forbidden => ("forbidden", 1),
         Change::EndpointGone(gone) => ("endpoint_gone", i64::from(gone)),
         Change::Covered(until) => ("covered_until", signed(until.0)),
+        Change::Paused(paused) => ("paused", i64::from(paused)),
     };
     let sql = format!("UPDATE connections SET {column} = ?1 WHERE rowid = ?2");
     transaction.prepare(&sql)?.execute([value, rowid])?;

@@ -18,12 +18,13 @@ const TABLE: &str = "(
     forbidden BOOLEAN NOT NULL CHECK (forbidden IN (0, 1)),
     last_registration INTEGER,
     endpoint_gone INTEGER NOT NULL DEFAULT 0,
-    covered_until INTEGER
+    covered_until INTEGER,
+    paused INTEGER NOT NULL DEFAULT 0
 )";
 
 /// Steps from each version to the next; the version (`PRAGMA user_version`) is the number of steps taken. Only ever add
 /// at the end. Version 0 is every layout of the reference.
-const STEPS: &[fn(&Transaction<'_>) -> rusqlite::Result<()>] = &[rebuild_the_reference_table];
+const STEPS: &[fn(&Transaction<'_>) -> rusqlite::Result<()>] = &[rebuild_the_reference_table, add_paused];
 
 /// The version this program writes.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -63,6 +64,14 @@ fn rebuild_the_reference_table(transaction: &Transaction<'_>) -> rusqlite::Resul
              FROM connections_before ORDER BY rowid;
          DROP TABLE connections_before;"
     ))
+}
+
+/// 1 → 2. The step before makes the table as it is now, so the column may be there.
+fn add_paused(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    if columns(transaction)?.iter().any(|column| column == "paused") {
+        return Ok(());
+    }
+    transaction.execute_batch("ALTER TABLE connections ADD COLUMN paused INTEGER NOT NULL DEFAULT 0")
 }
 
 /// What is wrong with the tables of a database of version `version`, if anything.

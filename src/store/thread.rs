@@ -77,6 +77,11 @@ impl Handle {
         .await
     }
 
+    /// See [`super::Store::writable`].
+    pub(super) async fn writable(&self) -> Result<bool, StoreError> {
+        self.run(|database| Ok(database.access == Access::ReadWrite)).await
+    }
+
     /// See [`super::Store::data_version`].
     pub(super) async fn data_version(&self) -> Result<i64, StoreError> {
         self.run(|database| {

@@ -145,6 +145,7 @@ mod tests {
             endpoint: Endpoint::parse("https://push.example/x").unwrap(),
             forbidden: false,
             endpoint_gone: false,
+            paused: false,
             last_registration: 0,
             covered_until: None,
         };

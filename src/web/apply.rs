@@ -100,6 +100,7 @@ impl Registrar {
                 Work::Save(Box::new(register::after_ask(asked, verdict, &claim, now)?))
             }
         };
+        let work = register::keep_paused(work, &known);
         progress.enter(if matches!(work, Work::Probe) { "sending a test push" } else { "saving it" });
         // From here on a task of its own: what is saved must also be put to work, even if the phone hangs up.
         let (done, outcome) = channel::bounded(1);

@@ -1,5 +1,6 @@
 //! The page people see: a QR code and a link for Molly, what to do with them, and what looks wrong. Works without
-//! JavaScript; everything that comes from a request is escaped.
+//! JavaScript; a few lines of it compare the browser's address with the link's and copy the link. Everything that comes
+//! from a request is escaped.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,13 +11,16 @@ use crate::link::{self, Link};
 
 const TEMPLATE: &str = include_str!("page.html");
 const CSS: &str = include_str!("page.css");
+const JS: &str = include_str!("page.js");
 
-/// The Content-Security-Policy of the page: nothing but its own style, by hash, and its empty icon.
+/// The Content-Security-Policy of the page: nothing but its own style and script, by hash, and its empty icon.
 pub(crate) fn policy() -> String {
-    let hash = STANDARD.encode(Sha256::digest(CSS));
+    let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
     format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; img-src data:; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'"
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; img-src data:; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+        hash(CSS),
+        hash(JS),
     )
 }
 
@@ -29,6 +33,7 @@ pub(crate) fn webserver(address: Result<Address, NoAddress>, vapid: &str) -> Str
             for doubt in &address.doubts {
                 content += &warning(&explain_doubt(doubt));
             }
+            content += &differences(&address);
             content += &scannable(&link);
             content += STEPS;
             content += &format!(
@@ -70,6 +75,33 @@ const AIRGAPPED_STEPS: &str = "<h2>What to do</h2>\n<ol>\n\
 const REMEDY: &str = "set <code>public_url</code> (<code>MOLLY_PUBLIC_URL</code>), or let the reverse proxy pass on the \
     <code>Host</code> header and, under a sub-path, send the path in <code>X-Original-URL</code> or \
     <code>X-Forwarded-Prefix</code>.";
+
+/// What the script shows when the browser came by another address than the link names: only the browser knows what it
+/// was asked for before a proxy changed it.
+fn differences(address: &Address) -> String {
+    let remedies = match address.source {
+        Source::Configured => {
+            ["If phones reach this server the way you did, correct <code>public_url</code> (<code>MOLLY_PUBLIC_URL</code>).";
+                2]
+        }
+        Source::Host | Source::HostAndPath(_) => [
+            "The reverse proxy does not pass on the <code>Host</code> header. With nginx add <code>proxy_set_header Host \
+             $http_host;</code>, with Apache <code>ProxyPreserveHost On</code>, or set <code>public_url</code>.",
+            "The reverse proxy does not say which path it was asked for. Let it send that path in \
+             <code>X-Original-URL</code>, with nginx by <code>proxy_set_header X-Original-URL \
+             $request_uri;</code>, or the part \
+             it takes off in <code>X-Forwarded-Prefix</code>, or set <code>public_url</code>.",
+        ],
+    };
+    let note = |what, remedy| {
+        format!(
+            "<div class=\"warn differs\" role=\"note\" data-differs=\"{what}\" hidden><p>Your browser opened this page at \
+             <strong data-here></strong>, but the link names <strong>{}</strong>. {remedy}</p></div>\n",
+            escape(address.url.as_str()),
+        )
+    };
+    note("host", remedies[0]) + &note("path", remedies[1])
+}
 
 fn explain_source(source: Source) -> String {
     match source {
@@ -133,7 +165,10 @@ fn scannable(link: &str) -> String {
         }
         Err(error) => warning(&escape(&error.to_string())),
     };
-    format!("{code}<a class=\"link\" href=\"{text}\">{text}</a>\n")
+    format!(
+        "{code}<a class=\"link\" href=\"{text}\">{text}</a>\n<button class=\"copy\" type=\"button\" hidden>Copy the \
+         link</button>\n"
+    )
 }
 
 fn escape(text: &str) -> String {
@@ -153,13 +188,14 @@ fn escape(text: &str) -> String {
 
 /// Puts the content into the template. One pass, so that nothing in the content is taken for a mark.
 fn fill(content: &str) -> String {
-    let mut page = String::with_capacity(TEMPLATE.len() + CSS.len() + content.len());
+    let mut page = String::with_capacity(TEMPLATE.len() + CSS.len() + JS.len() + content.len());
     let mut rest = TEMPLATE;
     while let Some((before, after)) = rest.split_once("{{") {
         let (name, after) = after.split_once("}}").unwrap_or((after, ""));
         page += before;
         page += match name {
             "css" => CSS,
+            "js" => JS,
             "version" => env!("CARGO_PKG_VERSION"),
             _ => content,
         };
@@ -191,13 +227,18 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_allows_the_style_and_nothing_else() {
+    fn the_policy_allows_the_style_and_the_script_and_nothing_else() {
         let page = fill("");
-        let style = page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
-        let hash = STANDARD.encode(Sha256::digest(style));
+        let hash = |from: &str, to: &str| {
+            let text = page.split_once(from).unwrap().1.split_once(to).unwrap().0;
+            STANDARD.encode(Sha256::digest(text))
+        };
+        let (style, script) = (hash("<style>", "</style>"), hash("<script>", "</script>"));
         let policy = policy();
-        assert!(policy.starts_with("default-src 'none'; ") && policy.contains(&format!("'sha256-{hash}'")));
-        assert!(!policy.contains("unsafe") && !policy.contains("script-src") && !page.contains("<script"));
+        assert!(policy.starts_with(&format!(
+            "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; img-src data:; "
+        )));
+        assert!(!policy.contains("unsafe") && page.matches("<script").count() == 1 && !page.contains(" onclick"));
         assert!(!page.contains("style=") && !page.contains("http://") && !page.contains("https://"));
     }
 

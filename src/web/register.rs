@@ -256,6 +256,17 @@ pub(crate) fn after_ask(asked: Asked, verdict: Verdict, claim: &Claim, now: u64)
     }
 }
 
+/// What the operator paused stays paused, whatever the phone sends.
+pub(crate) fn keep_paused(work: Work, known: &Known) -> Work {
+    match (work, known) {
+        (Work::Save(mut saved), Known::Yes(stored)) => {
+            saved.account.paused = stored.paused;
+            Work::Save(saved)
+        }
+        (work, _) => work,
+    }
+}
+
 /// What the answer to the test push says about an endpoint that was gone. `Ok` resumes the account.
 ///
 /// # Errors
@@ -279,6 +290,7 @@ fn fresh(claim: &Claim, now: u64, change: &'static str) -> Saved {
         endpoint: claim.endpoint.clone(),
         forbidden: false,
         endpoint_gone: false,
+        paused: false,
         last_registration: now,
         covered_until: None,
     };

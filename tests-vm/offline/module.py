@@ -62,7 +62,7 @@ REFUSED = [
 
 # (inside services.mollysocket, [(section of the output, regular expression that must match there, or with ! must not)])
 ACCEPTED = [
-    ("", [("units.mollysocket", "Type=notify"), ("units.mollysocket", "!LoadCredential"), ("units.mollysocket", "!MemoryMax")]),
+    ("", [("pages", "/usr/local/share"), ("units.mollysocket", "Type=notify"), ("units.mollysocket", "!LoadCredential"), ("units.mollysocket", "!MemoryMax")]),
     ('settings = { db = "/srv/m.db"; made_up_later = 3; };', [("files.mollysocket/config.toml", 'db = "/srv/m.db"\n(.*\n)*made_up_later = 3\n')]),
     ('vapid.keyFile = "/run/secrets/k";', [("units.mollysocket", "LoadCredential=vapid.key:/run/secrets/k\n"), ("files./usr/local/lib/mollysocket-as-service", "'LoadCredential=vapid.key:/run/secrets/k'")]),
     ('vapid.encryptedKeyFile = "/etc/k.cred";', [("units.mollysocket", "LoadCredentialEncrypted=vapid.key:/etc/k.cred\n")]),
@@ -114,10 +114,29 @@ def configurations():
         check(machine["nginx"].count("X-Original-URL $request_uri") == len(places), "nginx passes the original path on")
     machine, _ = render("{ }")
     check(machine and not machine["units"] and not machine["files"] and not machine["sudo"], "off by default")
-    user = re.search(r"```nix\n(\{ config.*?)```", (top / "docs/nixos.md").read_text(), re.S).group(1)
-    machine, error = render(f"({user}) {{ config.sops.secrets.mollysocket-vapid.path = \"/run/secrets/mollysocket-vapid\"; }}")
-    check(machine is not None, f"the example of docs/nixos.md: {error}")
-    print(f"ok: {len(REFUSED)} configurations refused, {len(ACCEPTED) + 4} accepted")
+    accepted = readme()
+    print(f"ok: {len(REFUSED)} configurations refused, {len(ACCEPTED) + 3 + accepted} accepted")
+
+
+def readme():
+    """The README's examples are accepted without a warning and do what the text around them says. Returns how many."""
+    short, whole = re.findall(r"```nix\n(.*?)```", (top / "README.md").read_text(), re.S)
+    key = "/run/secrets/mollysocket-vapid"
+    agenix = whole.replace("config.sops.secrets", "config.age.secrets").replace("sops.secrets", "age.secrets")
+    check("With agenix the key is `config.age.secrets.mollysocket-vapid.path`" in (top / "README.md").read_text(), "agenix")
+    enable = [line for line in short.splitlines() if line.startswith("services.")]
+    check(len(short.splitlines()) == 3 and len(enable) == 1, f"three lines: {short}")
+    for user in (f"{{ {enable[0]} }}", f"({whole}) {{ config.sops.secrets.mollysocket-vapid.path = \"{key}\"; }}", f"({agenix}) {{ config.age.secrets.mollysocket-vapid.path = \"{key}\"; }}"):
+        machine, error = render(user)
+        check(machine is not None, f"an example of the README: {error}")
+        check(machine and not machine["warnings"] and list(machine["units"]) == ["mollysocket"], f"warnings: {user}")
+        if machine and "keyFile" in user:
+            check(f"LoadCredential=vapid.key:{key}\n" in machine["units"]["mollysocket"], "the key of the example")
+            settings = machine["files"]["mollysocket/config.toml"]
+            for line in ('allowed_uuids = ["0f2b1a3c-1111-4222-8333-444455556666"]', 'allowed_endpoints = ["https://ntfy.example.org"]', 'public_url = "https://molly.example.org/"'):
+                check(line in settings, f"{line} in {settings}")
+            check("server_name molly.example.org" in machine["nginx"] and "127.0.0.1:8020" in machine["nginx"], "the proxy of the example")
+    return 3
 
 
 def options_page(machine):

@@ -16,6 +16,7 @@ let
     concatLists
     concatStringsSep
     elem
+    elemAt
     filter
     foldl'
     head
@@ -110,6 +111,9 @@ let
       concatLists values
     else if all (value: value == head values) values then
       head values
+    else if all isString values && path != [ ] && elemAt path (length path - 1) == "extraConfig" then
+      # Of the type `lines`.
+      concatStringsSep "\n" values
     else
       throw "conflicting definitions of ${concatStringsSep "." path}";
   mergeSets =
@@ -171,6 +175,7 @@ let
       };
     };
     coreutils = dirOf bin;
+    runCommand = name: _: command: { outPath = "/generated/${name}"; inherit command; };
     writeShellScript = name: text: script name "/usr/local/lib/${name}" text;
     writeShellScriptBin = name: text: script name "/usr/local/bin/${name}" text;
     mollysocket = {
@@ -232,9 +237,11 @@ let
       ) (attrNames options)
     );
   # The module's virtual hosts and what the machine's own configuration adds to them.
-  virtualHosts = (merge [ ] (
-    discharge 100 { services.nginx = final.services.nginx or { }; } ++ discharge 100 { services.nginx = written.services.nginx or { }; }
-  )).services.nginx.virtualHosts or { };
+  virtualHosts =
+    proxy:
+    (merge [ ] (concatLists (
+      map (config: discharge 100 { services.${proxy} = config.services.${proxy} or { }; }) [ final written ]
+    ))).services.${proxy}.virtualHosts or { };
   server = name: host: ''
     server {
       listen 443 ssl;
@@ -263,10 +270,12 @@ in
       triggers = mapAttrs (_: u: { inherit (u) reloadTriggers restartTriggers; }) (final.systemd.services or { });
       files =
         mapAttrs (_: file: file.source.content) (final.environment.etc or { })
-        // listToAttrs (map (s: { name = s.outPath; value = s.content; }) (concatLists (map (s: [ s s.asService ]) (final.environment.systemPackages or [ ]))));
+        // listToAttrs (map (s: { name = s.outPath; value = s.content; }) (concatLists (map (s: if s ? asService then [ s s.asService ] else [ ]) (final.environment.systemPackages or [ ]))));
       sudo = map (rule: { inherit (rule) groups; commands = map (c: c.command) rule.commands; }) (final.security.sudo.extraRules or [ ]);
       firewall = final.networking.firewall.allowedTCPPorts or [ ];
-      nginx = concatStringsSep "" (attrValues (mapAttrs server virtualHosts));
-      caddy = final.services.caddy.virtualHosts or { };
+      nginx = concatStringsSep "" (attrValues (mapAttrs server (virtualHosts "nginx")));
+      caddy = virtualHosts "caddy";
+      pages = map (p: p.command) (filter (p: p ? command) (final.environment.systemPackages or [ ]));
+      warnings = final.warnings or [ ];
     }
 )

@@ -1,7 +1,8 @@
 # What the scenarios share. They run as root on a booted machine on which simulator.service and the daemons of their
 # machine.nix have been started.
-set -euo pipefail
-trap 'echo "FAILED: line $LINENO: $BASH_COMMAND" >&2' ERR
+set -Eeuo pipefail
+# Inside a function also the lines it was called from.
+trap 'echo "FAILED: line $LINENO ${BASH_LINENO[*]}: $BASH_COMMAND" >&2' ERR
 
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 . "$here/key.sh"

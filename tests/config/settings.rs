@@ -17,6 +17,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(config.db, Path::new("db.sqlite"));
     assert!(matches!(config.vapid, VapidSource::Generated(ref p) if p == Path::new("db.sqlite.vapid")));
     assert_eq!(config.admin_socket, Path::new("db.sqlite.sock"));
+    assert_eq!((config.alert_command, config.heartbeat_url), (None, None));
     assert!(config.vapid_contact.starts_with("https://"));
     assert_eq!(config.public_url, None);
     assert_eq!(config.signal_url.as_str(), "wss://chat.signal.org/v1/websocket/");
@@ -58,6 +59,8 @@ fn every_key_of_a_file_counts() {
         trusted_proxies = ["10.0.0.0/8", "loopback", "2001:db8::1"]
         metrics = true
         admin_socket = "/run/a.sock"
+        alert_command = ["/bin/alert", "TOKENsecret"]
+        heartbeat_url = "https://status.example:8443/p%41th/SECRET?a=b"
         "#,
     );
     assert_eq!((config.host.as_str(), config.port, config.webserver), ("::", 0, false));
@@ -66,7 +69,7 @@ fn every_key_of_a_file_counts() {
         matches!(config.vapid, VapidSource::Inline(ref s) if s.expose() == "DSqYuWchrB6yIMYJtidvqANeRQic4uWy34afzZRsZnI")
     );
     assert_eq!(config.vapid_contact, "mailto:me@example.org");
-    assert_eq!(config.public_url.unwrap().as_str(), "https://molly.example/sub?x=1");
+    assert_eq!(config.public_url.as_ref().unwrap().as_str(), "https://molly.example/sub?x=1");
     assert_eq!(config.signal_url.as_str(), "wss://chat.staging.signal.org/v1/websocket/");
     assert_eq!(config.signal_ca_file, Some(PathBuf::from("/ca.pem")));
     assert_eq!(config.user_agents, ["A/1", "B/2"]);
@@ -75,6 +78,11 @@ fn every_key_of_a_file_counts() {
     assert_eq!(config.max_accounts, 3);
     assert_eq!(config.trusted_proxies.len(), 4);
     assert_eq!(config.admin_socket, Path::new("/run/a.sock"));
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("TOKENsecret") && !shown.contains("SECRET?a=b"), "{shown}");
+    let command = config.alert_command.unwrap();
+    assert_eq!((command.program(), command.arguments()), ("/bin/alert", &["TOKENsecret".to_owned()][..]));
+    assert_eq!(config.heartbeat_url.unwrap().target(), "/p%41th/SECRET?a=b", "byte for byte");
     assert!(!config.allowed_uuids.permits(AccountId::parse("1f2b1a3c-1111-4222-8333-444455556666").unwrap()));
     assert!(config.allowed_uuids.permits(AccountId::parse("0f2b1a3c-1111-4222-8333-444455556666").unwrap()));
     assert_eq!(config.allowed_endpoints.permits(&Endpoint::parse("https://ntfy.sh/").unwrap()), Permission::No);
@@ -272,6 +280,7 @@ fn the_sample_shows_every_key_with_its_default() {
         .into_iter()
         .chain(["push_ca_file", "signal_env", "signal_url", "user_agents", "admin_socket", "trusted_proxies"])
         .chain(["host", "port", "webserver", "allowed_uuids", "db", "wake_for_own_sync", "max_accounts", "metrics"])
+        .chain(["alert_command", "heartbeat_url"])
     {
         assert!(text.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key} is not in the sample");
     }

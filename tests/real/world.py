@@ -92,9 +92,10 @@ class World:
         return process
 
     def make_certificate(self):
-        """An authority and a certificate for localhost, by openssl."""
+        """An authority and a certificate for localhost and the names of our examples, by openssl."""
         new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        (self.dir / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+        names = "DNS:localhost,IP:127.0.0.1,DNS:example.org,DNS:molly.example.org"
+        (self.dir / "names").write_text(f"subjectAltName={names}")
         for args in (
             ["req", "-x509", *new_key, "-days", "2", "-subj", "/CN=throw-away", "-keyout", "ca.key", "-out", "ca.pem"],
             ["req", *new_key, "-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "request.pem"],
@@ -102,6 +103,7 @@ class World:
             + ["-extfile", "names", "-out", "cert.pem"],
         ):
             subprocess.run(["openssl", *args], cwd=self.dir, check=True, capture_output=True)
+        (self.dir / "cert-with-key.pem").write_text("".join((self.dir / f).read_text() for f in ("cert.pem", "key.pem")))
         both = (self.dir / "ca.pem").read_text() + (self.simulator.dir / "ca.pem").read_text()
         (self.dir / "push-ca.pem").write_text(both)
 
@@ -185,9 +187,10 @@ class Daemon:
     """`mollysocket server`."""
 
     def __init__(self, world, **settings):
-        self.log_file = world.dir / "daemon.log"
+        name = f"daemon-{len(world.processes)}"
+        self.log_file = world.dir / f"{name}.log"
         env = world.environment(**settings)
-        self.process = world.start("daemon", [MOLLYSOCKET, "server"], env)
+        self.process = world.start(name, [MOLLYSOCKET, "server"], env)
         found = wait_for(lambda: re.search(r"listening on +http://([^/]+)/", self.log()), 10, "start of the daemon")
         self.address = found[1]
         world.daemon = self

@@ -279,6 +279,7 @@ impl World {
             endpoint: Endpoint::parse(&self.endpoint(phone)).unwrap(),
             forbidden: false,
             endpoint_gone: false,
+            paused: false,
             last_registration: 1_700_000_000,
             covered_until: None,
         }

@@ -41,6 +41,7 @@ pub fn account(uuid: &str) -> Account {
         endpoint: endpoint("https://push.example/upSECRET?up=1"),
         forbidden: false,
         endpoint_gone: false,
+        paused: false,
         last_registration: 1_700_000_000,
         covered_until: None,
     }

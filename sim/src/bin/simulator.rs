@@ -1,10 +1,12 @@
-//! The two simulated servers as a program, for test scripts: `simulator DIR`.
+//! The two simulated servers as a program, for test scripts: `simulator DIR [SIGNAL-PORT PUSH-PORT]`. Without ports they
+//! listen on free ones.
 //!
 //! Writes `DIR/ca.pem` (the throw-away authority of both) and `DIR/signal-url`, prints `ready`, and then reads commands
 //! from standard input, one a line, until its end. Each is answered by one line that begins with `ok`, with `no` (what
 //! was waited for did not happen in time) or with `error`.
 
 use std::io::{BufRead, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -22,11 +24,17 @@ const HELP: &str = "add UUID DEVICE PASSWORD | unlink UUID DEVICE | send UUID DE
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [dir] = args.as_slice() else {
-        eprintln!("usage: simulator DIR; commands on standard input: {HELP}");
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (dir, ports) = match words[..] {
+        [dir] => (dir, Some([0, 0])),
+        [dir, signal, push] => (dir, signal.parse().ok().zip(push.parse().ok()).map(<[u16; 2]>::from)),
+        _ => ("", None),
+    };
+    let Some(ports) = ports else {
+        eprintln!("usage: simulator DIR [SIGNAL-PORT PUSH-PORT]; commands on standard input: {HELP}");
         return ExitCode::from(2);
     };
-    match run(Path::new(dir)) {
+    match run(Path::new(dir), ports) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("simulator: {error}");
@@ -35,9 +43,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(dir: &Path) -> std::io::Result<()> {
+fn run(dir: &Path, ports: [u16; 2]) -> std::io::Result<()> {
     let pki = Pki::new();
-    let servers = Servers { signal: SignalServer::start(&pki), push: PushServer::start(&pki) };
+    let [signal, push] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let servers =
+        Servers { signal: SignalServer::start_at(&pki, signal)?, push: PushServer::start_at(Some(&pki), push)? };
     std::fs::write(dir.join("ca.pem"), pki.ca_pem())?;
     std::fs::write(dir.join("signal-url"), servers.signal.url())?;
     let mut out = std::io::stdout();

@@ -51,9 +51,36 @@ fn unambiguous_prefixes_are_enough() {
         ("c a U 2 P E", "connection add -- U 2 P E"),
         ("t u U", "test uuid -- U"),
         ("t e U", "test endpoint -- U"),
+        ("st", "status"),
+        ("h", "health"),
+        ("c pa U", "connection pause -- U"),
+        ("c res U", "connection resume -- U"),
     ] {
         reads_as(given, expected);
     }
+}
+
+#[test]
+fn beginnings_the_reference_understood_keep_their_meaning() {
+    for (given, expected) in [
+        ("s", "server"),
+        ("c p U", "connection ping -- U"),
+        ("c r U", "connection remove -- U"),
+        ("c re U", "connection remove -- U"),
+    ] {
+        reads_as(given, expected);
+    }
+}
+
+#[test]
+fn options_with_values_stand_before_or_after_the_verb() {
+    for given in ["qr air --svg f.svg", "--svg f.svg qr air", "qr --svg=f.svg air", "qr air --svg=f.svg"] {
+        reads_as(given, "qrcode airgapped --svg f.svg");
+    }
+    reads_as("qr url U --png -x --plain", "qrcode url --png -x --plain -- U");
+    fails("qr air --svg", "--svg needs a value");
+    fails("server --svg x", "\"--svg\" is no option here");
+    reads_as("connection add U 2 --svg=x E", "connection add -- U 2 --svg=x E");
 }
 
 #[test]
@@ -124,8 +151,8 @@ fn mistakes_are_named_and_never_shown_when_they_may_be_secret() {
 #[test]
 fn usage_lines_name_everything() {
     let usage = |given: &str| normalise(&line(given)).unwrap_err().usage;
-    assert_eq!(usage(""), "usage: mollysocket server|vapid|qrcode|connection|test");
-    assert_eq!(usage("connection"), "usage: mollysocket connection add|list|remove|ping");
+    assert_eq!(usage(""), "usage: mollysocket server|vapid|qrcode|connection|test|status|health|doctor");
+    assert_eq!(usage("connection"), "usage: mollysocket connection add|list|remove|ping|pause|resume");
     assert_eq!(usage("c add"), "usage: mollysocket connection add UUID DEVICE PASSWORD ENDPOINT");
     assert_eq!(usage("c list x"), "usage: mollysocket connection list [-a|--anonymized] [--json]");
 }

@@ -26,6 +26,7 @@ fn account() -> Account {
         endpoint: Endpoint::parse("https://push.example/x").unwrap(),
         forbidden: false,
         endpoint_gone: false,
+        paused: false,
         last_registration: 0,
         covered_until: None,
     }

@@ -27,6 +27,7 @@ fn stored() -> Account {
         endpoint: a_claim().endpoint,
         forbidden: false,
         endpoint_gone: false,
+        paused: false,
         last_registration: 1,
         covered_until: Some(ServerTime(77)),
     }
@@ -48,6 +49,18 @@ fn other_endpoint() -> Claim {
 
 fn delivery(outcome: Outcome) -> Delivery {
     Delivery { outcome, reason: "because".to_owned() }
+}
+
+#[test]
+fn what_the_operator_paused_stays_paused() {
+    for paused in [true, false] {
+        let known = Known::Yes(Box::new(Account { paused, ..stored() }));
+        let fresh = after_ask(Asked::Replacement, Verdict::Accepted, &other_password(), NOW).unwrap();
+        match keep_paused(Work::Save(Box::new(fresh)), &known) {
+            Work::Save(saved) => assert_eq!(saved.account.paused, paused),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 fn saved(plan: Result<Plan, Refused>) -> Saved {
@@ -150,6 +163,7 @@ fn same_credentials_other_endpoint_moves_and_tests_only_if_asked() {
             let moved = Account {
                 endpoint: other_endpoint().endpoint,
                 endpoint_gone: false,
+                paused: false,
                 last_registration: NOW,
                 ..stored()
             };

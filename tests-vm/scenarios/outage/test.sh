@@ -3,8 +3,12 @@
 linked $ACI
 pushes=$(sim pushes)
 sim signal off
-sleep 1
+cut() { sim counters $ACI 2 | grep -q 'open=0'; }
+within 10 cut
 sim send $ACI 2
+sleep 1
+contains 'open=0 delivered=0' sim counters $ACI 2
+[ "$(sim pushes)" = "$pushes" ]
 sim signal on
 sim wait-pushes $((pushes + 1)) 60
 ok 'Signal was away: its message woke the phone afterwards'

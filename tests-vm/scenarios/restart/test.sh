@@ -22,6 +22,21 @@ crashed() {
 gone() { systemctl kill --signal=KILL mollysocket; }
 crashed 'killed' gone
 
+pushes=$(sim pushes)
+sim push-server off
+sim send $ACI 2 >/dev/null
+owed() { sim counters $ACI 2 | grep -q ' unacked=1 '; }
+within 10 owed
+sleep 1
+owed
+gone
+sim push-server on
+sim wait-pushes $((pushes + 1)) 60
+paid() { sim counters $ACI 2 | grep -q ' unacked=0 '; }
+within 20 paid
+ok 'killed while a wake-up was owed: the message came again and woke the phone'
+
+[ "$(field mollysocket WatchdogUSec)" = 1min ]
 mkdir -p /run/systemd/system/mollysocket.service.d
 printf '[Service]\nWatchdogSec=2\n' >/run/systemd/system/mollysocket.service.d/watchdog.conf
 systemctl daemon-reload

@@ -248,6 +248,7 @@ impl World {
             endpoint: Endpoint::parse(&self.endpoint(&phone.place))?,
             forbidden: false,
             endpoint_gone: false,
+            paused: false,
             last_registration: 1_700_000_000,
             covered_until: None,
         };

@@ -1,0 +1,37 @@
+# Made from the command line's definition by src/cli/manual.rs; do not edit.
+_mollysocket() {
+    local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} place='' next='' word i
+    local options='-h --help -c --config -v --verbose -V --version'
+    COMPREPLY=()
+    case $before in --config | --png | --svg | -c)
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        return
+        ;;
+    esac
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        case $word in
+            --config | --png | --svg | -c) ((i++)) ;;
+            -*) ;;
+            *) case $place in '' | 'vapid' | 'qrcode' | 'connection' | 'test') place=${place:+$place }$word ;; esac ;;
+        esac
+    done
+    case $place in
+        '') next='server vapid qrcode connection test status health doctor' ;;
+        'vapid') next='generate test' ;;
+        'qrcode') next='url airgapped' ;;
+        'qrcode url') options+=' --plain --svg --png' ;;
+        'qrcode airgapped') options+=' --plain --svg --png' ;;
+        'connection') next='add list remove ping pause resume' ;;
+        'connection list') options+=' -a --anonymized --json' ;;
+        'test') next='endpoint uuid' ;;
+        'status') options+=' --json' ;;
+        'doctor') options+=' --json --report' ;;
+    esac
+    case $current in
+        -*) mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current") ;;
+        *) mapfile -t COMPREPLY < <(compgen -W "$next" -- "$current") ;;
+    esac
+}
+complete -F _mollysocket mollysocket

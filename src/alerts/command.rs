@@ -1,0 +1,65 @@
+//! Runs the operator's command with the news as JSON on its standard input.
+
+use std::io;
+use std::time::Duration;
+
+use futures_lite::{AsyncWriteExt as _, FutureExt as _};
+use smol::Timer;
+use smol::process::{Command, Stdio};
+
+use super::watch::News;
+use crate::config::AlertCommand;
+
+/// What is none of the command's business: our key, and the service manager's messages to us.
+const OURS: [&str; 7] = [
+    "MOLLY_VAPID_PRIVKEY",
+    "CREDENTIALS_DIRECTORY",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+];
+
+/// Whether the command took the news.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// It ended with 0.
+    Yes,
+    /// It did not; the text says what happened.
+    No(String),
+}
+
+/// Runs it to its end, at most for `limit`; then it is killed.
+pub(super) async fn run(command: &AlertCommand, news: &News, limit: Duration) -> Told {
+    let work = async {
+        match talk(command, news).await {
+            Ok(told) => told,
+            Err(error) => Told::No(format!("{}: {error}", command.program())),
+        }
+    };
+    let late = async {
+        Timer::after(limit).await;
+        Told::No(format!("{} did not end within {limit:?}", command.program()))
+    };
+    work.or(late).await
+}
+
+async fn talk(command: &AlertCommand, news: &News) -> io::Result<Told> {
+    let text = serde_json::to_vec(news).map_err(io::Error::other)?;
+    let mut process = Command::new(command.program());
+    process.args(command.arguments()).kill_on_drop(true);
+    // What it says goes to our log's place; what it prints is nobody's.
+    process.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
+    for name in OURS {
+        process.env_remove(name);
+    }
+    let mut child = process.spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command that does not want to know closes it.
+        let _ = stdin.write_all(&text).await;
+        let _ = stdin.close().await;
+    }
+    let status = child.status().await?;
+    Ok(if status.success() { Told::Yes } else { Told::No(format!("{} ended with {status}", command.program())) })
+}

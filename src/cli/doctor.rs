@@ -1,0 +1,108 @@
+//! `doctor`: a line per check as it is done, JSON, or a report without names.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::args::Doctor as Args;
+use super::output::Paint;
+use super::reach::Reach;
+use super::{Answer, CliError, Start};
+use crate::account::AccountId;
+use crate::config::Config;
+use crate::doctor::{Check, Doctor, Redactor, Verdict};
+use crate::store::{IfMissing, Store};
+
+/// `doctor`.
+pub(super) fn run(start: &Start<'_>, args: &Args, paint: Paint, out: &mut impl Write) -> Result<Answer, CliError> {
+    let only = args.uuid.as_deref().map(AccountId::parse).transpose()?;
+    let mut checks = Vec::new();
+    let mut written = Ok(());
+    let show = !args.json && !args.report;
+    let mut tell = |check: Check| {
+        if show && written.is_ok() {
+            written = print(&check, paint, out);
+        }
+        checks.push(check);
+    };
+    let config = Config::load(start.config.as_deref(), start.env);
+    match &config {
+        Ok(config) => {
+            let executor = Reach::executor();
+            let doctor = Doctor::new(config, only, &mut tell);
+            smol::block_on(executor.run(doctor.examine(executor.clone())));
+        }
+        Err(error) => tell(Check::failure(
+            "configuration",
+            error.to_string(),
+            "correct it; config-sample.toml shows every key. Nothing else can be checked before",
+        )),
+    }
+    written?;
+    let count = |verdict| checks.iter().filter(|check: &&Check| check.verdict == verdict).count();
+    let (failures, warnings) = (count(Verdict::Failure), count(Verdict::Warning));
+    if args.json {
+        let all = json!({
+            "version": env!("CARGO_PKG_VERSION"), "checks": checks, "failures": failures, "warnings": warnings,
+        });
+        writeln!(out, "{all:#}")?;
+    } else if args.report {
+        report(start, config.as_ref().ok(), &checks, out)?;
+    } else {
+        writeln!(out, "\n{}", summary(failures, warnings))?;
+    }
+    Ok(if failures == 0 { Answer::Yes } else { Answer::No })
+}
+
+fn print(check: &Check, paint: Paint, out: &mut impl Write) -> io::Result<()> {
+    let label = check.verdict.label();
+    let colour = match check.verdict {
+        Verdict::Ok => "32",
+        Verdict::Note => "2",
+        Verdict::Warning => "33",
+        Verdict::Failure => "1;31",
+    };
+    let padding = " ".repeat(7 - label.len().min(7));
+    match paint {
+        Paint::Colours => write!(out, "\x1b[{colour}m{label}\x1b[0m{padding}")?,
+        Paint::Plain => write!(out, "{label}{padding}")?,
+    }
+    writeln!(out, "  {}: {}", check.name, check.what)?;
+    if !check.remedy.is_empty() {
+        writeln!(out, "         to do: {}", check.remedy)?;
+    }
+    // A step may take a while; what is done is shown.
+    out.flush()
+}
+
+fn summary(failures: usize, warnings: usize) -> String {
+    let plural = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
+    match (failures, warnings) {
+        (0, 0) => "No fault found.".to_owned(),
+        _ => format!("{}, {}.", plural(failures, "failure"), plural(warnings, "warning")),
+    }
+}
+
+/// Markdown, without what tells who somebody is.
+fn report(start: &Start<'_>, config: Option<&Config>, checks: &[Check], out: &mut impl Write) -> io::Result<()> {
+    let accounts = config
+        .and_then(|config| Store::open(&config.db, IfMissing::Fail).ok())
+        .and_then(|store| smol::block_on(store.list()).ok())
+        .map_or_else(Vec::new, |listing| listing.accounts);
+    // A name below, because it is the directory above that is taken out.
+    let variables = ["MOLLY_CONF", "HOME"].map(|name| start.env.get(name).map(|path| Path::new(path).join("x")));
+    let paths: Vec<&Path> = start.config.iter().chain(variables.iter().flatten()).map(PathBuf::as_path).collect();
+    let redactor = Redactor::new(config, &accounts, &paths);
+    writeln!(out, "```text")?;
+    let (system, machine) = (std::env::consts::OS, std::env::consts::ARCH);
+    writeln!(out, "MollySocket {} on {system} {machine}", env!("CARGO_PKG_VERSION"))?;
+    for check in checks {
+        let mut line = format!("{}: {}: {}", check.verdict.label(), check.name, check.what);
+        if !check.remedy.is_empty() {
+            line.push_str(&format!(" | {}", check.remedy));
+        }
+        writeln!(out, "{}", redactor.redact(&line))?;
+    }
+    writeln!(out, "```")
+}

@@ -1,0 +1,34 @@
+//! `health`: one line and an exit code, for container engines. Asks the running server, whether it has a web server or not.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::{Answer, CliError};
+use crate::config::Config;
+use crate::net::ask_socket;
+use crate::overview::admin_socket;
+
+/// The server answers within milliseconds, and gives its database a second.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// More than its one line.
+const MOST: usize = 4096;
+
+/// `health`.
+pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Answer, CliError> {
+    let socket = &admin_socket(config);
+    match smol::block_on(ask_socket(socket, "/readyz", PATIENCE, MOST)) {
+        Ok(answer) if answer.status == 200 => {
+            writeln!(out, "healthy: {}", answer.body.trim())?;
+            Ok(Answer::Yes)
+        }
+        Ok(answer) => {
+            writeln!(out, "unhealthy: {}", answer.body.trim())?;
+            Ok(Answer::No)
+        }
+        Err(error) => {
+            writeln!(out, "unhealthy: no server answers at {}: {error}", socket.display())?;
+            Ok(Answer::No)
+        }
+    }
+}

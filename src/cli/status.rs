@@ -1,0 +1,64 @@
+//! `status`: what the running server says of itself; without one, what the database says.
+
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
+
+use super::args::Status;
+use super::output::Paint;
+use super::{Answer, CliError, table};
+use crate::config::Config;
+use crate::net::ask_socket;
+use crate::overview::{Overview, admin_socket};
+use crate::store::{IfMissing, Store};
+
+/// The server gives its database a second; ten thousand accounts take a moment to write down.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An account takes about a kilobyte.
+const MOST: usize = 64 * 1024 * 1024;
+
+/// `status`.
+pub(super) fn run(config: &Config, args: &Status, paint: Paint, out: &mut impl Write) -> Result<Answer, CliError> {
+    let now = SystemTime::now();
+    let (overview, absent) = match running(config) {
+        Ok(overview) => (overview, None),
+        Err(error) => {
+            let store = Store::open(&config.db, IfMissing::Fail)?;
+            let overview = Overview::stored(smol::block_on(store.list())?, now);
+            (overview, Some(absence(config, &error)))
+        }
+    };
+    if args.json {
+        let text = serde_json::to_string_pretty(&overview).map_err(CliError::failed)?;
+        writeln!(out, "{text}")?;
+        if let Some(absent) = absent {
+            super::note(&format!("mollysocket: warning: {absent}"));
+        }
+    } else {
+        out.write_all(table::render(&overview, absent.as_deref(), now, paint).as_bytes())?;
+    }
+    Ok(if overview.healthy { Answer::Yes } else { Answer::No })
+}
+
+/// What the running server says.
+fn running(config: &Config) -> io::Result<Overview> {
+    let answer = smol::block_on(ask_socket(&admin_socket(config), "/status", PATIENCE, MOST))?;
+    if answer.status != 200 {
+        return Err(io::Error::other(format!("it answered {}", answer.status)));
+    }
+    serde_json::from_str(&answer.body).map_err(io::Error::other)
+}
+
+/// Why only the database was read, and what to do.
+fn absence(config: &Config, error: &io::Error) -> String {
+    let socket = admin_socket(config);
+    let socket = std::path::absolute(&socket).unwrap_or(socket);
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => "run this as the user of the server, or as root",
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            "start it, or use its configuration and variables here (db, admin_socket)"
+        }
+        _ => "look at its log",
+    };
+    format!("no server answers at {} ({error}): {remedy}", socket.display())
+}

@@ -1,0 +1,207 @@
+//! Why does nothing arrive? Checks everything between Signal and the phone, in the order a message takes, by the same
+//! parts the server uses. Never logs in where messages would come, so a running server keeps its connections.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use smol::Executor;
+
+use crate::account::{Account, AccountId};
+use crate::config::Config;
+use crate::net::{Net, NetOptions};
+use crate::push::Pusher;
+use crate::signal::gate::Gate;
+use crate::signal::{Checker, Signal};
+use crate::timings::{Limits, Timings};
+use crate::vapid::Vapid;
+
+mod clock;
+mod dial;
+mod login;
+mod machine;
+mod public;
+mod push;
+mod redact;
+
+pub use redact::Redactor;
+
+/// How a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// Not checked, or worth knowing.
+    Note,
+    /// It works, but somebody should look.
+    Warning,
+    /// It keeps wake-ups from phones, or will.
+    Failure,
+}
+
+impl Verdict {
+    /// Its name in output.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Failure => "FAILURE",
+        }
+    }
+}
+
+/// One thing that was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What was checked.
+    pub name: String,
+    /// How it went.
+    pub verdict: Verdict,
+    /// What was found; one line. No password, key or path of an endpoint.
+    pub what: String,
+    /// What to do; empty when there is nothing to do.
+    pub remedy: String,
+}
+
+impl Check {
+    /// As it should be.
+    pub fn ok(name: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Ok, what, "")
+    }
+
+    /// Not checked, or worth knowing.
+    pub fn note(name: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Note, what, "")
+    }
+
+    /// It works, but somebody should look.
+    pub fn warning(name: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Warning, what, remedy)
+    }
+
+    /// It keeps wake-ups from phones.
+    pub fn failure(name: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Failure, what, remedy)
+    }
+
+    fn new(name: impl Into<String>, verdict: Verdict, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { name: name.into(), verdict, what: what.into(), remedy: remedy.into() }
+    }
+}
+
+/// Accounts that are looked at when none is named.
+const MOST_ACCOUNTS: usize = 20;
+
+/// What is checked, and what was found out on the way.
+pub struct Doctor<'a> {
+    config: &'a Config,
+    only: Option<AccountId>,
+    timings: Timings,
+    tell: &'a mut dyn FnMut(Check),
+    /// Who showed which clock, and how far it is ahead of ours in seconds.
+    clocks: Vec<(String, i64)>,
+    /// Whether each push server that was asked can be reached.
+    origins: HashMap<String, bool>,
+    /// The public VAPID key.
+    key: Option<String>,
+}
+
+/// The way out.
+struct Way {
+    net: Arc<Net>,
+    checker: Checker,
+    pusher: Option<Pusher>,
+}
+
+impl<'a> Doctor<'a> {
+    /// Will check what `config` says, of the accounts perhaps only one, and tell of each check as it is done.
+    pub fn new(config: &'a Config, only: Option<AccountId>, tell: &'a mut dyn FnMut(Check)) -> Self {
+        // Nobody waits for an answer here as a phone does.
+        let timings = Timings { check: Duration::from_secs(30), ..Timings::default() };
+        Self { config, only, timings, tell, clocks: Vec::new(), origins: HashMap::new(), key: None }
+    }
+
+    /// Checks everything. Look-ups run as tasks of `executor`, which must run meanwhile.
+    pub async fn examine(mut self, executor: Arc<Executor<'static>>) {
+        self.configuration();
+        let vapid = self.vapid_key();
+        let accounts = self.database().await;
+        self.server().await;
+        if let Some(way) = self.way(vapid, executor) {
+            let reachable = self.signal(&way).await;
+            let accounts = self.chosen(accounts);
+            for account in &accounts {
+                self.account(&way, account, reachable).await;
+            }
+            self.listed_push_servers(&way).await;
+            self.public_url(&way).await;
+            self.clock();
+        }
+    }
+
+    fn add(&mut self, check: Check) {
+        (self.tell)(check);
+    }
+
+    fn way(&mut self, vapid: Option<Vapid>, executor: Arc<Executor<'static>>) -> Option<Way> {
+        let config = self.config;
+        let options =
+            NetOptions { signal_ca_file: config.signal_ca_file.clone(), push_ca_file: config.push_ca_file.clone() };
+        let limits = Limits::default();
+        let net = match Net::new(&options, self.timings.clone(), limits.clone(), executor) {
+            Ok(net) => Arc::new(net),
+            Err(error) => {
+                let remedy = "let it hold certificates in PEM form, or remove the setting";
+                self.add(Check::failure("certificates", error.to_string(), remedy));
+                return None;
+            }
+        };
+        let signal = Signal {
+            net: net.clone(),
+            url: config.signal_url.clone(),
+            user_agents: config.user_agents.clone(),
+            gate: Gate::new(&limits),
+            metrics: Arc::default(),
+            timings: self.timings.clone(),
+            limits,
+        };
+        let pusher = vapid.map(|vapid| Pusher::new(net.clone(), Arc::new(vapid), config.allowed_endpoints.clone()));
+        Some(Way { net, checker: Checker::new(Arc::new(signal)), pusher })
+    }
+
+    /// The accounts to look at.
+    fn chosen(&mut self, accounts: Vec<Account>) -> Vec<Account> {
+        let all = accounts.len();
+        let Some(only) = self.only else {
+            if all > MOST_ACCOUNTS {
+                let what = format!("{MOST_ACCOUNTS} of {all} are looked at; name one to look at that: doctor UUID");
+                self.add(Check::note("accounts", what));
+            }
+            return accounts.into_iter().take(MOST_ACCOUNTS).collect();
+        };
+        let chosen: Vec<Account> = accounts.into_iter().filter(|account| account.id() == only).collect();
+        if chosen.is_empty() {
+            let what = format!("{only} is not in {}", shown(&self.config.db));
+            let remedy = "register it from Molly; `mollysocket connection list` shows which accounts there are";
+            self.add(Check::failure("account", what, remedy));
+        }
+        chosen
+    }
+}
+
+/// The whole path: relative ones are the usual reason why two people look at two files.
+fn shown(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
+/// Splits what went wrong from what to do, in messages that say both in this order with a colon between.
+fn halves(text: &str) -> (String, String) {
+    match text.rsplit_once(": ") {
+        Some((what, remedy)) => (what.to_owned(), remedy.to_owned()),
+        None => (text.to_owned(), String::new()),
+    }
+}

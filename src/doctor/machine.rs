@@ -1,0 +1,182 @@
+//! What is on this machine: configuration, key, database, and the server itself.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Check, Doctor, Verdict, halves, shown};
+use crate::account::{Account, AccountId};
+use crate::config::VapidSource;
+use crate::net::ask_socket;
+use crate::overview::{AccountView, Overview, Server, admin_socket};
+use crate::store::{IfMissing, Listing, Store, StoreError};
+use crate::vapid::{Create, Vapid, VapidKey};
+
+/// How long the server may take to say how it is.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest status that is read.
+const MOST: usize = 64 * 1024 * 1024;
+
+impl Doctor<'_> {
+    pub(super) fn configuration(&mut self) {
+        let config = self.config;
+        let what = match &config.file {
+            Some(file) => format!("{} and the MOLLY_ variables are understood", shown(file)),
+            None => "no file; the MOLLY_ variables are understood".to_owned(),
+        };
+        self.add(Check::ok("configuration", what));
+        let no_push = config.allowed_endpoints.is_empty()
+            || config.public_url.as_ref().is_some_and(|own| config.allowed_endpoints.is_only(own));
+        for warning in &config.warnings {
+            let fatal = no_push && warning.starts_with("allowed_endpoints");
+            let verdict = if fatal { Verdict::Failure } else { Verdict::Warning };
+            let remedy = if fatal { "name push servers, like allowed_endpoints = [\"https://ntfy.sh\"]" } else { "" };
+            self.add(Check::new("configuration", verdict, warning, remedy));
+        }
+    }
+
+    pub(super) fn vapid_key(&mut self) -> Option<Vapid> {
+        let source = &self.config.vapid;
+        let (key, origin) = match VapidKey::load(source, Create::No) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                let (what, remedy) = halves(&error.to_string());
+                self.add(Check::failure("VAPID key", what, remedy));
+                return None;
+            }
+        };
+        self.add(Check::ok("VAPID key", origin));
+        if let VapidSource::File(file) = source
+            && let Some(mode) = open_to_others(file)
+        {
+            self.add(Check::warning(
+                "VAPID key",
+                format!("other users of this machine can read {} (mode {mode:04o})", file.display()),
+                format!("give it to the user of the server alone: chmod 600 {}", file.display()),
+            ));
+        }
+        let vapid = Vapid::new(key, self.config.vapid_contact.clone());
+        self.key = Some(vapid.public().to_owned());
+        Some(vapid)
+    }
+
+    /// The accounts, where they can be read.
+    pub(super) async fn database(&mut self) -> Vec<Account> {
+        let path = self.config.db.clone();
+        // First, because opening makes it private.
+        if let Some(mode) = open_to_others(&path) {
+            self.add(Check::warning(
+                "database",
+                format!("other users of this machine could read {} (mode {mode:04o})", shown(&path)),
+                "it is private now (0600) if this user may change that; look for what copies or mounts it otherwise",
+            ));
+        }
+        let opened = Store::open(&path, IfMissing::Fail);
+        let read = async {
+            let store = opened?;
+            Ok::<_, StoreError>((store.list().await?, store.writable().await?))
+        };
+        match read.await {
+            Ok((listing, writable)) => {
+                self.add(Check::ok("database", format!("{}: {}", shown(&path), count(listing.accounts.len()))));
+                if !writable {
+                    let what = format!("{} cannot be written", shown(&path));
+                    let remedy = "give it and its directory to the user that runs mollysocket";
+                    self.add(Check::failure("database", what, remedy));
+                }
+                self.rows(listing)
+            }
+            Err(error) => {
+                let (what, remedy) = match error {
+                    StoreError::Failed { .. } | StoreError::Closed => {
+                        (error.to_string(), "look at the disk and its file system".to_owned())
+                    }
+                    _ => halves(&error.to_string()),
+                };
+                self.add(Check::failure("database", what, remedy));
+                Vec::new()
+            }
+        }
+    }
+
+    fn rows(&mut self, listing: Listing) -> Vec<Account> {
+        if listing.accounts.is_empty() {
+            self.add(Check::note("accounts", "there is none yet; link Molly to add one"));
+        }
+        for row in listing.unreadable {
+            let remedy = "register that account again from Molly, or remove the row";
+            self.add(Check::warning("accounts", format!("left out: {row}"), remedy));
+        }
+        listing.accounts
+    }
+
+    /// What the running server says of itself and its accounts.
+    pub(super) async fn server(&mut self) {
+        let socket = &admin_socket(self.config);
+        let asked = async {
+            let answer = ask_socket(socket, "/status", PATIENCE, MOST).await?;
+            serde_json::from_str::<Overview>(&answer.body).map_err(io::Error::other)
+        };
+        let overview = match asked.await {
+            Ok(overview) => overview,
+            Err(error) => {
+                let what = format!("no server answers at {}: {error}", shown(socket));
+                let remedy =
+                    "start it (`mollysocket server`), with the same configuration and variables as this command";
+                return self.add(Check::failure("server", what, remedy));
+            }
+        };
+        let ours = env!("CARGO_PKG_VERSION");
+        match &overview.server {
+            Some(server) => {
+                self.add(Check::ok("server", format!("version {} runs as process {}", overview.version, server.pid)));
+                self.same_database(server);
+            }
+            None => self.add(Check::note("server", "it says nothing of itself")),
+        }
+        if overview.version != ours {
+            let what = format!("version {} runs, but this program is version {ours}", overview.version);
+            self.add(Check::warning("server", what, "restart it"));
+        }
+        for account in &overview.accounts {
+            let other = self.only.is_some_and(|only| AccountId::parse(&account.uuid) != Ok(only));
+            if account.needs_attention && !other {
+                self.attention(account);
+            }
+        }
+    }
+
+    fn same_database(&mut self, server: &Server) {
+        if let Some(problem) = &server.database_problem {
+            let (what, remedy) = halves(problem);
+            self.add(Check::failure("server", what, remedy));
+        }
+        let same = |path: &Path| fs::canonicalize(path).ok();
+        if same(Path::new(&server.database)) != same(&self.config.db) {
+            let what = format!("it uses {}, this command {}", server.database, shown(&self.config.db));
+            let remedy = "run this command with the server's configuration and variables (db, MOLLY_DB)";
+            self.add(Check::failure("server", what, remedy));
+        }
+    }
+
+    fn attention(&mut self, account: &AccountView) {
+        for side in [&account.signal, &account.push].into_iter().filter(|side| !side.remedy.is_empty()) {
+            let name = format!("account {}: server", account.short());
+            let what = format!("the server says {}: {}", side.state, side.reason);
+            self.add(Check::failure(name, what, side.remedy.clone()));
+        }
+    }
+}
+
+fn count(accounts: usize) -> String {
+    format!("{accounts} {}", if accounts == 1 { "account" } else { "accounts" })
+}
+
+/// The permissions of a file that others may do something with.
+fn open_to_others(path: &Path) -> Option<u32> {
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then_some(mode)
+}

@@ -1,0 +1,136 @@
+//! The push side: whether each endpoint may be used, its server can be reached, and it accepts a push signed by us.
+
+use super::dial::{Server, remedy};
+use super::{Check, Doctor, Way};
+use crate::account::{Account, Endpoint};
+use crate::config::Permission;
+use crate::net::{Checked, GetError, Page, Reach, Stage};
+use crate::push::{Kind, Outcome};
+use crate::status::{PushState, State};
+
+/// How we introduce ourselves.
+pub(super) const AGENT: &str = concat!("MollySocket/", env!("CARGO_PKG_VERSION"));
+
+/// The longest answer of a discovery that is read, in bytes.
+const MOST: usize = 64 * 1024;
+
+/// Listed push servers that are looked at.
+const MOST_LISTED: usize = 10;
+
+impl Doctor<'_> {
+    pub(super) async fn endpoint(&mut self, way: &Way, account: &Account) {
+        let name = |what: &str| format!("account {}: {what}", account.id().short());
+        let (allowed, endpoint) = (&self.config.allowed_endpoints, &account.endpoint);
+        let origin = endpoint.origin();
+        match way.net.check_endpoint(allowed, endpoint).await {
+            Ok(Checked::Fine) => self.add(Check::ok(name("endpoint"), format!("{origin} may be used"))),
+            Ok(Checked::Unknown(why)) => {
+                return self.add(Check::failure(name("endpoint"), why, remedy(Server::Push, Stage::Dns)));
+            }
+            Err(refusal) => {
+                let (what, remedy) = match refusal.0.split_once("; to allow it, ") {
+                    Some((what, remedy)) => (what, format!("to allow it, {remedy}")),
+                    None => (refusal.0.as_str(), "name the server as the endpoint does, in allowed_endpoints".into()),
+                };
+                return self.add(Check::failure(name("endpoint"), what, remedy));
+            }
+        }
+        let reach = match allowed.permits(endpoint) {
+            Permission::Listed => Reach::Anywhere,
+            _ => Reach::Public,
+        };
+        if self.reachable(way, &origin, reach).await {
+            self.push(way, account).await;
+        }
+    }
+
+    /// Sends one push. Named accounts get a test, which shows; others a wake-up, of which people notice nothing.
+    async fn push(&mut self, way: &Way, account: &Account) {
+        let name = format!("account {}: push", account.id().short());
+        let Some(pusher) = &way.pusher else {
+            return self.add(Check::note(name, "not checked, because there is no VAPID key"));
+        };
+        let kind = if self.only.is_some() { Kind::Test } else { Kind::Wake };
+        let delivery = pusher.send(&account.endpoint, kind).await;
+        let (what, hint) = delivery.halves();
+        let usual = match delivery.outcome {
+            Outcome::Accepted => {
+                let sent = match kind {
+                    Kind::Test => "a test push, signed by our VAPID key, is accepted: the phone shows a notification",
+                    Kind::Wake => "a wake-up, signed by our VAPID key, is accepted",
+                };
+                if account.endpoint_gone {
+                    let remedy = format!("mollysocket connection ping {}", account.id());
+                    let what = "the endpoint was gone and works again; the account is still suspended";
+                    return self.add(Check::failure(name, what, format!("resume it: {remedy}")));
+                }
+                return self.add(Check::ok(name, sent));
+            }
+            Outcome::Gone => State::EndpointGone.remedy(),
+            Outcome::Unauthorized => PushState::Unauthorized.remedy(),
+            Outcome::Limited(_) => "nothing to do if it passes; else ask the push server's operator for a higher limit",
+            Outcome::Failed => PushState::Retrying.remedy(),
+            Outcome::Rejected => "report it, with the name and version of the push server",
+        };
+        let remedy = if hint.is_empty() { usual } else { hint };
+        let limited = matches!(delivery.outcome, Outcome::Limited(_));
+        self.add(if limited { Check::warning(name, what, remedy) } else { Check::failure(name, what, remedy) });
+    }
+
+    /// The push servers the allow list names, also those no account uses yet.
+    pub(super) async fn listed_push_servers(&mut self, way: &Way) {
+        let origins: Vec<&str> = self.config.allowed_endpoints.origins().take(MOST_LISTED).collect();
+        for origin in origins {
+            self.reachable(way, origin, Reach::Anywhere).await;
+        }
+    }
+
+    /// Whether a push server answers. Asked, and told of, once.
+    async fn reachable(&mut self, way: &Way, origin: &str, reach: Reach) -> bool {
+        if let Some(&known) = self.origins.get(origin) {
+            return known;
+        }
+        let reachable = match Endpoint::parse(&format!("{origin}/discover")) {
+            Ok(target) => {
+                let page = way.net.page(&target, AGENT, reach, MOST).await;
+                self.judge(origin, page)
+            }
+            Err(_) => false,
+        };
+        self.origins.insert(origin.to_owned(), reachable);
+        reachable
+    }
+
+    fn judge(&mut self, origin: &str, page: Result<Page, GetError>) -> bool {
+        let name = format!("push server {origin}");
+        match page {
+            Err(GetError::Dial(error)) => {
+                self.add(Check::failure(name, error.reason, remedy(Server::Push, error.stage)));
+                false
+            }
+            // It may speak HTTP all the same when it is asked as phones are woken.
+            Err(GetError::Http(error)) => {
+                self.add(Check::warning(name, error, "check that the address and port are those of a push server"));
+                true
+            }
+            Ok(page) => {
+                self.heard_clock(origin, page.date);
+                if is_ours(&page.body) {
+                    let what = "this is a MollySocket, not a push server";
+                    let remedy =
+                        "allowed_endpoints must name push servers, like https://ntfy.sh, not MollySocket's own address";
+                    self.add(Check::failure(name, what, remedy));
+                    return false;
+                }
+                self.add(Check::ok(name, "it answers"));
+                true
+            }
+        }
+    }
+}
+
+/// Whether this is what Molly expects of a MollySocket, ours or the reference's.
+pub(super) fn is_ours(body: &str) -> bool {
+    let answer: Option<serde_json::Value> = serde_json::from_str(body).ok();
+    answer.is_some_and(|answer| answer["mollysocket"]["version"].is_string())
+}

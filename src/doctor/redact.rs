@@ -1,0 +1,169 @@
+//! Takes out of a text what tells who somebody is: for reports that are pasted into issues.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use url::{Host, Url};
+
+use crate::account::Account;
+use crate::config::{Config, VapidSource};
+
+/// Public services: their names say nothing about anybody, and much about the trouble.
+const PUBLIC: [&str; 5] =
+    ["chat.signal.org", "chat.staging.signal.org", "ntfy.sh", "updates.push.services.mozilla.com", "localhost"];
+
+/// What is replaced, and by what.
+#[derive(Default)]
+pub struct Redactor {
+    /// Longer texts first, so that a part never spoils the whole.
+    known: Vec<(String, String)>,
+    hosts: usize,
+}
+
+impl Redactor {
+    /// Knows every host, path and account of a configuration and its database, and the directories of `paths`.
+    pub fn new(config: Option<&Config>, accounts: &[Account], paths: &[&Path]) -> Self {
+        let mut redactor = Self::default();
+        for (n, account) in accounts.iter().enumerate() {
+            let id = account.id();
+            redactor.replace(&id.to_string(), &format!("account-{}", n + 1));
+            redactor.replace(&id.short(), &format!("account-{}", n + 1));
+            redactor.host(account.endpoint.url());
+        }
+        if let Some(config) = config {
+            redactor.host(&config.signal_url);
+            config.public_url.iter().for_each(|url| redactor.host(url));
+            for origin in config.allowed_endpoints.origins() {
+                Url::parse(origin).iter().for_each(|url| redactor.host(url));
+            }
+            redactor.replace(&config.vapid_contact, "CONTACT");
+            let files = [&config.file, &config.signal_ca_file, &config.push_ca_file];
+            files.into_iter().flatten().for_each(|file| redactor.path(file));
+            match &config.vapid {
+                VapidSource::File(file) | VapidSource::Credential(file) | VapidSource::Generated(file) => {
+                    redactor.path(file);
+                }
+                VapidSource::Inline(_) => {}
+            }
+            redactor.path(&config.db);
+            redactor.path(&config.admin_socket);
+        }
+        paths.iter().for_each(|path| redactor.path(path));
+        redactor.known.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
+        redactor
+    }
+
+    fn replace(&mut self, text: &str, by: &str) {
+        if !text.is_empty() && !self.known.iter().any(|(known, _)| known == text) {
+            self.known.push((text.to_owned(), by.to_owned()));
+        }
+    }
+
+    fn host(&mut self, url: &Url) {
+        let Some(Host::Domain(host)) = url.host() else { return };
+        if !PUBLIC.contains(&host) && !self.known.iter().any(|(known, _)| known == host) {
+            self.hosts += 1;
+            self.replace(host, &format!("host-{}", self.hosts));
+        }
+    }
+
+    /// The directory may hold a user's name.
+    fn path(&mut self, path: &Path) {
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        for path in [path, &whole] {
+            if let Some(directory) = path.parent().filter(|directory| directory.components().count() > 1) {
+                self.replace(&directory.display().to_string(), "DIRECTORY");
+            }
+        }
+    }
+
+    /// The text without any of it, and without addresses that are not of a private network.
+    pub fn redact(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (known, by) in &self.known {
+            text = text.replace(known, by);
+        }
+        without_addresses(&without_certificate_names(&text))
+    }
+}
+
+/// TLS tells for which names a certificate is that is not for ours.
+fn without_certificate_names(text: &str) -> String {
+    const BEGIN: &str = "DnsName(\"";
+    let mut parts = text.split(BEGIN);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str(BEGIN);
+        out.push_str("NAME");
+        out.push_str(part.find('"').map_or("", |end| &part[end..]));
+    }
+    out
+}
+
+fn without_addresses(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let of_address = |c: char| c.is_ascii_hexdigit() || matches!(c, '.' | ':');
+        let end = rest.find(|c| !of_address(c)).unwrap_or(rest.len());
+        let (token, after) = rest.split_at(end);
+        out.push_str(&address(token));
+        let plain = after.find(of_address).unwrap_or(after.len());
+        out.push_str(&after[..plain]);
+        rest = &after[plain..];
+    }
+    out
+}
+
+/// A token, or what stands for it when it is an address. Punctuation and a port may follow it.
+fn address(token: &str) -> String {
+    let bare = token.trim_end_matches([':', '.']);
+    let (candidate, tail) = match bare.rsplit_once(':') {
+        Some((host, _)) if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4()) => (host, &token[host.len()..]),
+        _ => (bare, &token[bare.len()..]),
+    };
+    match candidate.parse::<IpAddr>() {
+        Ok(ip) if !is_private(ip) => format!("ADDRESS{tail}"),
+        _ => token.to_owned(),
+    }
+}
+
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_unspecified(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_certificates_are_taken_out() {
+        let text = "not valid for \"host-1\"; only for DnsName(\"a.example\") or DnsName(\"b.example\")";
+        let expected = "not valid for \"host-1\"; only for DnsName(\"NAME\") or DnsName(\"NAME\")";
+        assert_eq!(without_certificate_names(text), expected);
+    }
+
+    #[test]
+    fn directories_are_taken_out_of_paths() {
+        let redactor = Redactor::new(None, &[], &[Path::new("/home/alice/conf/molly.toml")]);
+        assert_eq!(redactor.redact("/home/alice/conf/molly.toml: wrong"), "DIRECTORY/molly.toml: wrong");
+    }
+
+    #[test]
+    fn public_addresses_are_taken_out_and_private_ones_help() {
+        for (text, expected) in [
+            ("at 203.0.113.7, port 443", "at ADDRESS, port 443"),
+            ("203.0.113.7:443.", "ADDRESS:443."),
+            ("[2a00:1450::1]:443", "[ADDRESS]:443"),
+            ("2a00:1450::1: refused", "ADDRESS: refused"),
+            ("is at 192.168.1.2, 127.0.0.1", "is at 192.168.1.2, 127.0.0.1"),
+            ("version 2.0.0, mode 0644, dead.beef face", "version 2.0.0, mode 0644, dead.beef face"),
+            ("", ""),
+        ] {
+            assert_eq!(without_addresses(text), expected);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The way to a server in steps, for those who ask why it cannot be reached; and GET requests for operators. By the same
+//! look-up, guard, dialling and TLS as everything else.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use futures_lite::{AsyncRead, AsyncWrite, FutureExt as _};
+use http_body_util::{Empty, Full};
+use hyper::Uri;
+use hyper::body::Bytes;
+use hyper::header::{CONNECTION, DATE, HOST, HeaderMap, USER_AGENT};
+use hyper::http::request;
+use smol::Timer;
+use url::Host;
+
+use super::fetch::fetch;
+use super::http;
+use super::resolve::Purpose;
+use super::{DialError, Net, Reach};
+use crate::account::Endpoint;
+
+/// Head of the answer to a GET.
+#[derive(Debug, Clone)]
+pub(crate) struct Page {
+    /// HTTP status.
+    pub(crate) status: u16,
+    /// The server's clock.
+    pub(crate) date: Option<SystemTime>,
+    /// The body; empty when nobody asked for it.
+    pub(crate) body: String,
+}
+
+impl Page {
+    fn new(status: u16, headers: &HeaderMap, body: String) -> Self {
+        let date = headers.get(DATE).and_then(|value| value.to_str().ok());
+        Self { status, date: date.and_then(|date| httpdate::parse_http_date(date).ok()), body }
+    }
+}
+
+/// Why there is no answer to a GET. Holds no path.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum GetError {
+    /// No connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// A connection, but no answer.
+    #[error("{0}")]
+    Http(String),
+}
+
+/// What HTTP is spoken over.
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
+
+impl Net {
+    /// The addresses of Signal's host.
+    pub(crate) async fn signal_addresses(&self, host: &Host<String>, port: u16) -> Result<Vec<IpAddr>, DialError> {
+        self.addresses(host, port, Purpose::Signal, Reach::Anywhere).await
+    }
+
+    /// Whether one of these addresses of `host` takes a TCP connection.
+    pub(crate) async fn takes_tcp(
+        &self,
+        host: &Host<String>,
+        port: u16,
+        addresses: &[IpAddr],
+    ) -> Result<(), DialError> {
+        self.tcp(host, port, addresses).await.map(drop)
+    }
+
+    /// GET, of whose answer only the head is read, within the deadline of a push.
+    pub(crate) async fn get(&self, target: &Endpoint, agent: &str, reach: Reach) -> Result<Page, GetError> {
+        let get = async {
+            let stream = self.open(target, reach).await?;
+            let request =
+                head(target, agent)?.body(Full::default()).map_err(|error| GetError::Http(error.to_string()))?;
+            let head = http::post(stream, request, self.limits.push_head).await;
+            let head = head.map_err(|error| GetError::Http(error.to_string()))?;
+            Ok(Page::new(head.status.as_u16(), &head.headers, String::new()))
+        };
+        self.in_time(get).await
+    }
+
+    /// GET with the body, of `most` bytes at most.
+    pub(crate) async fn page(
+        &self,
+        target: &Endpoint,
+        agent: &str,
+        reach: Reach,
+        most: usize,
+    ) -> Result<Page, GetError> {
+        let get = async {
+            let stream = self.open(target, reach).await?;
+            let request = head(target, agent)?.body(Empty::<Bytes>::new());
+            let request = request.map_err(|error| GetError::Http(error.to_string()))?;
+            let whole = fetch(stream, request, most).await.map_err(GetError::Http)?;
+            let body = String::from_utf8_lossy(&whole.body).into_owned();
+            Ok(Page::new(whole.head.status.as_u16(), &whole.head.headers, body))
+        };
+        self.in_time(get).await
+    }
+
+    async fn open(&self, target: &Endpoint, reach: Reach) -> Result<Box<dyn Duplex>, DialError> {
+        let (host, port) = (target.host(), target.port());
+        let addresses = self.addresses(&host, port, Purpose::Push, reach).await?;
+        let tcp = self.tcp(&host, port, &addresses).await?;
+        if target.url().scheme() == "https" {
+            Ok(Box::new(self.tls(&self.push, &host, tcp).await?))
+        } else {
+            Ok(Box::new(tcp))
+        }
+    }
+
+    async fn in_time(&self, get: impl Future<Output = Result<Page, GetError>>) -> Result<Page, GetError> {
+        let late = async {
+            Timer::after(self.timings.push).await;
+            Err(GetError::Http(format!("no answer within {:?}", self.timings.push)))
+        };
+        get.or(late).await
+    }
+}
+
+fn head(target: &Endpoint, agent: &str) -> Result<request::Builder, GetError> {
+    let failure = |error: hyper::http::Error| GetError::Http(error.to_string());
+    let url = target.url();
+    let host = url.host_str().unwrap_or_default();
+    let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let path = Uri::builder().path_and_query(target.target()).build().map_err(failure)?;
+    Ok(hyper::Request::get(path).header(HOST, authority).header(CONNECTION, "close").header(USER_AGENT, agent))
+}

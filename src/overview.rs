@@ -1,0 +1,216 @@
+//! The state of everything as people and programs see it: what `GET /status`, `mollysocket status --json` and alerts
+//! say (docs/status.md). No password, key or path of an endpoint is in it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::account::Account;
+use crate::config::Config;
+use crate::status::{PushState, Side, State};
+use crate::store::{Listing, Store};
+use crate::supervisor::{Snapshot, suspension};
+
+mod observer;
+
+pub use observer::{Observer, Readiness};
+
+/// Where the running server's admin socket is: where it noted beside the database, else where the configuration says.
+/// The variables of the service manager, which decide the default, are the server's own.
+pub fn admin_socket(config: &Config) -> PathBuf {
+    let noted = Store::noted_socket(&config.db).filter(|socket| socket.exists());
+    noted.unwrap_or_else(|| config.admin_socket.clone())
+}
+
+/// A moment, to the second; RFC 3339 in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Moment(pub SystemTime);
+
+impl TryFrom<String> for Moment {
+    type Error = humantime::TimestampError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        humantime::parse_rfc3339(&text).map(Self)
+    }
+}
+
+impl From<Moment> for String {
+    fn from(moment: Moment) -> Self {
+        moment.to_string()
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_rfc3339_seconds(self.0).fmt(f)
+    }
+}
+
+/// Everything.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Overview {
+    /// Version of the program that made it.
+    pub version: String,
+    /// When it was made.
+    pub at: Moment,
+    /// Nothing needs attention: the server runs, its database works, Signal answers, every account is well.
+    pub healthy: bool,
+    /// The running server; null when the database alone was read.
+    pub server: Option<Server>,
+    /// Every account, in order of their ids.
+    pub accounts: Vec<AccountView>,
+    /// What is wrong with each row of the database that is left out.
+    pub unreadable: Vec<String>,
+}
+
+/// The running server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Server {
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub since: Moment,
+    /// The whole path of its database.
+    pub database: String,
+    /// Why the database cannot be read; null when it can.
+    pub database_problem: Option<String>,
+    /// Where the web server listens; null without one.
+    pub web: Option<String>,
+    /// Whether Signal answers; null when no account needs it.
+    pub signal_reachable: Option<bool>,
+}
+
+/// One account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountView {
+    /// The account.
+    pub uuid: String,
+    /// Number of its linked device.
+    pub device_id: u8,
+    /// Scheme, host and port of its endpoint.
+    pub push_server: String,
+    /// Whether somebody should look at it.
+    pub needs_attention: bool,
+    /// Signal's side.
+    pub signal: SideView,
+    /// The push side.
+    pub push: SideView,
+    /// Whether its phone is owed a wake-up.
+    pub owes_wakeup: bool,
+    /// Last message from Signal since the server started; null when there was none.
+    pub last_envelope: Option<Moment>,
+    /// Last push that was accepted since the server started; null when there was none.
+    pub last_push: Option<Moment>,
+    /// How long the oldest message it covered had waited, in milliseconds; null when it covered none.
+    pub last_push_latency_ms: Option<u64>,
+    /// Signal's last notice, such as `idle-primary-device`; null when there was none.
+    pub notice: Option<String>,
+}
+
+/// One side of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SideView {
+    /// Its state (design, section 3), or `unknown` when no server runs.
+    pub state: String,
+    /// Since when; null when unknown.
+    pub since: Option<Moment>,
+    /// Why; may be empty.
+    pub reason: String,
+    /// What people can do; may be empty.
+    pub remedy: String,
+    /// When it tries again; null when it does not wait.
+    pub retry_at: Option<Moment>,
+}
+
+impl SideView {
+    fn of<S>(side: &Side<S>, label: &str, remedy: &str) -> Self {
+        Self {
+            state: label.to_owned(),
+            since: Some(Moment(side.since)),
+            reason: side.reason.clone(),
+            remedy: remedy.to_owned(),
+            retry_at: side.until.map(Moment),
+        }
+    }
+
+    /// What a row alone tells.
+    fn stored(state: &str, reason: &str, remedy: &str) -> Self {
+        Self {
+            state: state.to_owned(),
+            since: None,
+            reason: reason.to_owned(),
+            remedy: remedy.to_owned(),
+            retry_at: None,
+        }
+    }
+}
+
+/// The state of both sides when only the row was read and does not tell.
+pub const UNKNOWN: &str = "unknown";
+
+impl AccountView {
+    /// A running account at `now`. Trouble that may pass counts after `grace`.
+    pub fn of(snapshot: &Snapshot, now: SystemTime, grace: Duration) -> Self {
+        let status = &snapshot.status;
+        let (signal, push) = (status.signal.state, status.push.state);
+        Self {
+            uuid: snapshot.id.to_string(),
+            device_id: snapshot.device.get(),
+            push_server: snapshot.push_server.clone(),
+            needs_attention: status.needs_attention(now, grace),
+            signal: SideView::of(&status.signal, signal.label(), signal.remedy()),
+            push: SideView::of(&status.push, push.label(), push.remedy()),
+            owes_wakeup: snapshot.owes,
+            last_envelope: status.last_envelope.map(Moment),
+            last_push: status.last_push.map(Moment),
+            last_push_latency_ms: status.last_latency.and_then(|latency| u64::try_from(latency.as_millis()).ok()),
+            notice: snapshot.notice.clone(),
+        }
+    }
+
+    /// What the row alone tells.
+    pub fn stored(account: &Account) -> Self {
+        let signal = match suspension(account) {
+            Some((state, reason)) => SideView::stored(state.label(), reason, state.remedy()),
+            None => SideView::stored(UNKNOWN, "", ""),
+        };
+        Self {
+            uuid: account.id().to_string(),
+            device_id: account.credentials.device.get(),
+            push_server: account.endpoint.origin(),
+            // The server that is not there is what needs it; of these, only states that stay.
+            needs_attention: [State::Unlinked, State::EndpointGone].iter().any(|state| signal.state == state.label()),
+            signal,
+            push: SideView::stored(UNKNOWN, "", PushState::Ok.remedy()),
+            owes_wakeup: false,
+            last_envelope: None,
+            last_push: None,
+            last_push_latency_ms: None,
+            notice: None,
+        }
+    }
+
+    /// The beginning of the id, enough to tell accounts apart.
+    pub fn short(&self) -> &str {
+        self.uuid.get(..8).unwrap_or(&self.uuid)
+    }
+}
+
+impl Overview {
+    /// What the database alone tells.
+    pub fn stored(listing: Listing, now: SystemTime) -> Self {
+        let mut accounts: Vec<_> = listing.accounts.iter().map(AccountView::stored).collect();
+        accounts.sort_by(|a, b| a.uuid.cmp(&b.uuid));
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            at: Moment(now),
+            healthy: false,
+            server: None,
+            accounts,
+            unreadable: listing.unreadable,
+        }
+    }
+}

@@ -1,0 +1,2 @@
+# Caddy.
+. "$(dirname "$0")/../proxied.sh"

@@ -1,0 +1,2 @@
+# nginx.
+. "$(dirname "$0")/../proxied.sh"

@@ -1,0 +1,82 @@
+# The packaged unit on a system without Nix, installed and changed by the commands of docs/systemd.md as they stand there.
+. "$(dirname "$0")/../lib.sh"
+cd /opt/e2e/source
+url=http://127.0.0.1:8020
+
+# guide HEADING : runs the commands below a heading of the guide.
+guide() {
+    local commands
+    commands=$(awk -v heading="## $1" '$0 == heading { on = 1; next } /^## / { on = 0 }
+        on && $0 == "```" { code = 0 } on && code { print } on && $0 == "```sh" { code = 1 }' docs/systemd.md)
+    [ -n "$commands" ] || fail "no commands below $1"
+    bash -euo pipefail -c "$commands" >/dev/null
+}
+hardened() { systemd-analyze security --no-pager --threshold=11 mollysocket.service >/dev/null; }
+owner() { stat -L -c %U "/proc/$(field mollysocket MainPID)"; }
+
+guide Install
+contains '0 accounts, listening on http://127.0.0.1:8020/' field mollysocket StatusText
+contains 'Version ' curl -fsS $url/
+[ "$(systemctl is-enabled mollysocket)" = enabled ]
+ok 'installed as the guide says, it starts and shows its page'
+hardened
+ok 'exposure is at most 1.1'
+key=$(public_key 8020)
+[ "$(stat -c %a /var/lib/mollysocket/db.sqlite.vapid)" = 600 ]
+ok 'it made its key'
+
+guide Configuration
+sed 's/^MOLLY_\([A-Z_]*\)=\(.*\)/\L\1\E = "\2"/; s/^\(allowed_endpoints = \)\(.*\)/\1[\2]/' /run/e2e/simulator.env \
+    >>/etc/mollysocket/config.toml
+systemctl restart mollysocket
+linked $ACI
+wakes $ACI
+contains $ACI mollysocket connection list
+ok 'configured as the guide says, it serves a phone, and the commands work for root'
+
+guide 'A sealed key'
+[ "$(public_key 8020)" = "$key" ]
+[ ! -e /var/lib/mollysocket/db.sqlite.vapid ]
+systemctl restart mollysocket
+[ "$(public_key 8020)" = "$key" ]
+[ ! -e /var/lib/mollysocket/db.sqlite.vapid ]
+sim wait-connected $ACI 2 20
+wakes $ACI
+refuses runuser -u nobody -- cat /etc/mollysocket/vapid.cred
+lacks 'BEGIN|^[A-Za-z0-9_-]{43}$' cat /etc/mollysocket/vapid.cred
+CREDENTIALS_DIRECTORY=/run/credentials/mollysocket.service mollysocket connection ping $ACI >/dev/null
+hardened
+ok 'the key is sealed, and still the same'
+systemctl stop mollysocket
+rm /etc/mollysocket/vapid.cred
+mv /var/lib/private/mollysocket /var/lib/private/kept
+systemctl start mollysocket
+new=$(public_key 8020)
+[ "$new" != "$key" ]
+[ ! -e /var/lib/mollysocket/db.sqlite.vapid ]
+systemctl restart mollysocket
+[ "$(public_key 8020)" = "$new" ]
+ok 'without any key one is made and sealed at the first start'
+systemctl stop mollysocket
+rm -r /var/lib/private/mollysocket
+mv /var/lib/private/kept /var/lib/private/mollysocket
+systemctl start mollysocket
+sim wait-connected $ACI 2 20
+
+[ "$(stat -c %a /etc/mollysocket/config.toml)" = 644 ]
+guide 'A fixed user'
+[ "$(owner)" = mollysocket ]
+[ "$(id -u mollysocket)" -lt 1000 ]
+[ "$(stat -L -c '%U %a' /var/lib/mollysocket)" = 'mollysocket 700' ]
+[ "$(stat -c '%U:%G %a' /etc/mollysocket/config.toml)" = 'root:mollysocket 640' ]
+[ "$(public_key 8020)" = "$new" ]
+sim wait-connected $ACI 2 20
+wakes $ACI
+hardened
+ok 'with a fixed user it has the same accounts and key, and is as hardened'
+
+guide 'A port below 1024, or a service that is started on demand'
+[ "$(systemctl is-active mollysocket || true)" = inactive ]
+contains '"mollysocket":{"version":' curl -fsS --max-time 20 http://127.0.0.1/discover
+[ "$(systemctl is-active mollysocket)" = active ]
+ok 'systemd listens on port 80 for it'

@@ -1,0 +1,92 @@
+//! A daemon that is well, and what `doctor` says of it.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+use std::fs;
+
+use serde_json::Value;
+use sim::push::{Answer, PushServer};
+
+use crate::program::command;
+use crate::support::{DEVICE, PATIENCE, Phone, World, get};
+
+/// What Molly expects of `GET /discover`.
+pub const DISCOVERY: &str = "{\"mollysocket\":{\"version\":\"2.0.0\"}}";
+
+/// A daemon with a phone, behind a proxy that phones reach, all of it well.
+pub struct Case {
+    pub world: World,
+    pub phone: Phone,
+    pub proxy: PushServer,
+}
+
+/// What `doctor` said.
+pub struct Findings {
+    pub code: Option<i32>,
+    pub checks: Vec<(String, String, String)>,
+}
+
+impl Case {
+    pub fn new() -> Self {
+        let mut world = World::new();
+        let phone = world.phone(1);
+        world.store_phone(&phone);
+        let proxy = PushServer::start(&world.pki);
+        let public = format!("https://localhost:{}/", proxy.addr().port());
+        world.settings = format!("public_url = {public:?}\n");
+        world.start();
+        assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
+        world.wait_state(&phone, "connected");
+        proxy.set_default_for("/discover", Answer::status(200).body(DISCOVERY));
+        proxy.set_default_for("/", Answer::status(200).body(get(world.web(), "/", "").1));
+        let case = Self { world, phone, proxy };
+        // The name may have an IPv6 address, at which nobody listens here.
+        case.edit("wss://localhost", "wss://127.0.0.1");
+        case
+    }
+
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.world.dir.path().join(name)
+    }
+
+    /// Changes the configuration file.
+    pub fn edit(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path("config.toml")).unwrap();
+        assert!(text.contains(from), "{from} is not in {text}");
+        fs::write(self.path("config.toml"), text.replacen(from, to, 1)).unwrap();
+    }
+
+    /// Adds a line to it, or replaces the one with this key.
+    pub fn set(&self, key: &str, value: &str) {
+        let text = fs::read_to_string(self.path("config.toml")).unwrap();
+        let others = text.lines().filter(|line| !line.starts_with(&format!("{key} =")));
+        let text: String = others.map(|line| format!("{line}\n")).collect();
+        fs::write(self.path("config.toml"), format!("{text}{key} = {value}\n")).unwrap();
+    }
+
+    pub fn origin(&self) -> String {
+        format!("https://localhost:{}", self.world.push.addr().port())
+    }
+
+    pub fn run(&self, args: &[&str]) -> (Option<i32>, String) {
+        let output = command(&self.world, &[&["doctor"], args].concat()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    }
+
+    pub fn examine(&self, args: &[&str]) -> Findings {
+        let (code, text) = self.run(&[&["--json"], args].concat());
+        let json: Value = serde_json::from_str(&text).unwrap();
+        let text = |check: &Value, name: &str| check[name].as_str().unwrap().to_owned();
+        let checks = json["checks"].as_array().unwrap().iter();
+        let checks = checks.map(|check| {
+            let said = format!("{} | to do: {}", text(check, "what"), text(check, "remedy"));
+            (text(check, "verdict"), text(check, "name"), said)
+        });
+        Findings { code, checks: checks.collect() }
+    }
+}
+
+impl Findings {
+    pub fn complaints(&self) -> impl Iterator<Item = &(String, String, String)> {
+        self.checks.iter().filter(|(verdict, _, _)| matches!(verdict.as_str(), "warning" | "failure"))
+    }
+}

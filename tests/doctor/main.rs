@@ -1,0 +1,146 @@
+//! `doctor` finds what is wrong, names the remedy, and complains of nothing else.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod case;
+mod faults;
+#[path = "../support/program.rs"]
+mod program;
+#[path = "../support/mod.rs"]
+mod support;
+
+use case::Case;
+use faults::{AT_SIGNAL, AT_THE_PUSH_SERVER, BEFORE_THE_SERVER, Fault, ON_THIS_MACHINE};
+use mollysocket::status::State;
+use sim::push::Answer;
+use sim::signal::Envelope;
+use support::{DEVICE, PATIENCE, World};
+
+/// Whether a check has this name, perhaps with an account before or a server behind it.
+fn is_check(name: &str, check: &str) -> bool {
+    name == check || name.ends_with(&format!(": {check}")) || name.starts_with(&format!("{check} https://"))
+}
+
+fn is_found(fault: &Fault) {
+    let mut case = Case::new();
+    (fault.plant)(&mut case);
+    let findings = case.examine(&[]);
+    let all: Vec<_> = findings.complaints().collect();
+    let found = |(_, name, said): &&(String, String, String)| {
+        is_check(name, fault.found) && fault.says.iter().all(|part| said.contains(part))
+    };
+    assert!(all.iter().any(found), "{}: not found in {all:#?}", fault.name);
+    for (_, name, said) in &all {
+        let expected = std::iter::once(&fault.found).chain(fault.also).any(|check| is_check(name, check));
+        assert!(expected, "{}: also {name}: {said}", fault.name);
+        assert!(!said.trim_end().ends_with("to do:"), "{}: no remedy: {name}: {said}", fault.name);
+    }
+    let fails = all.iter().any(|(verdict, _, _)| verdict == "failure");
+    assert_eq!(findings.code, Some(i32::from(fails)), "{}", fault.name);
+}
+
+#[test]
+fn faults_on_this_machine_are_found_with_their_remedies() {
+    ON_THIS_MACHINE.iter().for_each(is_found);
+}
+
+#[test]
+fn faults_on_the_way_to_signal_are_found_with_their_remedies() {
+    AT_SIGNAL.iter().for_each(is_found);
+}
+
+#[test]
+fn faults_at_the_push_server_are_found_with_their_remedies() {
+    AT_THE_PUSH_SERVER.iter().for_each(is_found);
+}
+
+#[test]
+fn faults_before_the_server_are_found_with_their_remedies() {
+    BEFORE_THE_SERVER.iter().for_each(is_found);
+}
+
+#[test]
+fn where_all_is_well_there_is_no_complaint() {
+    let case = Case::new();
+    for args in [&[][..], &[case.phone.uuid.as_str()]] {
+        let findings = case.examine(args);
+        assert_eq!(findings.complaints().collect::<Vec<_>>(), Vec::<&(String, String, String)>::new());
+        assert_eq!(findings.code, Some(0));
+        for name in ["login", "push", "endpoint", "User-Agent", "TLS", "clock", "public_url", "database", "server"] {
+            let fine = |(verdict, found, _): &(String, String, String)| {
+                verdict == "ok" && (is_check(found, name) || found == &format!("Signal: {name}"))
+            };
+            assert!(findings.checks.iter().any(fine), "{name} was not checked: {:#?}", findings.checks);
+        }
+    }
+    let (code, text) = case.run(&[]);
+    assert!(code == Some(0) && text.ends_with("\nNo fault found.\n"), "{text}");
+}
+
+#[test]
+fn a_running_server_keeps_its_connection_and_its_messages() {
+    let case = Case::new();
+    let (world, phone) = (&case.world, &case.phone);
+    world.push.set_default(Answer::status(500));
+    let guid = world.signal().send(&phone.uuid, DEVICE, Envelope::new().urgent(true));
+    world.wait_push_state(phone, "retrying");
+    let before = world.signal().counters(&phone.uuid, DEVICE);
+    let since = |world: &World| world.daemon.as_ref().unwrap().supervisor.statuses()[0].1.signal.since;
+    let connected = since(world);
+    case.examine(&[]);
+    let after = world.signal().counters(&phone.uuid, DEVICE);
+    assert_eq!((after.displaced, after.delivered, after.acked), (0, before.delivered, before.acked));
+    assert_eq!((world.state(phone).0.as_str(), since(world)), (State::Connected.label(), connected));
+    world.push.set_default(Answer::created());
+    assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
+}
+
+#[test]
+fn only_a_named_account_gets_a_notification() {
+    let case = Case::new();
+    let other = case.world.phone(2);
+    case.world.store_phone(&other);
+    let bodies = |case: &Case| {
+        let all = case.world.push.requests().into_iter().filter(|request| request.method == "POST");
+        let bodies: Vec<_> = all.map(|request| (request.target.clone(), request.text())).collect();
+        case.world.push.clear();
+        bodies
+    };
+    bodies(&case);
+    case.examine(&[]);
+    let sent = bodies(&case);
+    assert!(sent.len() == 2 && sent.iter().all(|(_, body)| body == "{\"urgent\":true}"), "{sent:?}");
+    case.examine(&[&other.uuid]);
+    let sent = bodies(&case);
+    assert!(sent.len() == 1 && sent[0].0.contains(&other.token) && sent[0].1 == "{\"test\":true}", "{sent:?}");
+    let findings = case.examine(&["99999999-1111-4222-8333-444455556666"]);
+    assert!(findings.complaints().any(|(_, name, said)| name == "account" && said.contains("connection list")));
+}
+
+#[test]
+fn progress_is_shown_in_lines_with_what_to_do() {
+    let case = Case::new();
+    case.world.push.set_default(Answer::status(507));
+    let (code, text) = case.run(&[]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("\nFAILURE  account 00000001: push: https://localhost:"), "{text}");
+    assert!(text.contains("\n         to do: no phone is subscribed"), "{text}");
+    assert!(text.ends_with("\n1 failure, 0 warnings.\n") && !text.contains('\x1b'), "{text}");
+}
+
+#[test]
+fn the_report_tells_nothing_about_anybody() {
+    let mut case = Case::new();
+    case.set("public_url", "\"https://molly.private-name.invalid/\"");
+    case.set("vapid_contact", "\"mailto:somebody@private-name.invalid\"");
+    case.world.stop();
+    let (code, text) = case.run(&["--report"]);
+    assert_eq!(code, Some(1));
+    assert!(text.starts_with("```text\nMollySocket ") && text.ends_with("```\n"), "{text}");
+    assert!(text.contains("FAILURE: server: no server answers at DIRECTORY/db.sqlite.sock"), "{text}");
+    assert!(text.contains("account-1: login") && text.contains("host-"), "{text}");
+    let directory = case.world.dir.path().display().to_string();
+    let phone = &case.phone;
+    for secret in [&phone.uuid, &phone.uuid[..8], &phone.password, &phone.token, "private-name", &directory] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
+}

@@ -1,0 +1,226 @@
+"""The container image, its compose file, quadlet and Kubernetes manifests, and the OpenRC service, with real engines.
+
+The image is built from our Containerfile with a base made from Debian's archive, because registries may be out of reach;
+in the place of the compiler is the binary that the other tests use. CONTAINERS is a directory for the engine's files."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from world import MOLLYSOCKET, check, check_equal, free_port, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+PLACE = Path(os.environ["CONTAINERS"])
+BIN = Path(sys.executable).parent
+IMAGE, BASE, COMPILER = "localhost/mollysocket", "localhost/mollysocket-test-base", "localhost/mollysocket-test-compiler"
+# The storage is our own: no other container of this machine is touched.
+ENGINE = ["podman", "--root", PLACE / "root", "--runroot", PLACE / "run", "--runtime", "runc"]
+ENGINE += ["--cgroup-manager", "cgroupfs", "--events-backend", "file"]
+# Limits as they are: not every machine lets root raise them.
+HERE = ["--network=host", "--ulimit", "nofile=1024:4096", "--ulimit", "nproc=1000:1000"]
+
+
+def podman(*args, ok=True, **options):
+    """Runs podman; (exit code, both outputs)."""
+    done = subprocess.run([*ENGINE, *args], capture_output=True, text=True, **options)
+    text = done.stdout + done.stderr
+    check(done.returncode == 0 or not ok, f"podman {' '.join(map(str, args))}: {text}")
+    return done.returncode, text.strip()
+
+
+def make_base():
+    """A small Debian as the images we build on are, with OpenRC for its own test."""
+    if podman("image", "exists", BASE, ok=False)[0] == 0:
+        return
+    tar = PLACE / "base.tar"
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates,openrc,procps", "trixie", tar]
+    done = subprocess.run(command, capture_output=True, text=True)
+    check(done.returncode == 0, f"mmdebstrap: {done.stderr}")
+    podman("import", tar, BASE)
+    tar.unlink()
+
+
+def make_image():
+    compiler = PLACE / "compiler"
+    compiler.mkdir(exist_ok=True)
+    (compiler / "mollysocket").write_bytes(Path(MOLLYSOCKET).read_bytes())
+    cargo = "#!/bin/sh\nset -e\ntest -f Cargo.lock && test -f src/main.rs && test -d certs\n"
+    (compiler / "cargo").write_text(cargo + "install -D /opt/mollysocket target/release/mollysocket\n")
+    text = f"FROM {BASE}\nCOPY mollysocket /opt/\nCOPY --chmod=755 cargo /usr/local/bin/\n"
+    (compiler / "Containerfile").write_text(text)
+    build = ["build", "--quiet", "--format=docker", "--isolation=chroot"]
+    podman(*build, "-t", COMPILER, compiler)
+    podman(*build, "--build-arg", f"RUST={COMPILER}", "--build-arg", f"BASE={BASE}", "-t", IMAGE, ROOT)
+
+
+def discover(port):
+    """The version the daemon at this port tells, or nothing."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/discover", timeout=2) as answer:
+            return json.load(answer)["mollysocket"]["version"]
+    except OSError:
+        return None
+
+
+class Container:
+    """A running container that is removed at the end."""
+
+    def __init__(self, name, *args, **settings):
+        self.name, self.port = name, free_port()
+        settings = {"MOLLY_HOST": "127.0.0.1", "MOLLY_PORT": str(self.port), **settings}
+        env = [word for pair in settings.items() for word in ("--env", "=".join(pair))]
+        podman("run", "-d", "--name", name, *HERE, *env, *args)
+
+    def __enter__(self):
+        try:
+            wait_for(lambda: discover(self.port), 30, f"{self.name}: page")
+        except BaseException:
+            print(podman("logs", self.name, ok=False)[1], file=sys.stderr)
+            podman("rm", "-f", self.name, ok=False)
+            raise
+        return self
+
+    def __exit__(self, *_):
+        podman("rm", "-f", "-v", "-t", "0", self.name, ok=False)
+
+    def run(self, *command, ok=True):
+        return podman("exec", self.name, *command, ok=ok)
+
+    def stop(self):
+        start = time.monotonic()
+        podman("stop", "-t", "20", self.name)
+        check(time.monotonic() - start < 15, f"{self.name}: needs SIGKILL to stop")
+        code = podman("inspect", "--format={{.State.ExitCode}}", self.name)[1]
+        check_equal(code, "0", f"{self.name}: exit code")
+
+
+def the_image():
+    config = json.loads(podman("inspect", IMAGE)[1])[0]["Config"]
+    check_equal(config["User"], "10001:10001", "user of the image")
+    check_equal(config["Entrypoint"] + config["Cmd"], ["mollysocket", "server"], "command of the image")
+    hardening = ["--read-only", "--read-only-tmpfs=false", "--cap-drop=all", "--security-opt=no-new-privileges"]
+    volume = ["-v", "mollysocket-test:/data"]
+    with Container("mollysocket-test", *hardening, *volume, IMAGE) as container:
+        check_equal(container.run("id", "-u")[1], "10001", "user in the container")
+        check(container.run("touch", "/x", ok=False)[0] != 0, "the root file system can be written")
+        capabilities = re.search(r"CapEff:\s+(\w+)", container.run("cat", "/proc/1/status")[1])[1]
+        check_equal(int(capabilities, 16), 0, "capabilities")
+        check_equal(podman("healthcheck", "run", container.name)[0], 0, "healthcheck")
+        key = container.run("cat", "/data/db.sqlite.vapid")[1]
+        check_equal(container.run("stat", "-c", "%a", "/data/db.sqlite.vapid")[1], "600", "mode of the key")
+        container.stop()
+    with Container("mollysocket-test", *hardening, *volume, IMAGE) as container:
+        check_equal(container.run("cat", "/data/db.sqlite.vapid")[1], key, "the key after an update")
+    with Container("mollysocket-frozen", *hardening, IMAGE) as container:
+        process = podman("inspect", "--format={{.State.Pid}}", container.name)[1]
+        os.kill(int(process), 19)
+        check(podman("healthcheck", "run", container.name, ok=False)[0] != 0, "a frozen daemon is called healthy")
+        os.kill(int(process), 18)
+    with Container("mollysocket-airgapped", *hardening, IMAGE) as container:
+        # Without the web server too; the page of this one is not asked.
+        args = ["exec", "--env=MOLLY_WEBSERVER=false", container.name, "mollysocket", "health"]
+        check_equal(podman(*args)[0], 0, "health without a web server")
+    podman("volume", "rm", "mollysocket-test")
+    print("ok: the image runs without root, capabilities and a writable root; healthy, stopped in order, its key kept")
+
+
+def the_quadlet():
+    file = "packaging/quadlet/mollysocket.container"
+    units = PLACE / "units"
+    units.mkdir(exist_ok=True)
+    (units / "mollysocket.container").write_bytes((ROOT / file).read_bytes())
+    env = {**os.environ, "QUADLET_UNIT_DIRS": str(units)}
+    done = subprocess.run([os.environ["QUADLET"], "-dryrun"], env=env, capture_output=True, text=True)
+    check(done.returncode == 0 and "nsupported" not in done.stderr, f"quadlet: {done.stderr}")
+    check("Type=notify" in done.stdout, "the quadlet's unit does not wait until the daemon is ready")
+    command = shlex.split(re.search(r"^ExecStart=(.*)$", done.stdout, re.MULTILINE)[1])
+    at = command.index("run")
+    # What only systemd can give: its unit's control group and its notification socket.
+    own = ("--name", "--cidfile", "--replace", "--rm", "--cgroups", "--sdnotify", "-d", "--publish")
+    args, skip = [], False
+    for word in command[at + 1 :]:
+        option = word.split("=")[0]
+        if not skip and option not in own:
+            args.append(word)
+        skip = not skip and option in ("--name", "--publish") and "=" not in word
+    with Container("mollysocket-quadlet", *args) as container:
+        check_equal(podman("healthcheck", "run", container.name)[0], 0, "healthcheck of the quadlet")
+        check_equal(container.run("id", "-u")[1], "10001", "user in the quadlet's container")
+    podman("volume", "rm", "-f", "mollysocket")
+    print("ok: the container of the quadlet's unit runs")
+
+
+def the_manifests():
+    for command in (
+        [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"],
+        [BIN / "kubernetes-validate", "--strict", *sorted(ROOT.glob("packaging/kubernetes/*.yaml"))],
+    ):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        check(done.returncode == 0, f"{command[0].name}: {done.stdout}{done.stderr}")
+    print("ok: compose.yaml and the Kubernetes manifests are valid")
+
+
+def openrc():
+    """`rc-service` in a container of Debian with OpenRC, which is not its init there."""
+    port = free_port()
+    script = f"""
+        set -e
+        for place in daemons exclusive failed hotplugged inactive options scheduled started starting stopping tmp wasinactive; do
+            mkdir -p "/run/openrc/$place"
+        done
+        touch /run/openrc/softlevel
+        install -m 755 /ours/packaging/openrc/mollysocket /etc/init.d/
+        install -m 755 /binary /usr/local/bin/mollysocket
+        useradd --system --home-dir /var/lib/mollysocket mollysocket
+        echo 'export MOLLY_PORT={port}' >/etc/conf.d/mollysocket
+        printf 'rc_need="!net"\\nrc_ulimit="-n 4096"\\n' >>/etc/conf.d/mollysocket
+        rc-service mollysocket start
+        for n in $(seq 100); do grep -qs 'listening on' /var/log/mollysocket.log && break; sleep 0.1; done
+        cat /var/log/mollysocket.log
+        rc-service mollysocket status
+        stat -c 'state %U %a' /var/lib/mollysocket
+        stat -c 'database %U %a' /var/lib/mollysocket/db.sqlite
+        rc-service mollysocket healthcheck && echo 'healthy'
+        daemon=$(pgrep -u mollysocket -x mollysocket)
+        kill -9 "$daemon"
+        for n in $(seq 150); do again=$(pgrep -u mollysocket -x mollysocket || true); [ -n "$again" ] && break; sleep 0.1; done
+        [ "$again" != "$daemon" ] && [ -n "$again" ] && echo 'supervised'
+        rc-service mollysocket stop
+        pgrep -u mollysocket -x mollysocket || echo 'stopped'
+    """
+    mounts = ["-v", f"{ROOT}:/ours:ro", "-v", f"{MOLLYSOCKET}:/binary:ro"]
+    text = podman("run", "--rm", *HERE, *mounts, BASE, "sh", "-c", script, timeout=120)[1]
+    for line in ("status: started", "state mollysocket 700", "database mollysocket 600", "healthy", "supervised", "stopped"):
+        check(line in text, f"OpenRC: no {line!r} in: {text}")
+    print("ok: OpenRC starts, supervises and stops the daemon as its own user")
+
+
+def run():
+    the_manifests()
+    if os.geteuid() != 0:
+        print("note: only root can run containers here; the image, the quadlet and OpenRC were not tried")
+        return
+    PLACE.mkdir(parents=True, exist_ok=True)
+    # Copies of everything are slower, but need nothing of the kernel.
+    for driver in ("overlay", "vfs"):
+        os.environ["STORAGE_DRIVER"] = driver
+        if podman("info", ok=False)[0] == 0:
+            break
+    make_base()
+    code, text = podman("run", "--rm", *HERE, BASE, "true", ok=False)
+    if code != 0:
+        print(f"note: this machine runs no containers ({text}); the image, the quadlet and OpenRC were not tried")
+        return
+    make_image()
+    the_image()
+    the_quadlet()
+    openrc()
+
+
+run()

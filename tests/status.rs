@@ -1,0 +1,288 @@
+//! What the admin socket, `status`, `health` and `connection pause` tell and do.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "support/program.rs"]
+mod program;
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use mollysocket::status::{PushState, State};
+use program::{Program, command};
+use serde_json::Value;
+use sim::push::Answer;
+use sim::signal::Envelope;
+use support::{DEVICE, MOMENT, PATIENCE, Phone, World, eventually};
+
+/// Status and body of an answer of the admin socket.
+fn ask(world: &World, target: &str) -> (u16, String) {
+    let mut stream = UnixStream::connect(world.dir.path().join("db.sqlite.sock")).unwrap();
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+fn run(world: &World, args: &[&str]) -> Output {
+    command(world, args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Exit code and JSON of `status --json`.
+fn status(world: &World) -> (Option<i32>, Value) {
+    let output = run(world, &["status", "--json"]);
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// Exit code and the one line of `health`.
+fn health(world: &World) -> (Option<i32>, String) {
+    let output = run(world, &["health"]);
+    let text = stdout(&output);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    (output.status.code(), text)
+}
+
+fn pause(world: &World, phone: &Phone, verb: &str) {
+    let output = run(world, &["connection", verb, &phone.uuid]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn status_tells_of_a_healthy_account_and_exits_with_0() {
+    let (world, phone) = World::connected();
+    let guid = world.signal().send(&phone.uuid, DEVICE, Envelope::new().urgent(true));
+    assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
+    let (code, json) = status(&world);
+    assert_eq!((code, &json["healthy"]), (Some(0), &Value::Bool(true)), "{json:#}");
+    let account = &json["accounts"][0];
+    assert_eq!((&account["uuid"], &account["signal"]["state"]), (&phone.uuid.as_str().into(), &"connected".into()));
+    assert!(account["last_envelope"].is_string() && account["last_push"].is_string(), "{account:#}");
+    assert!(account["last_push_latency_ms"].as_u64().is_some_and(|ms| ms < 20_000), "{account:#}");
+    let output = run(&world, &["status"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.starts_with("MollySocket ") && text.contains("1 account (1 connected)"), "{text}");
+    assert!(text.contains(&phone.uuid[..8]) && !text.contains(&phone.uuid), "{text}");
+    assert!(!text.contains('\x1b'), "colours are for terminals: {text:?}");
+}
+
+#[test]
+fn status_names_state_reason_and_remedy_and_exits_with_1() {
+    let (world, phone) = World::connected();
+    world.signal().unlink(&phone.uuid, DEVICE);
+    world.wait_state(&phone, "unlinked");
+    let (code, json) = status(&world);
+    assert_eq!((code, &json["healthy"]), (Some(1), &Value::Bool(false)));
+    let side = &json["accounts"][0]["signal"];
+    assert_eq!((&side["state"], &side["remedy"]), (&"unlinked".into(), &State::Unlinked.remedy().into()));
+    assert!(side["reason"].as_str().unwrap().contains("403"), "{side:#}");
+    let text = stdout(&run(&world, &["status"]));
+    assert!(text.contains("unlinked") && text.contains(State::Unlinked.remedy()), "{text}");
+    assert_eq!(health(&world).0, Some(0), "the server does its work all the same");
+}
+
+#[test]
+fn a_failing_push_server_is_shown_with_the_next_try() {
+    let (mut world, phone) = World::connected();
+    world.timings.push_retry_base = Duration::from_secs(60);
+    world.timings.push_retry_cap = Duration::from_secs(60);
+    world.timings.attention = Duration::ZERO;
+    world.start();
+    world.wait_state(&phone, "connected");
+    world.push.set_default(Answer::status(507));
+    world.signal().send(&phone.uuid, DEVICE, Envelope::new().urgent(true));
+    world.wait_push_state(&phone, "retrying");
+    let (code, json) = status(&world);
+    let account = &json["accounts"][0];
+    assert_eq!((code, &account["needs_attention"], &account["owes_wakeup"]), (Some(1), &true.into(), &true.into()));
+    assert!(account["push"]["retry_at"].is_string(), "{account:#}");
+    assert_eq!(account["push"]["remedy"], PushState::Retrying.remedy());
+    let text = stdout(&run(&world, &["status"]));
+    assert!(text.contains("507") && text.contains("in "), "{text}");
+}
+
+#[test]
+fn without_a_server_the_database_alone_is_shown() {
+    let (mut world, phone) = World::connected();
+    world.signal().unlink(&phone.uuid, DEVICE);
+    eventually("stored", || world.row(&phone).unwrap().forbidden);
+    world.store_phone(&Phone::number(2));
+    world.stop();
+    let output = run(&world, &["status"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.starts_with("no server answers at ") && text.contains("db.sqlite.sock"), "{text}");
+    assert!(text.contains("database alone: 2 accounts (1 unlinked, 1 unknown)"), "{text}");
+    let (code, json) = status(&world);
+    assert_eq!((code, &json["server"], &json["healthy"]), (Some(1), &Value::Null, &false.into()));
+    let (code, line) = health(&world);
+    assert_eq!(code, Some(1));
+    assert!(line.starts_with("unhealthy: no server answers at "), "{line}");
+}
+
+#[test]
+fn readiness_follows_signal_and_the_database() {
+    let (mut world, phone) = World::connected();
+    assert_eq!((ask(&world, "/healthz").0, ask(&world, "/readyz").0), (200, 200));
+    let queues = world.stop_signal();
+    eventually("not ready", || ask(&world, "/readyz").0 == 503);
+    let (code, line) = health(&world);
+    assert!(code == Some(1) && line.starts_with("unhealthy: 1 account, Signal not reachable"), "{line}");
+    assert_eq!(ask(&world, "/healthz").0, 200, "the process works");
+    assert_eq!(status(&world).1["server"]["signal_reachable"], false);
+    world.start_signal(queues);
+    eventually("ready", || ask(&world, "/readyz").0 == 200);
+    world.wait_state(&phone, "connected");
+    fs::rename(world.db(), world.dir.path().join("away")).unwrap();
+    let (code, line) = ask(&world, "/readyz");
+    assert!(code == 503 && line.contains("db.sqlite"), "{line}");
+    let (code, json) = status(&world);
+    assert!(code == Some(1) && json["server"]["database_problem"].is_string(), "{json:#}");
+    fs::rename(world.dir.path().join("away"), world.db()).unwrap();
+    assert_eq!(ask(&world, "/readyz").0, 200);
+}
+
+#[test]
+fn health_is_quick_and_needs_neither_accounts_nor_a_web_server() {
+    let mut world = World::new();
+    world.settings = "webserver = false\n".into();
+    world.start();
+    // The first start of the program may have to come from the disk.
+    health(&world);
+    let fastest = (0..5).map(|_| {
+        let start = Instant::now();
+        let (code, line) = health(&world);
+        assert_eq!((code, line.as_str()), (Some(0), "healthy: 0 accounts, Signal not needed\n"));
+        start.elapsed()
+    });
+    // 100 ms are promised.
+    assert!(fastest.min().unwrap() < Duration::from_millis(500));
+}
+
+#[test]
+fn commands_find_the_socket_of_a_service_by_the_database() {
+    let world = World::new();
+    world.config();
+    let runtime = world.dir.path().join("run");
+    fs::create_dir(&runtime).unwrap();
+    let mut server = command(&world, &["server"]);
+    server.env("RUNTIME_DIRECTORY", &runtime);
+    let program = Program::spawn(server);
+    // Left behind by a server that was started otherwise.
+    drop(std::os::unix::net::UnixListener::bind(world.dir.path().join("db.sqlite.sock")).unwrap());
+    eventually("healthy", || health(&world).0 == Some(0));
+    assert_eq!(status(&world).1["server"]["pid"], program.child.id());
+    program.signal("-TERM");
+    eventually("gone", || !runtime.join("admin.sock").exists());
+    let (code, line) = health(&world);
+    assert!(code == Some(1) && line.contains("db.sqlite.sock"), "{line}");
+}
+
+#[test]
+fn a_paused_account_stays_paused_and_goes_on_where_it_was() {
+    let (mut world, phone) = World::connected();
+    world.timings.store_poll = Duration::from_secs(2);
+    world.start();
+    assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
+    world.wait_state(&phone, "connected");
+    pause(&world, &phone, "pause");
+    assert!(world.signal().wait_disconnected(&phone.uuid, DEVICE, Duration::from_secs(3)), "within 3 s");
+    world.wait_state(&phone, "paused");
+    let (code, json) = status(&world);
+    let account = &json["accounts"][0];
+    assert_eq!((code, &account["signal"]["state"]), (Some(0), &"paused".into()), "it is as it should be");
+    assert!(account["signal"]["remedy"].as_str().unwrap().contains("resume"), "{account:#}");
+    assert!(stdout(&run(&world, &["connection", "list"])).contains("paused: true"));
+    let before = world.push.requests().len();
+    let guid = world.signal().send(&phone.uuid, DEVICE, Envelope::new().urgent(true));
+    world.start();
+    assert_eq!(world.register(&phone, false), "ok");
+    std::thread::sleep(MOMENT);
+    assert_eq!((world.sockets(&phone), world.push.requests().len()), (0, before), "neither a restart nor the phone");
+    world.stop();
+    assert!(stdout(&run(&world, &["status"])).contains("paused"), "the database tells it, too");
+    world.start();
+    pause(&world, &phone, "resume");
+    assert!(world.signal().wait_connected(&phone.uuid, DEVICE, Duration::from_secs(3)), "within 3 s");
+    assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE), "what came meanwhile wakes the phone");
+    assert!(world.push.requests().len() > before);
+}
+
+#[test]
+fn pausing_an_unknown_account_says_so() {
+    let (world, _) = World::connected();
+    let output = run(&world, &["connection", "pause", "99999999-1111-4222-8333-444455556666"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not in"), "{output:?}");
+}
+
+/// The names of all fields, `accounts[].uuid` for one of a list's elements.
+fn fields(prefix: &str, value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            for (name, value) in map {
+                let path = format!("{prefix}{name}");
+                let is_side = matches!(name.as_str(), "signal" | "push");
+                fields(&if is_side { String::new() } else { format!("{path}.") }, value, found);
+                found.insert(path);
+            }
+        }
+        Value::Array(items) => {
+            let prefix = format!("{}[].", prefix.trim_end_matches('.'));
+            items.iter().for_each(|item| fields(&prefix, item, found));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_document_names_exactly_the_fields_of_the_status() {
+    let (world, _) = World::connected();
+    let mut there = BTreeSet::new();
+    fields("", &serde_json::from_str(&ask(&world, "/status").1).unwrap(), &mut there);
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/status.md")).unwrap();
+    let (_, page) = page.split_once("## What `/status` says").unwrap();
+    let named = page.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()));
+    assert_eq!(there, named.collect());
+    for label in State::ALL.map(State::label) {
+        assert!(page.contains(&format!("`{label}`")), "{label}");
+    }
+}
+
+#[test]
+fn the_status_holds_no_secret() {
+    let (world, phone) = World::connected();
+    for text in
+        [ask(&world, "/status").1, stdout(&run(&world, &["status"])), stdout(&run(&world, &["status", "--json"]))]
+    {
+        assert!(!text.contains(&phone.token) && !text.contains(&phone.password), "{text}");
+    }
+}
+
+#[test]
+fn colours_are_shown_on_a_terminal_unless_unwanted() {
+    let (world, _) = World::connected();
+    let binary = env!("CARGO_BIN_EXE_mollysocket");
+    let config = world.dir.path().join("config.toml");
+    let line = format!("{binary} -c {} status", config.display());
+    let shown = |variables: &[(&str, &str)]| {
+        let mut script = Command::new("script");
+        script.args(["-qec", &line, "/dev/null"]).env_remove("NO_COLOR").env("TERM", "xterm");
+        stdout(&script.envs(variables.iter().copied()).output().expect("script(1) of util-linux"))
+    };
+    assert!(shown(&[]).contains("\x1b[32mconnected"), "{:?}", shown(&[]));
+    assert!(shown(&[("NO_COLOR", "")]).contains('\x1b'), "an empty variable is none");
+    for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let text = shown(&[(name, value)]);
+        assert!(text.contains("connected") && !text.contains('\x1b'), "{text:?}");
+    }
+}
