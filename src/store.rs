@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use self::rows::Change;
+use self::rows::{Change, Spelling};
 use self::thread::Handle;
 use crate::account::{Account, AccountId, Credentials, Endpoint, ServerTime};
 use crate::private_file;
@@ -65,6 +65,8 @@ struct Database {
     suspect: bool,
     /// How often the file was opened anew.
     epoch: u32,
+    /// How ids were spelt, and at which `PRAGMA data_version` that was seen: what we write ourselves changes neither.
+    spelling: Option<(i64, Spelling)>,
 }
 
 /// Held by the one daemon of a database; gone with the process.
@@ -131,7 +133,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub async fn list(&self) -> Result<Listing, StoreError> {
-        self.handle.read(rows::list).await
+        self.handle.read(|connection, _| rows::list(connection)).await
     }
 
     /// One account. `None` when there is none, or its row cannot be read.
@@ -139,7 +141,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub async fn get(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
-        self.handle.read(move |connection| rows::get(connection, id)).await
+        self.handle.read(move |connection, spelling| rows::get(connection, id, spelling)).await
     }
 
     /// Number of rows, readable or not.
@@ -147,7 +149,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub async fn count(&self) -> Result<usize, StoreError> {
-        self.handle.read(rows::count).await
+        self.handle.read(|connection, _| rows::count(connection)).await
     }
 
     /// Adds the account or replaces the row with its id. Durable when it returns.
@@ -155,7 +157,7 @@ impl Store {
     /// # Errors
     /// When it could not be committed.
     pub async fn put(&self, account: Account) -> Result<(), StoreError> {
-        self.handle.write(move |transaction| rows::put(transaction, &account)).await
+        self.handle.write(move |connection, spelling| rows::put(connection, &account, spelling)).await
     }
 
     /// The same for one whom strangers may have sent: an account that has no row yet is added only while there are fewer
@@ -164,7 +166,9 @@ impl Store {
     /// # Errors
     /// When it could not be committed.
     pub async fn put_within(&self, account: Account, max_accounts: usize) -> Result<bool, StoreError> {
-        self.handle.write(move |transaction| rows::put_within(transaction, &account, max_accounts)).await
+        self.handle
+            .write(move |connection, spelling| rows::put_within(connection, &account, max_accounts, spelling))
+            .await
     }
 
     /// Notes a repeated registration at `at` (seconds since 1970).
@@ -215,7 +219,7 @@ impl Store {
     /// # Errors
     /// When it could not be committed.
     pub async fn remove(&self, id: AccountId) -> Result<bool, StoreError> {
-        self.handle.write(move |transaction| rows::remove(transaction, id)).await
+        self.handle.write(move |connection, spelling| rows::remove(connection, id, spelling)).await
     }
 
     /// Whether the file can be written.
@@ -240,6 +244,6 @@ impl Store {
         expected: impl Fn(&Account) -> bool + Send + 'static,
         change: Change,
     ) -> Result<bool, StoreError> {
-        self.handle.write(move |transaction| rows::change(transaction, id, expected, &change)).await
+        self.handle.write(move |connection, spelling| rows::change(connection, id, expected, &change, spelling)).await
     }
 }

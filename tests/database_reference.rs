@@ -168,3 +168,15 @@ fn an_account_has_one_row_whatever_the_spelling_of_its_id() {
     assert!(run(store.remove(id(UUID))).unwrap());
     assert_eq!(run(store.count()).unwrap(), 0);
 }
+
+#[test]
+fn a_row_that_the_reference_adds_while_we_run_is_found_whatever_its_spelling() {
+    let place = Place::new();
+    let store = place.open();
+    run(store.put(account(OTHER))).unwrap();
+    assert_eq!(run(store.get(id(UUID))).unwrap(), None);
+    place.reference_insert(&UUID.to_uppercase(), "2", "https://push.example/x", "0");
+    assert!(run(store.get(id(UUID))).unwrap().is_some());
+    assert!(run(store.remove(id(UUID))).unwrap());
+    assert_eq!(run(store.count()).unwrap(), 1);
+}

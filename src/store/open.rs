@@ -106,7 +106,16 @@ pub(super) fn connect(path: &Path) -> Result<Database, StoreError> {
     if access == Access::ReadWrite {
         settle(path, &mut connection, version)?;
     }
-    Ok(Database { path: path.to_owned(), connection, access, identity, log: None, suspect: false, epoch: 0 })
+    Ok(Database {
+        path: path.to_owned(),
+        connection,
+        access,
+        identity,
+        log: None,
+        suspect: false,
+        epoch: 0,
+        spelling: None,
+    })
 }
 
 /// What tells the write-ahead log apart from that of another file of the same name. `None` when there is no log.

@@ -2,7 +2,7 @@
 //! everything as text and older layouts differ.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row, Statement, Transaction, params};
+use rusqlite::{Connection, Row, Statement, params};
 
 use super::Listing;
 use crate::account::{Account, AccountError, AccountId, Credentials, DeviceId, Endpoint, Secret, ServerTime};
@@ -102,9 +102,29 @@ fn entries(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
     statement.query_map([], |row| columns.read(row))?.collect()
 }
 
-/// The rows of one account, the one that counts first. Old versions stored the id in whatever spelling they got, so the
-/// comparison is of UUIDs; SQL only narrows the search.
-fn entries_of(connection: &Connection, id: AccountId) -> rusqlite::Result<Vec<Entry>> {
+/// How ids are spelt in the file. Old versions stored them as they got them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// All as we spell them: an account has one row, and the index finds it.
+    Ours,
+    /// Some otherwise: an account may have several rows, and every row has to be looked at.
+    Any,
+}
+
+impl Spelling {
+    /// Looks at every row. What is 36 characters long, has no capitals and is a UUID is spelt as we do.
+    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let sql =
+            "SELECT EXISTS (SELECT 1 FROM connections WHERE (length(uuid) = 36 AND uuid = lower(uuid)) IS NOT TRUE)";
+        Ok(if connection.query_row(sql, [], |row| row.get(0))? { Self::Any } else { Self::Ours })
+    }
+}
+
+/// The rows of one account, the one that counts first. The comparison is of UUIDs; SQL only narrows the search.
+fn entries_of(connection: &Connection, id: AccountId, spelling: Spelling) -> rusqlite::Result<Vec<Entry>> {
+    if spelling == Spelling::Ours {
+        return Ok(entry_of(connection, id)?.into_iter().collect());
+    }
     let mut statement =
         connection.prepare("SELECT rowid, * FROM connections WHERE instr(lower(replace(uuid, '-', '')), ?1) > 0")?;
     let columns = Columns::of(&statement)?;
@@ -157,8 +177,8 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Listing> {
 }
 
 /// See [`super::Store::get`].
-pub(super) fn get(connection: &Connection, id: AccountId) -> rusqlite::Result<Option<Account>> {
-    Ok(entries_of(connection, id)?.into_iter().next().and_then(|entry| entry.account.ok()))
+pub(super) fn get(connection: &Connection, id: AccountId, spelling: Spelling) -> rusqlite::Result<Option<Account>> {
+    Ok(entries_of(connection, id, spelling)?.into_iter().next().and_then(|entry| entry.account.ok()))
 }
 
 /// See [`super::Store::count`].
@@ -168,26 +188,27 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<usize> {
 }
 
 /// See [`super::Store::put`].
-pub(super) fn put(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<()> {
-    remove(transaction, account.id())?;
-    insert(transaction, account)
+pub(super) fn put(connection: &Connection, account: &Account, spelling: Spelling) -> rusqlite::Result<()> {
+    remove(connection, account.id(), spelling)?;
+    insert(connection, account)
 }
 
 /// See [`super::Store::put_within`].
 pub(super) fn put_within(
-    transaction: &Transaction<'_>,
+    connection: &Connection,
     account: &Account,
     max_accounts: usize,
+    spelling: Spelling,
 ) -> rusqlite::Result<bool> {
-    let room = remove(transaction, account.id())? || count(transaction)? < max_accounts;
+    let room = remove(connection, account.id(), spelling)? || count(connection)? < max_accounts;
     if room {
-        insert(transaction, account)?;
+        insert(connection, account)?;
     }
     Ok(room)
 }
 
-fn insert(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare(
+fn insert(connection: &Connection, account: &Account) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(
         "INSERT INTO connections (uuid, device_id, password, endpoint, forbidden, last_registration, endpoint_gone,
                                   covered_until, paused) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
@@ -206,10 +227,10 @@ fn insert(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<
 }
 
 /// See [`super::Store::remove`].
-pub(super) fn remove(transaction: &Transaction<'_>, id: AccountId) -> rusqlite::Result<bool> {
-    let found = entries_of(transaction, id)?;
+pub(super) fn remove(connection: &Connection, id: AccountId, spelling: Spelling) -> rusqlite::Result<bool> {
+    let found = entries_of(connection, id, spelling)?;
     for entry in &found {
-        transaction.prepare("DELETE FROM connections WHERE rowid = ?1")?.execute([entry.rowid])?;
+        connection.prepare("DELETE FROM connections WHERE rowid = ?1")?.execute([entry.rowid])?;
     }
     Ok(!found.is_empty())
 }
@@ -231,15 +252,16 @@ pub(super) enum Change {
 /// Applies `change` to the account's row if it still is as `expected`; says whether it was. Another process may have
 /// edited the row since the caller read it, and its edit wins.
 pub(super) fn change(
-    transaction: &Transaction<'_>,
+    connection: &Connection,
     id: AccountId,
     expected: impl Fn(&Account) -> bool,
     change: &Change,
+    spelling: Spelling,
 ) -> rusqlite::Result<bool> {
     let matches = |entry: &Entry| entry.account.as_ref().is_ok_and(&expected);
-    let entry = match entry_of(transaction, id)?.filter(matches) {
+    let entry = match entry_of(connection, id)?.filter(matches) {
         Some(entry) => Some(entry),
-        None => entries_of(transaction, id)?.into_iter().find(matches),
+        None => entries_of(connection, id, spelling)?.into_iter().find(matches),
     };
     let Some(Entry { rowid, .. }) = entry else {
         return Ok(false);
@@ -252,6 +274,6 @@ pub(super) fn change(
         Change::Paused(paused) => ("paused", i64::from(paused)),
     };
     let sql = format!("UPDATE connections SET {column} = ?1 WHERE rowid = ?2");
-    transaction.prepare(&sql)?.execute([value, rowid])?;
+    connection.prepare(&sql)?.execute([value, rowid])?;
     Ok(true)
 }
