@@ -13,6 +13,7 @@ use crate::account::{Account, AccountId};
 use crate::config::Config;
 use crate::net::{Net, NetOptions};
 use crate::push::Pusher;
+use crate::signal::alarms::Alarms;
 use crate::signal::gate::Gate;
 use crate::signal::{Checker, Signal};
 use crate::timings::{Limits, Timings};
@@ -152,7 +153,7 @@ impl<'a> Doctor<'a> {
         let options =
             NetOptions { signal_ca_file: config.signal_ca_file.clone(), push_ca_file: config.push_ca_file.clone() };
         let limits = Limits::default();
-        let net = match Net::new(&options, self.timings.clone(), limits.clone(), executor) {
+        let net = match Net::new(&options, self.timings.clone(), limits.clone(), executor.clone()) {
             Ok(net) => Arc::new(net),
             Err(error) => {
                 let remedy = "let it hold certificates in PEM form, or remove the setting";
@@ -165,6 +166,7 @@ impl<'a> Doctor<'a> {
             url: config.signal_url.clone(),
             user_agents: config.user_agents.clone(),
             gate: Gate::new(&limits),
+            alarms: Alarms::new(self.timings.keepalive, executor.clone()),
             metrics: Arc::default(),
             timings: self.timings.clone(),
             limits,

@@ -18,6 +18,7 @@ use self::ended::{closed, farewell, lost};
 use crate::live::{Halt, Live};
 use crate::metrics::Metrics;
 use crate::notifier::Ticket;
+use crate::signal::alarms::Alarm;
 use crate::signal::keepalive::{Beat, Keepalive};
 use crate::signal::wire::{self, Incoming};
 use crate::status::State;
@@ -232,6 +233,7 @@ pub async fn run<S>(
     live: &Live,
     metrics: &Metrics,
     timings: &Timings,
+    mut alarm: Alarm,
     rng: &mut fastrand::Rng,
 ) -> (Ended, Duration)
 where
@@ -239,7 +241,6 @@ where
 {
     let mut session = Session::new(live, metrics, timings, Instant::now(), rng);
     let mut stopping_since = None;
-    let mut timer = Timer::never();
     let mut armed = None;
     let mut frames = 0_u32;
     let ended = loop {
@@ -266,9 +267,9 @@ where
             }
             deadline = deadline.min(patience);
         }
-        // Re-arming costs a trip to the reactor: only when the deadline came nearer or the timer fired.
+        // Only when the deadline came nearer or the alarm went off: looking once too early costs less.
         if armed.is_none_or(|at| deadline < at || at <= now) {
-            timer.set_at(deadline);
+            alarm.set(deadline);
             armed = Some(deadline);
         }
         let frame = async { Event::Frame(socket.next().await) };
@@ -277,7 +278,7 @@ where
             Event::Changed
         };
         let time = async {
-            (&mut timer).await;
+            (&mut alarm).await;
             Event::Time
         };
         match frame.or(change).or(time).await {
