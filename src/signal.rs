@@ -128,7 +128,7 @@ pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credenti
         match step {
             Step::Unlinked => return End::Unlinked,
             Step::Retry(retry) => {
-                if let Some(halt) = wait(signal, live, &retry).await {
+                if let Some(halt) = Box::pin(wait(signal, live, &retry)).await {
                     return End::Halted(halt);
                 }
             }

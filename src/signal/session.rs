@@ -249,10 +249,14 @@ where
         session.on_accepted(now);
         let over = session.on_time(now).err();
         // Acks first: an old connection that is renewed can still carry them.
-        if matches!(over, None | Some(Ended::Renewed))
-            && let Err(ended) = flush(&mut socket, session.take_outgoing(), timings.write).await
-        {
-            break ended;
+        if matches!(over, None | Some(Ended::Renewed)) {
+            let outgoing = session.take_outgoing();
+            // Boxed, so that nothing of it stays while there is nothing to write; so below.
+            if !outgoing.is_empty()
+                && let Err(ended) = Box::pin(flush(&mut socket, outgoing, timings.write)).await
+            {
+                break ended;
+            }
         }
         if let Some(ended) = over {
             break ended;
@@ -298,7 +302,7 @@ where
         }
     };
     let connected = session.connected_for(Instant::now());
-    farewell(&mut socket, &ended, timings).await;
+    Box::pin(farewell(&mut socket, &ended, timings)).await;
     (ended, connected)
 }
 
@@ -306,9 +310,6 @@ async fn flush<S>(socket: &mut S, messages: Vec<Message>, patience: Duration) ->
 where
     S: Sink<Message, Error = tungstenite::Error> + Unpin,
 {
-    if messages.is_empty() {
-        return Ok(());
-    }
     let write = async {
         for message in messages {
             socket.feed(message).await?;
