@@ -44,6 +44,8 @@ rustPlatform.buildRustPackage {
   # The tests are many programs; with the release's optimisation over all crates each would take minutes to build.
   checkType = "debug";
   cargoTestFlags = [ "--workspace" ];
+  # Some tests open thousands of sockets; the usual soft limit is 1024.
+  preCheck = "ulimit -S -n $(ulimit -H -n)";
   # kill and prlimit.
   nativeCheckInputs = [ util-linux ];
   # It mounts a file system, which the sandbox does not allow.

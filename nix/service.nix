@@ -15,7 +15,7 @@ in
   ExecReload = reload;
   # The program reports READY, a status line, and signs of life that pass through its scheduler.
   Type = "notify";
-  WatchdogSec = 60;
+  WatchdogSec = 30;
   Restart = "on-failure";
   # A mistake in the configuration does not go away by itself.
   RestartPreventExitStatus = 2;

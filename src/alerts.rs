@@ -1,5 +1,5 @@
 //! Tells the operator by himself: runs a command when an account needs attention and when it is well again, and visits a
-//! URL each minute while all is well, so that whoever watches that URL notices when it is not (docs/status.md).
+//! URL each minute while all is well, so that whoever watches that URL notices when it is not (docs/operations.md).
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -10,6 +10,7 @@
 pub mod account;
 pub mod alerts;
 pub mod backoff;
+mod bounded;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -22,6 +23,7 @@ pub mod metrics;
 pub mod net;
 pub mod notifier;
 pub mod overview;
+pub mod paced;
 mod private_file;
 pub mod push;
 mod rate;

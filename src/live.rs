@@ -47,6 +47,8 @@ struct Inner {
     /// Signal's time when the push in flight was sent.
     sent_at: Option<ServerTime>,
     covered: Option<ServerTime>,
+    /// What of it is in the database.
+    covered_saved: Option<ServerTime>,
     halt: Option<Halt>,
     /// The endpoint the push server said is gone. Not `endpoint`: that may be another one by the time it is looked at.
     gone: Option<Endpoint>,
@@ -73,6 +75,7 @@ impl Live {
                 clock: None,
                 sent_at: None,
                 covered: account.covered_until,
+                covered_saved: account.covered_until,
                 halt: None,
                 gone: None,
                 status: Status::new(State::Connecting, SystemTime::now()),
@@ -281,9 +284,15 @@ impl Live {
         self.lock().notifier.abandoned();
     }
 
-    /// Envelopes older than this are covered by an accepted wake-up.
-    pub fn covered(&self) -> Option<ServerTime> {
-        self.lock().covered
+    /// Envelopes older than this are covered by an accepted wake-up, which the database does not know yet.
+    pub fn unsaved_cover(&self) -> Option<ServerTime> {
+        let inner = self.lock();
+        inner.covered.filter(|_| inner.covered != inner.covered_saved)
+    }
+
+    /// The database knows this covered time now, or soon will.
+    pub fn cover_saved(&self, until: ServerTime) {
+        self.lock().covered_saved = Some(until);
     }
 
     // What the supervisor says.

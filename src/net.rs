@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_lite::FutureExt as _;
-use smol::net::TcpStream;
 use smol::{Executor, Timer};
 use url::Host;
 
@@ -17,6 +16,7 @@ use self::resolve::{Keep, Lookup, LookupError, Purpose};
 use self::tls::{Connector, Pem, PemError};
 use crate::account::Endpoint;
 use crate::config::{AllowedEndpoints, Permission};
+use crate::paced::Paced;
 use crate::timings::{Limits, Timings};
 
 mod dial;
@@ -30,6 +30,9 @@ mod probe;
 pub mod resolve;
 mod slots;
 pub mod tls;
+
+/// A connection whose other end cannot keep a thread busy for ever: deadlines are looked at between its reads.
+type Tcp = Paced<smol::net::TcpStream>;
 
 pub use fetch::{SocketAnswer, ask_socket};
 pub(crate) use probe::{GetError, Page};
@@ -145,7 +148,13 @@ impl Net {
         let push = connector("push_ca_file", options.push_ca_file.as_deref(), Connector::push)?;
         // Two threads stay free for Signal's name and for whatever else blocks.
         let lookups = limits.blocking_threads.saturating_sub(2);
-        let keep = Keep { found: timings.dns_keep, failed: timings.dns_keep_failure, names: limits.dns_names };
+        let keep = Keep {
+            found: timings.dns_keep,
+            failed: timings.dns_keep_failure,
+            old: timings.dns_keep_old,
+            patience: timings.dns_patience,
+            names: limits.dns_names,
+        };
         let lookup = Lookup::new(Arc::new(resolve::SystemResolver), executor.clone(), lookups, keep);
         let slots = slots::Slots::new(limits.pushes, limits.pushes_per_origin);
         let pool = pool::Pool::new(timings.push_keep, limits.pushes_idle, limits.pushes_per_origin, executor);
@@ -255,15 +264,15 @@ impl Net {
         }
     }
 
-    async fn tcp(&self, host: &Host<String>, port: u16, addresses: &[IpAddr]) -> Result<TcpStream, DialError> {
+    async fn tcp(&self, host: &Host<String>, port: u16, addresses: &[IpAddr]) -> Result<Tcp, DialError> {
         let order = dial::interleave(addresses.iter().map(|&address| SocketAddr::new(address, port)).collect());
-        dial::connect(&order, &self.timings).await.map_err(|why| DialError {
+        dial::connect(&order, &self.timings).await.map(Paced::new).map_err(|why| DialError {
             stage: Stage::Tcp,
             reason: format!("no connection to {host}, port {port} ({why})"),
         })
     }
 
-    async fn tls(&self, connector: &Connector, host: &Host<String>, tcp: TcpStream) -> Result<tls::Stream, DialError> {
+    async fn tls(&self, connector: &Connector, host: &Host<String>, tcp: Tcp) -> Result<tls::Stream, DialError> {
         let late = async {
             Timer::after(self.timings.tls).await;
             Err(format!("no answer within {:?}", self.timings.tls))

@@ -1,5 +1,5 @@
 //! The state of everything as people and programs see it: what `GET /status`, `mollysocket status --json` and alerts
-//! say (docs/status.md). No password, key or path of an endpoint is in it.
+//! say (docs/operations.md). No password, key or path of an endpoint is in it.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// Permission bits of everything we create: the owner may read and write, nobody else may anything.
 pub(crate) const MODE: u32 = 0o600;
 
+/// Links that may follow one another, as in Linux (path_resolution(7)).
+const LINKS: usize = 40;
+
 /// Whether a file was made or had been there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Made {
@@ -55,6 +58,24 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 /// The directory a file is in; `.` for a bare name.
 pub(crate) fn directory(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+/// The file a name leads to, through any links, whether or not it exists yet. The name itself when that cannot be told.
+pub(crate) fn target(path: &Path) -> PathBuf {
+    let mut target = path.to_owned();
+    for _ in 0..LINKS {
+        if let Ok(there) = fs::canonicalize(&target) {
+            return there;
+        }
+        let Ok(next) = fs::read_link(&target) else { break };
+        // A relative link starts where it is; an absolute one replaces all of it.
+        target = directory(&target).join(next);
+    }
+    let name = target.file_name().map(ToOwned::to_owned);
+    match (fs::canonicalize(directory(&target)), name) {
+        (Ok(directory), Some(name)) => directory.join(name),
+        _ => path.to_owned(),
+    }
 }
 
 /// `path` with `suffix` after its last character.

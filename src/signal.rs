@@ -18,7 +18,6 @@ pub mod alarms;
 pub mod connect;
 pub mod gate;
 pub mod keepalive;
-pub mod paced;
 pub mod policy;
 pub mod session;
 pub mod wire;
@@ -162,6 +161,8 @@ pub enum Verdict {
     Accepted,
     /// Refused twice, by Signal itself (403 with `X-Signal-Timestamp`).
     Refused,
+    /// Signal asks for fewer requests (429), so it was not really asked; the text says so.
+    Limited(String),
     /// No answer that decides it; the text says why.
     Undecided(String),
 }
@@ -184,6 +185,7 @@ impl Checker {
         match self.examine(Some(credentials)).await {
             Ok(_) => Verdict::Accepted,
             Err(Denial::Refused) => Verdict::Refused,
+            Err(Denial::Failed(ConnectError::Refused(r))) if r.status == 429 => Verdict::Limited(r.to_string()),
             Err(other) => Verdict::Undecided(other.to_string()),
         }
     }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use self::rows::{Change, Spelling};
+use self::rows::Change;
+use self::spellings::Spellings;
 use self::thread::Handle;
 use crate::account::{Account, AccountId, Credentials, Endpoint, ServerTime};
 use crate::private_file;
@@ -16,6 +17,7 @@ mod error;
 mod open;
 mod rows;
 mod schema;
+mod spellings;
 mod thread;
 
 pub use self::error::StoreError;
@@ -63,10 +65,9 @@ struct Database {
     log: Option<(u64, u64)>,
     /// The file was seen damaged since it was opened.
     suspect: bool,
+    spellings: Spellings,
     /// How often the file was opened anew.
     epoch: u32,
-    /// How ids were spelt, and at which `PRAGMA data_version` that was seen: what we write ourselves changes neither.
-    spelling: Option<(i64, Spelling)>,
 }
 
 /// Held by the one daemon of a database; gone with the process.
@@ -99,8 +100,8 @@ impl Store {
     /// # Errors
     /// When one does.
     pub fn lock_for_daemon(path: &Path) -> Result<DaemonLock, StoreError> {
-        // Two names of one file are one database.
-        let database = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        // Two names of one file are one database, also before there is a file.
+        let database = private_file::target(path);
         let lock = private_file::suffixed(&database, ".lock");
         let on_io = |error: &std::io::Error| StoreError::io(&lock, error);
         // Not truncated: while another process holds the lock the file says which.
@@ -123,7 +124,7 @@ impl Store {
 
     /// Where the daemon that used the database last noted that its admin socket is.
     pub fn noted_socket(path: &Path) -> Option<PathBuf> {
-        let database = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let database = private_file::target(path);
         let text = fs::read_to_string(private_file::suffixed(&database, ".lock")).ok()?;
         text.lines().nth(1).map(PathBuf::from)
     }
@@ -141,7 +142,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub async fn get(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
-        self.handle.read(move |connection, spelling| rows::get(connection, id, spelling)).await
+        self.handle.read(move |connection, spellings| rows::get(connection, spellings, id)).await
     }
 
     /// Number of rows, readable or not.
@@ -157,7 +158,7 @@ impl Store {
     /// # Errors
     /// When it could not be committed.
     pub async fn put(&self, account: Account) -> Result<(), StoreError> {
-        self.handle.write(move |connection, spelling| rows::put(connection, &account, spelling)).await
+        self.handle.write(move |transaction, spellings| rows::put(transaction, spellings, &account)).await
     }
 
     /// The same for one whom strangers may have sent: an account that has no row yet is added only while there are fewer
@@ -167,7 +168,7 @@ impl Store {
     /// When it could not be committed.
     pub async fn put_within(&self, account: Account, max_accounts: usize) -> Result<bool, StoreError> {
         self.handle
-            .write(move |connection, spelling| rows::put_within(connection, &account, max_accounts, spelling))
+            .write(move |transaction, spellings| rows::put_within(transaction, spellings, &account, max_accounts))
             .await
     }
 
@@ -196,14 +197,25 @@ impl Store {
         self.change(id, move |row| row.endpoint == endpoint, Change::EndpointGone(gone)).await
     }
 
-    /// Notes until when envelopes are covered, if the account still has these credentials.
+    /// Notes until when envelopes are covered, for each account that still has these credentials, all in one
+    /// transaction.
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn set_covered(&self, credentials: Credentials, until: ServerTime) -> Result<(), StoreError> {
-        let id = credentials.id;
-        let unchanged = move |row: &Account| row.credentials == credentials;
-        self.change(id, unchanged, Change::Covered(until)).await.map(|_| ())
+    pub async fn set_covered(&self, covers: Vec<(Credentials, ServerTime)>) -> Result<(), StoreError> {
+        if covers.is_empty() {
+            return Ok(());
+        }
+        self.handle
+            .write(move |transaction, spellings| {
+                for (credentials, until) in covers {
+                    let id = credentials.id;
+                    let unchanged = |row: &Account| row.credentials == credentials;
+                    rows::change(transaction, spellings, id, unchanged, &Change::Covered(until))?;
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// Pauses or resumes the account. Says whether it was there.
@@ -219,7 +231,7 @@ impl Store {
     /// # Errors
     /// When it could not be committed.
     pub async fn remove(&self, id: AccountId) -> Result<bool, StoreError> {
-        self.handle.write(move |connection, spelling| rows::remove(connection, id, spelling)).await
+        self.handle.write(move |transaction, spellings| rows::remove(transaction, spellings, id)).await
     }
 
     /// Whether the file can be written.
@@ -244,6 +256,8 @@ impl Store {
         expected: impl Fn(&Account) -> bool + Send + 'static,
         change: Change,
     ) -> Result<bool, StoreError> {
-        self.handle.write(move |connection, spelling| rows::change(connection, id, expected, &change, spelling)).await
+        self.handle
+            .write(move |transaction, spellings| rows::change(transaction, spellings, id, expected, &change))
+            .await
     }
 }

@@ -2,6 +2,7 @@
 //! there, [`Supervisor::refresh`] makes what runs agree with it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,9 +17,11 @@ use crate::signal::session::FAREWELL;
 use crate::status::{State, Status};
 use crate::store::StoreError;
 
+mod ending;
 mod task;
 mod view;
 
+use ending::{Ending, end};
 pub use task::Tools;
 pub use view::Snapshot;
 
@@ -45,7 +48,8 @@ struct Entry {
     /// The row as last read.
     account: Arc<Account>,
     live: Arc<Live>,
-    /// Tells a task from its successors: the end of an old one says nothing about the new one.
+    /// Tells a task from its successors, also when the account was removed in between: the end of an old one says nothing
+    /// about the new one. 0 before the first.
     generation: u64,
     phase: Phase,
 }
@@ -116,6 +120,8 @@ pub struct Runner {
     commands: Receiver<Command>,
     sender: Sender<Command>,
     entries: Entries,
+    /// Of the task that was started last, of whichever account.
+    generation: AtomicU64,
     data_version: Option<i64>,
     /// The database could not be read the last time; said once.
     unreadable: bool,
@@ -135,6 +141,7 @@ impl Runner {
             commands,
             sender,
             entries,
+            generation: AtomicU64::default(),
             data_version: None,
             unreadable: false,
             odd_rows: Vec::new(),
@@ -271,14 +278,13 @@ impl Runner {
     }
 
     fn start(&self, entry: &mut Entry) {
-        entry.generation += 1;
+        entry.generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         entry.live.resume();
         let (tools, sender) = (self.tools.clone(), self.sender.clone());
         let (live, account, generation) = (entry.live.clone(), entry.account.clone(), entry.generation);
         entry.phase = Phase::Running(self.executor.spawn(async move {
-            let id = account.id();
+            let _ending = Ending { sender, id: account.id(), generation };
             task::run(tools, live, account).await;
-            let _ = sender.send(Command::Ended(id, generation)).await;
         }));
     }
 
@@ -289,8 +295,8 @@ impl Runner {
         let (sender, patience) = (self.sender.clone(), self.patience());
         let (id, generation) = (entry.account.id(), entry.generation);
         entry.phase = Phase::Stopping(self.executor.spawn(async move {
+            let _ending = Ending { sender, id, generation };
             end(task, patience).await;
-            let _ = sender.send(Command::Ended(id, generation)).await;
         }));
     }
 
@@ -324,29 +330,6 @@ impl Runner {
     fn patience(&self) -> Duration {
         self.tools.signal.timings.shutdown + FAREWELL
     }
-
-    async fn end_all(&self) {
-        let mut tasks = Vec::new();
-        for entry in lock(&self.entries).values_mut() {
-            match std::mem::replace(&mut entry.phase, Phase::Resting) {
-                Phase::Resting => {}
-                Phase::Running(task) => {
-                    entry.live.stop();
-                    tasks.push(task);
-                }
-                Phase::Stopping(task) => tasks.push(task),
-            }
-        }
-        let all = async {
-            while let Some(task) = tasks.pop() {
-                task.await;
-            }
-        };
-        let patience = async {
-            Timer::after(self.patience()).await;
-        };
-        all.or(patience).await;
-    }
 }
 
 /// The state, and why, in which a row says that its account must not run.
@@ -362,23 +345,10 @@ pub(crate) fn suspension(account: &Account) -> Option<(State, &'static str)> {
     }
 }
 
-/// Waits for a task that was told to end, and drops it when it does not.
-async fn end(task: Task<()>, patience: Duration) {
-    let mut task = task;
-    let ended = async {
-        (&mut task).await;
-        true
-    };
-    let timeout = async {
-        Timer::after(patience).await;
-        false
-    };
-    if !ended.or(timeout).await {
-        task.cancel().await;
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic elsewhere does not make the table less true.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

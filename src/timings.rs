@@ -16,6 +16,11 @@ pub struct Timings {
     pub dns_keep: Duration,
     /// How long a name that could not be looked up is not asked for again.
     pub dns_keep_failure: Duration,
+    /// How old the addresses of a name may be that are used when a look-up takes longer than `dns_patience`: a name
+    /// server that hangs for some names must not silence the others, and few servers move within an hour.
+    pub dns_keep_old: Duration,
+    /// How long a look-up may take before older addresses are used. Many times what one needs, and little for a wake-up.
+    pub dns_patience: Duration,
     /// One TCP connection attempt to one address.
     pub tcp: Duration,
     /// Head start of an address before the next one is tried beside it (RFC 8305 section 5 recommends 250 ms).
@@ -138,6 +143,8 @@ impl Default for Timings {
             dns: secs(5),
             dns_keep: secs(15),
             dns_keep_failure: secs(2),
+            dns_keep_old: secs(3600),
+            dns_patience: secs(1),
             tcp: secs(15),
             happy_eyeballs: Duration::from_millis(250),
             tls: secs(15),

@@ -5,7 +5,7 @@ use std::time::Instant;
 use futures_lite::FutureExt;
 use smol::Timer;
 
-use crate::account::{Credentials, ServerTime};
+use crate::account::Credentials;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::notifier::{Next, Verdict};
@@ -55,23 +55,18 @@ impl Wakeup<'_> {
 
     /// Writes the covered time whenever it changed, not too often.
     async fn keep_covered(&self, live: &Live) -> std::convert::Infallible {
-        let mut saved = live.covered();
         loop {
             let changed = live.listen();
-            let covered = live.covered();
-            if covered == saved {
+            if live.unsaved_cover().is_none() {
                 changed.await;
                 continue;
             }
             // Boxed, as above.
-            let written = async {
-                let written = self.save(covered).await;
+            let saved = async {
+                self.save(live).await;
                 Timer::after(self.timings.cover_write).await;
-                written
             };
-            if Box::pin(written).await {
-                saved = covered;
-            }
+            Box::pin(saved).await;
         }
     }
 
@@ -124,14 +119,13 @@ impl Wakeup<'_> {
         }
     }
 
-    /// Writes until when envelopes are covered. Whether it is written.
-    pub async fn save(&self, covered: Option<ServerTime>) -> bool {
-        let Some(until) = covered else { return true };
-        let written = self.store.set_covered(self.credentials.clone(), until).await;
-        if let Err(error) = &written {
+    /// Writes until when envelopes are covered, unless that is known.
+    pub async fn save(&self, live: &Live) {
+        let Some(until) = live.unsaved_cover() else { return };
+        match self.store.set_covered([(self.credentials.clone(), until)].into()).await {
+            Ok(()) => live.cover_saved(until),
             // Costs one wake-up too many after the next start, nothing else.
-            log::debug!("the covered time was not kept: {error}");
+            Err(error) => log::debug!("the covered time was not kept: {error}"),
         }
-        written.is_ok()
     }
 }

@@ -45,12 +45,12 @@ fn changes_are_dropped_when_somebody_else_changed_the_row_first() {
 
     assert!(!run(store.set_forbidden(old.credentials.clone())).unwrap());
     assert!(!run(store.set_endpoint_gone(id(UUID), old.endpoint.clone(), true)).unwrap());
-    run(store.set_covered(old.credentials.clone(), ServerTime(5))).unwrap();
+    run(store.set_covered(vec![(old.credentials.clone(), ServerTime(5))])).unwrap();
     assert_eq!(run(store.get(id(UUID))).unwrap(), Some(new.clone()));
 
     assert!(run(store.set_forbidden(new.credentials.clone())).unwrap());
     assert!(run(store.set_endpoint_gone(id(UUID), new.endpoint.clone(), true)).unwrap());
-    run(store.set_covered(new.credentials.clone(), ServerTime(5))).unwrap();
+    run(store.set_covered(vec![(new.credentials.clone(), ServerTime(5))])).unwrap();
     run(store.touch(id(UUID), 1_800_000_000)).unwrap();
     new.forbidden = true;
     new.endpoint_gone = true;
@@ -274,6 +274,28 @@ fn one_daemon_per_database_whatever_its_name() {
     run(place.open().put(account(UUID))).unwrap();
     drop(lock);
     Store::lock_for_daemon(&place.db).unwrap();
+}
+
+#[test]
+fn a_link_to_a_file_that_is_still_to_be_made_is_that_file() {
+    let place = Place::new();
+    let directory = place.directory.path();
+    let (link, second) = (directory.join("link.sqlite"), directory.join("second.sqlite"));
+    std::os::unix::fs::symlink("db.sqlite", &second).unwrap();
+    std::os::unix::fs::symlink(&second, &link).unwrap();
+    let lock = Store::lock_for_daemon(&link).unwrap();
+    drop(Store::open(&link, IfMissing::Create).unwrap());
+    assert!(place.db.is_file(), "made where the link leads");
+    for name in [&link, &second, &place.db] {
+        let error = Store::lock_for_daemon(name).unwrap_err();
+        assert!(matches!(error, StoreError::InUse { .. }), "{error:?}");
+    }
+    drop(lock);
+    // A circle leads nowhere.
+    let circle = directory.join("circle");
+    std::os::unix::fs::symlink("circle", &circle).unwrap();
+    Store::open(&circle, IfMissing::Create).unwrap_err();
+    assert_eq!(place.names().iter().filter(|name| name.ends_with(".lock")).collect::<Vec<_>>(), ["db.sqlite.lock"]);
 }
 
 #[test]

@@ -15,6 +15,62 @@ fn sources(directory: &Path, found: &mut Vec<(PathBuf, String)>) {
     }
 }
 
+/// Who runs the commands below each heading as they are written.
+const RUN_BY: [(&str, &str, &str); 12] = [
+    ("README.md", "Quick start", "tests/real/commands.py"),
+    ("README.md", "Building", "tests/real/commands.py"),
+    ("docs/containers.md", "The image", "tests/real/containers.py"),
+    ("docs/containers.md", "Compose", "tests/real/containers.py"),
+    ("docs/containers.md", "OpenRC", "tests/real/containers.py"),
+    ("docs/operations.md", "Admin socket", "tests-vm/scenarios/packaged/test.sh"),
+    ("docs/operations.md", "Alerts", "tests/real/commands.py"),
+    ("docs/systemd.md", "Install", "tests-vm/scenarios/packaged/test.sh"),
+    ("docs/systemd.md", "Configuration", "tests-vm/scenarios/packaged/test.sh"),
+    ("docs/systemd.md", "A sealed key", "tests-vm/scenarios/packaged/test.sh"),
+    ("docs/systemd.md", "A fixed user", "tests-vm/scenarios/packaged/test.sh"),
+    (
+        "docs/systemd.md",
+        "A port below 1024, or a service that is started on demand",
+        "tests-vm/scenarios/packaged/test.sh",
+    ),
+];
+
+#[test]
+fn the_commands_of_every_page_are_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+    let mut pages: Vec<PathBuf> = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    pages.push(root.join("README.md"));
+    let mut blocks = 0;
+    for page in pages {
+        let name = page.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        let mut heading = "";
+        let text = fs::read_to_string(&page).unwrap();
+        for line in text.lines() {
+            if let Some(found) = line.strip_prefix("## ") {
+                heading = found;
+            }
+            if !matches!(line, "```sh" | "```bash" | "```console" | "```shell") {
+                continue;
+            }
+            blocks += 1;
+            if (name.as_str(), heading) == ("docs/systemd.md", "") {
+                // How to build it, as the README tells.
+                assert!(text.contains("```sh\ncargo build --release\n```"));
+                continue;
+            }
+            if (name.as_str(), heading) == ("docs/containers.md", "Quadlet") {
+                // It needs a systemd with Podman's generator; the command of its unit is run.
+                continue;
+            }
+            let run = RUN_BY.iter().find(|(page, below, _)| (*page, *below) == (name.as_str(), heading));
+            let (.., runner) = run.unwrap_or_else(|| panic!("{name}: nobody runs the commands below {heading:?}"));
+            assert!(read(runner).contains(heading.split(',').next().unwrap()), "{runner} does not run {heading:?}");
+        }
+    }
+    assert!(blocks > 10, "{blocks}: the pages are read wrongly");
+}
+
 #[test]
 fn every_test_the_documents_name_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -6,7 +6,7 @@
 
 mod support;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,14 @@ impl log::Log for Faulty {
     fn flush(&self) {}
 }
 
+fn log_through_us() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_boxed_logger(Box::new(Faulty)).unwrap();
+        log::set_max_level(log::LevelFilter::Debug);
+    });
+}
+
 /// The next line about this phone that goes on like this panics.
 fn plant(phone: &Phone, line: &str) {
     PLANTED.lock().unwrap().push(format!("{}: {line}", phone.id().short()));
@@ -63,8 +71,7 @@ fn pushes(world: &World, phone: &Phone) -> usize {
 
 #[test]
 fn a_panic_costs_its_account_one_back_off_and_others_nothing() {
-    log::set_boxed_logger(Box::new(Faulty)).unwrap();
-    log::set_max_level(log::LevelFilter::Debug);
+    log_through_us();
     let mut world = World::new();
     world.settings = "metrics = true\n".into();
     // 3 s to 4 s after each panic.
@@ -99,8 +106,32 @@ fn a_panic_costs_its_account_one_back_off_and_others_nothing() {
         wakes(&world, &faulty);
     }
     thread::sleep(MOMENT);
-    assert!(PLANTED.lock().unwrap().is_empty());
+    let name = faulty.id().short();
+    assert!(!PLANTED.lock().unwrap().iter().any(|line| line.starts_with(&name)), "all happened");
     assert_eq!((panics(&world), connects(&world, &other)), (2, 1), "the other one kept its connection");
     assert!(pushes(&world, &faulty) >= 4 && pushes(&world, &other) > 10);
     world.assert_one_socket_each();
+}
+
+#[test]
+fn a_panic_at_the_end_of_an_account_does_not_leave_it_running_for_ever() {
+    log_through_us();
+    let mut world = World::new();
+    world.settings = "metrics = true\n".into();
+    let (faulty, other) = (world.phone(3), world.phone(4));
+    world.store_phone(&faulty);
+    world.store_phone(&other);
+    world.start();
+    world.wait_state(&faulty, "connected");
+    world.wait_state(&other, "connected");
+    // When Signal's refusal is known, and not yet written down.
+    plant(&faulty, "unlinked");
+    // And when that is told.
+    plant(&faulty, "the program failed");
+    world.signal().unlink(&faulty.uuid, DEVICE);
+    eventually("the refusal is written down all the same", || world.row(&faulty).unwrap().forbidden);
+    world.wait_state(&faulty, "unlinked");
+    assert_eq!(panics(&world), 1);
+    wakes(&world, &other);
+    assert_eq!(connects(&world, &other), 1);
 }

@@ -271,6 +271,36 @@ fn raw(answer: Vec<u8>) -> SocketAddr {
     address
 }
 
+/// A push server that sends `piece` until nobody listens any more.
+fn endless(piece: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                let block = piece.repeat(1000);
+                while stream.write_all(&block).is_ok() {}
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn interim_answers_without_end_end() {
+    let server = endless(b"HTTP/1.1 103 Early Hints\r\n\r\n");
+    let sender = Options::new(None, &format!("http://{server}")).build();
+    for _ in 0..10 {
+        let start = Instant::now();
+        let delivery = sender.wake(&format!("http://{server}/x"));
+        assert_eq!(delivery.outcome, Outcome::Failed, "{}", delivery.reason);
+        assert!(delivery.reason.contains("more bytes than"), "{}", delivery.reason);
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+}
+
 #[test]
 fn odd_answers_are_understood_and_monstrous_ones_cut() {
     let huge = format!("HTTP/1.1 201 Created\r\nX-Pad: {}\r\n\r\n", "x".repeat(1 << 20));

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use mollysocket::account::Endpoint;
 use mollysocket::push::Outcome;
-use mollysocket::timings::{Limits, Timings};
+use mollysocket::timings::{Limits, Rate, Timings};
 use pushing::Options;
 use sim::push::{Answer, Behaviour, PushServer};
 use sim::signal::Envelope;
@@ -149,6 +149,18 @@ fn the_limits_are_the_promised_ones() {
     assert_eq!((timings.tcp, timings.tls), (Duration::from_secs(15), Duration::from_secs(15)));
     assert_eq!((timings.upgrade, timings.connect), (Duration::from_secs(30), Duration::from_secs(60)));
     assert!(timings.happy_eyeballs <= Duration::from_millis(300));
+    let seconds = |timing: Duration| timing.as_secs();
+    assert_eq!((seconds(timings.web_head), seconds(timings.web_request)), (10, 20));
+    assert_eq!((limits.web_head, limits.web_body), (8 * 1024, 16 * 1024));
+    assert_eq!((limits.web_connections, limits.web_connections_per_client), (512, 32));
+    assert_eq!(limits.web_registrations, Rate { burst: 60, every: Duration::from_secs(5) });
+    assert_eq!((seconds(timings.keepalive) + seconds(timings.keepalive_answer), seconds(timings.write)), (45, 10));
+    assert_eq!((seconds(timings.backoff_base), seconds(timings.backoff_cap)), (1, 60));
+    assert_eq!((seconds(timings.displaced_base), seconds(timings.displaced_cap)), (60, 3600));
+    assert_eq!((limits.connects_per_second, limits.handshakes), (200, 64));
+    assert_eq!((limits.gate_failures, limits.gate_probes_per_second), (5, 4));
+    assert_eq!((limits.signal_message, seconds(timings.shutdown)), (1024 * 1024, 3));
+    assert!(timings.answer <= Duration::from_secs(10), "phones wait no longer");
 }
 
 /// A push server that accepts and then sends a body until nobody listens any more. Says how much it got rid of.

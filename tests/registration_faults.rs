@@ -72,6 +72,24 @@ fn an_outage_of_signal_does_not_let_strangers_fill_the_database() {
 }
 
 #[test]
+fn nobody_unknown_is_stored_while_signal_limits_us() {
+    let mut world = world();
+    world.limits.unconfirmed = Rate { burst: 1, every: Duration::from_secs(3600) };
+    world.start();
+    let strangers: Vec<Phone> = (0x102b..0x102f).map(|n| world.phone(n)).collect();
+    for (stranger, limit) in strangers.iter().zip([Handshake::status(429), Handshake::retry_after(429, "30")]) {
+        world.signal().set_mode(Mode::Handshake(limit));
+        assert_eq!(world.register(stranger, false), "internal_error");
+        assert_eq!(world.row(stranger), None);
+        assert!(logged_about(stranger).iter().any(|line| line.starts_with("WARN") && line.contains("429")));
+    }
+    world.signal().set_mode(Mode::Handshake(Handshake::status(500)));
+    assert_eq!(world.register(&strangers[2], false), "ok", "undecided, and the limited ones took no place of those");
+    world.signal().set_mode(Mode::Handshake(Handshake::Accept));
+    assert_eq!(world.register(&strangers[0], false), "ok", "the same phone, later");
+}
+
+#[test]
 fn a_known_phone_is_not_put_off_while_strangers_take_every_turn() {
     let mut world = world();
     world.limits.strangers_at_once = 2;

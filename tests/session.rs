@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sim::push::{Answer, Behaviour};
 use sim::signal::{Envelope, Keepalive, Mode};
-use support::{DEVICE, MOMENT, PATIENCE, World, eventually};
+use support::{DEVICE, MOMENT, PATIENCE, Phone, World, eventually};
 
 fn urgent() -> Envelope {
     Envelope::new().urgent(true)
@@ -296,6 +296,46 @@ fn the_covered_time_is_written_at_most_once_in_its_interval() {
     assert_eq!(covered(&world), first, "written again within the interval");
     world.stop();
     assert!(covered(&world) > first, "and on stop");
+}
+
+#[test]
+fn on_stop_the_covered_times_of_all_accounts_are_written_in_one_transaction() {
+    let mut world = World::new();
+    world.timings.cover_write = Duration::from_secs(60);
+    let phones: Vec<Phone> = (1..=100).map(|n| world.phone(n)).collect();
+    world.store_phones(&phones);
+    world.start();
+    for phone in &phones {
+        assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
+    }
+    // Keeps the log from being removed on stop.
+    let log_keeper = rusqlite::Connection::open(world.db()).unwrap();
+    let log = world.db().with_extension("sqlite-wal");
+    assert_eq!(log_keeper.query_row("SELECT count(*) FROM connections", [], |row| row.get(0)), Ok(100));
+    // By account, in the order of the rows.
+    let covered = |world: &World| {
+        let listing = smol::block_on(world.store().list()).unwrap();
+        listing.accounts.into_iter().map(|account| account.covered_until).collect::<Vec<_>>()
+    };
+    let wake_all = || {
+        let guids = phones.iter().map(|phone| world.signal().send(&phone.uuid, DEVICE, urgent()));
+        for (phone, guid) in phones.iter().zip(guids.collect::<Vec<_>>()) {
+            assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
+        }
+    };
+    wake_all();
+    eventually("the first ones are written at once", || covered(&world).iter().all(Option::is_some));
+    let first = covered(&world);
+    std::thread::sleep(Duration::from_millis(50));
+    wake_all();
+    std::thread::sleep(MOMENT);
+    assert_eq!(covered(&world), first, "written again within the interval");
+    let before = std::fs::metadata(&log).unwrap().len();
+    world.stop();
+    assert!(covered(&world).iter().zip(&first).all(|(now, then)| now > then), "all of them");
+    // A page of 4 KiB holds some twenty rows; a transaction writes each page it changed once.
+    let pages = (std::fs::metadata(&log).unwrap().len() - before) / 4096;
+    assert!((1..50).contains(&pages), "{pages} pages");
 }
 
 #[test]

@@ -249,7 +249,7 @@ fn the_document_names_exactly_the_fields_of_the_status() {
     let (world, _) = World::connected();
     let mut there = BTreeSet::new();
     fields("", &serde_json::from_str(&ask(&world, "/status").1).unwrap(), &mut there);
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/status.md")).unwrap();
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
     let (_, page) = page.split_once("## What `/status` says").unwrap();
     let named = page.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()));
     assert_eq!(there, named.collect());

@@ -270,6 +270,7 @@ fn a_reload_takes_the_allow_lists_over_and_names_what_needs_a_restart() {
     assert!(manager.next(PATIENCE).unwrap().contains("READY=1\nSTATUS="));
     program.wait_said("max_accounts has changed: restart needed");
     assert_eq!(answer(&second, &world.endpoint(&second)), "ok");
+    assert!(world.push.wait_requests(2, PATIENCE), "both phones get their test push");
 
     // Push servers, at registration and for those that are registered already.
     world.settings = "allowed_endpoints = [\"https://elsewhere.example\"]\n".into();

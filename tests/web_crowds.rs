@@ -43,10 +43,25 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn program(settings: &str) -> (World, Phone, Program) {
+    crowded_program(settings, 0)
+}
+
+/// With so many more accounts in the database, which Signal has unlinked long ago.
+fn crowded_program(settings: &str, others: u32) -> (World, Phone, Program) {
     let mut world = World::new();
     world.settings = settings.replace("PUSH", &world.push.addr().port().to_string());
     let phone = world.phone(1);
     world.store_phone(&phone);
+    rusqlite::Connection::open(world.db())
+        .unwrap()
+        .execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i <= ?1)
+             INSERT INTO connections (uuid, device_id, password, endpoint, forbidden, last_registration)
+             SELECT printf('%08x-7777-4000-8000-%012x', i, i), 2, 'hunter2', 'https://9.9.9.9/up', 1, 1700000000
+             FROM n WHERE i <= ?1",
+            [others],
+        )
+        .unwrap();
     let program = Program::start(&world, &["server"]);
     assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
     (world, phone, program)
@@ -216,8 +231,9 @@ fn one_client_registers_sixty_times_and_then_once_per_five_seconds() {
 fn junk_registrations_from_many_addresses_reach_neither_the_database_nor_the_accounts() {
     let _alone = alone();
     const JUNK: u32 = 2000;
-    let (world, phone, program) =
-        program("trusted_proxies = []\nallowed_endpoints = [\"*\", \"https://localhost:PUSH\"]\n");
+    const OTHERS: u32 = 9000;
+    let settings = "trusted_proxies = []\nallowed_endpoints = [\"*\", \"https://localhost:PUSH\"]\n";
+    let (world, phone, program) = crowded_program(settings, OTHERS);
     let web = program.web;
     let usual = good_client(&world, &phone, web, 20);
     let row = || {
@@ -270,7 +286,7 @@ fn junk_registrations_from_many_addresses_reach_neither_the_database_nor_the_acc
     let busiest = busiest.max().unwrap();
     assert!(busiest <= 100, "{busiest} connections to Signal in one second; {} in {took:?}", asked.len());
     assert_eq!(row(), before);
-    assert_eq!(smol::block_on(world.store().count()).unwrap(), 1);
+    assert_eq!(smol::block_on(world.store().count()).unwrap(), 1 + OTHERS as usize);
     let grown = program.rss().saturating_sub(rss);
     assert!(grown <= 20 * 1024, "{grown} KiB more");
 }

@@ -7,6 +7,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -53,7 +54,7 @@ fn a_gigabyte_in_any_place_costs_four_mebibytes_at_most() {
     assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
     let post = "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n";
     let chunked = format!("{post}Transfer-Encoding: chunked\r\n\r\n");
-    let cases: [(&str, String, &[u8], &str); 9] = [
+    let cases: [(&str, String, &[u8], &str); 11] = [
         ("request line", "GET /".into(), b"a", "431"),
         ("header line", "GET / HTTP/1.1\r\nHost: h\r\nX: ".into(), b"a", "431"),
         ("header lines", "GET / HTTP/1.1\r\nHost: h\r\n".into(), b"X: y\r\n", "431"),
@@ -61,6 +62,8 @@ fn a_gigabyte_in_any_place_costs_four_mebibytes_at_most() {
         ("announced body", format!("{post}Content-Length: {GIB}\r\n\r\n"), b"[", "413"),
         ("one chunk", format!("{chunked}{GIB:x}\r\n"), b"[", "413"),
         ("small chunks", chunked.clone(), b"1\r\n[\r\n", "413"),
+        ("zeros before the size of a chunk", chunked.clone(), b"0", "400"),
+        ("spaces behind the size of a chunk", format!("{chunked}1"), b" ", "400"),
         ("chunk extension", format!("{chunked}1;"), b"a", "400"),
         ("trailers", format!("{chunked}0\r\n"), b"X: y\r\n", "400"),
     ];
@@ -90,6 +93,35 @@ fn a_gigabyte_in_any_place_costs_four_mebibytes_at_most() {
         assert!(grown <= 4 * 1024, "{case}: {grown} KiB more");
     }
     assert_eq!(get(program.web, "/discover", "").0, 200);
+}
+
+#[test]
+fn parsers_that_read_for_ever_hold_up_nobody() {
+    let (world, phone) = prepared();
+    let program = Program::start(&world, &["server"]);
+    assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
+    let chunked = "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for (start, more) in [(chunked.to_owned(), "0"), (format!("{chunked}1"), " ")] {
+            for _ in 0..4 {
+                let (start, over, web) = (start.clone(), &over, program.web);
+                scope.spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        pour(web, &start, more.as_bytes(), GIB);
+                    }
+                });
+            }
+        }
+        for _ in 0..20 {
+            let asked = Instant::now();
+            assert_eq!(get(program.web, "/discover", "").0, 200);
+            assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        }
+        world.signal().send(&phone.uuid, DEVICE, Envelope::new());
+        assert!(world.push.wait_requests(1, PATIENCE));
+        over.store(true, Ordering::Relaxed);
+    });
 }
 
 /// Runs what follows with room for 64 descriptors.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::args::Doctor as Args;
-use super::output::Paint;
+use super::output::{Paint, harmless};
 use super::reach::Reach;
 use super::{Answer, CliError, Start};
 use crate::account::AccountId;
@@ -68,7 +68,7 @@ fn print(check: &Check, paint: Paint, out: &mut impl Write) -> io::Result<()> {
         Paint::Colours => write!(out, "\x1b[{colour}m{label}\x1b[0m{padding}")?,
         Paint::Plain => write!(out, "{label}{padding}")?,
     }
-    writeln!(out, "  {}: {}", check.name, check.what)?;
+    writeln!(out, "  {}: {}", check.name, harmless(&check.what))?;
     if !check.remedy.is_empty() {
         writeln!(out, "         to do: {}", check.remedy)?;
     }
@@ -102,7 +102,7 @@ fn report(start: &Start<'_>, config: Option<&Config>, checks: &[Check], out: &mu
         if !check.remedy.is_empty() {
             line.push_str(&format!(" | {}", check.remedy));
         }
-        writeln!(out, "{}", redactor.redact(&line))?;
+        writeln!(out, "{}", harmless(&redactor.redact(&line)))?;
     }
     writeln!(out, "```")
 }

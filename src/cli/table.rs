@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use super::output::Paint;
+use super::output::{Paint, harmless};
 use crate::overview::{AccountView, Moment, Overview, Server, SideView};
 
 /// SGR codes.
@@ -132,7 +132,7 @@ fn cells(account: &AccountView, now: SystemTime) -> [Cell; 6] {
 /// Why, and what to do, in lines of their own: they are long.
 fn explain(text: &mut String, side: &str, view: &SideView) {
     if !view.reason.is_empty() && !matches!(view.state.as_str(), "connected" | "ok") {
-        let _ = writeln!(text, "    {side}: {}", view.reason);
+        let _ = writeln!(text, "    {side}: {}", harmless(&view.reason));
     }
     if !view.remedy.is_empty() {
         let _ = writeln!(text, "    to do: {}", view.remedy);

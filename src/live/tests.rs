@@ -46,6 +46,25 @@ fn the_end_of_a_push_to_an_old_endpoint_says_nothing_about_the_new_one() {
 }
 
 #[test]
+fn the_late_end_of_a_push_says_nothing_about_the_one_that_took_its_place() {
+    for outcome in [Outcome::Accepted, Outcome::Gone, Outcome::Unauthorized, Outcome::Failed] {
+        for renew in [|live: &Live| live.resume(), |live: &Live| live.set_endpoint(endpoint("new"))] {
+            let live = Live::new(&account(), false, &Timings::default());
+            live.note_server_time(Some(ServerTime(1_000_000)), Instant::now());
+            let ticket = live.take_in(urgent(2_000_000), Instant::now()).unwrap();
+            let meanwhile = || {
+                renew(&live);
+                live.push_started(Kind::Wake, Instant::now());
+            };
+            assert_eq!(push(&live, outcome.clone(), meanwhile), None, "{outcome:?}");
+            assert!(live.push_in_flight() && live.owes() && live.accepted() < ticket, "{outcome:?}");
+            assert_eq!((live.halt(), live.gone_endpoint(), live.unsaved_cover()), (None, None, None), "{outcome:?}");
+            assert_eq!(live.status().push.state, PushState::Ok, "{outcome:?}");
+        }
+    }
+}
+
+#[test]
 fn the_endpoint_that_is_gone_is_the_one_that_was_pushed_to() {
     let live = Live::new(&account(), false, &Timings::default());
     live.take_in(urgent(1), Instant::now());

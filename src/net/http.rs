@@ -22,6 +22,7 @@ use smol::Timer;
 use super::pool::Connection;
 use super::resolve::Purpose;
 use super::{Net, Reach};
+use crate::bounded::{Bounded, Budget};
 
 /// How a request is sent, beside what surf's request type can say. Travels in its extensions.
 #[derive(Debug, Clone)]
@@ -99,7 +100,7 @@ impl Backend {
         }
         progress.now("connecting");
         let tcp = net.tcp(&host, port, &addresses).await.map_err(failure)?;
-        let peer = tcp.peer_addr().map_err(failure)?;
+        let peer = tcp.get_ref().peer_addr().map_err(failure)?;
         let (limit, executor) = (net.limits.push_head, net.pool.executor());
         let opened = if url.scheme() == "https" {
             progress.now("shaking hands over TLS");
@@ -131,7 +132,10 @@ pub(crate) async fn post<S>(
 where
     S: futures_lite::AsyncRead + futures_lite::AsyncWrite + Send + Unpin + 'static,
 {
-    let (mut sender, driver) = super::pool::handshake(stream, limit).await.map_err(describe)?;
+    let (mut sender, driver) =
+        super::pool::handshake(Bounded::new(stream, Budget::of(super::pool::answer_bytes(limit))), limit)
+            .await
+            .map_err(describe)?;
     let answer = sender.send_request(request);
     // The connection works while it is polled. When it ends, the answer knows first.
     let drive = async {

@@ -17,8 +17,12 @@ use smol::lock::Semaphore;
 use smol::{Executor, Task, Timer};
 use smol_hyper::rt::FuturesIo;
 
+use crate::bounded::{Bounded, Budget};
+
 /// The smallest buffer hyper takes.
 const LEAST_HEAD: usize = 8 * 1024;
+/// Room for interim answers before the head that counts, in heads: a server may send them for ever.
+const HEADS: usize = 4;
 /// A body up to this size is read and dropped, in bytes. Push servers answer with a line or nothing.
 const BODY: usize = 4 * 1024;
 /// A body that takes longer is not worth waiting for.
@@ -29,6 +33,9 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     peer: SocketAddr,
+    /// What may be read for one answer, and how much that is.
+    budget: Budget,
+    answer: usize,
     /// Reads and writes the socket; also while nothing is asked, so that its end is seen.
     _driver: Task<()>,
 }
@@ -44,8 +51,10 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (sender, driver) = handshake(stream, limit).await?;
-        Ok(Self { sender, peer, _driver: executor.spawn(driver) })
+        let answer = answer_bytes(limit);
+        let budget = Budget::of(answer);
+        let (sender, driver) = handshake(Bounded::new(stream, budget.clone()), limit).await?;
+        Ok(Self { sender, peer, budget, answer, _driver: executor.spawn(driver) })
     }
 
     /// Sends a request and waits for the head of the final answer (RFC 9110 section 15.2).
@@ -54,8 +63,14 @@ impl Connection {
         request: hyper::Request<Full<Bytes>>,
     ) -> hyper::Result<hyper::Response<Incoming>> {
         self.sender.ready().await?;
+        self.budget.refill(self.answer);
         self.sender.send_request(request).await
     }
+}
+
+/// How many bytes are read for one answer whose head may have `limit` of them.
+pub(super) fn answer_bytes(limit: usize) -> usize {
+    HEADS * limit.max(LEAST_HEAD) + BODY
 }
 
 /// The sender of requests on a stream, and what must be polled for it to work.

@@ -64,6 +64,11 @@ impl Purpose {
             Self::Push | Self::Check => &[Self::Push, Self::Check],
         }
     }
+
+    /// Whether old addresses are better than none: not for a name that is to be judged for the first time.
+    fn takes_old(self) -> bool {
+        self != Self::Check
+    }
 }
 
 /// Why there are no addresses.
@@ -92,6 +97,8 @@ type Key = (Purpose, String);
 struct Kept {
     found: Found,
     until: Instant,
+    /// The last addresses found, and when that was.
+    last: Option<(Vec<IpAddr>, Instant)>,
 }
 
 /// What is known and what is being found out.
@@ -110,6 +117,10 @@ pub(super) struct Keep {
     pub(super) found: Duration,
     /// Failures.
     pub(super) failed: Duration,
+    /// Addresses, for whoever would have none otherwise because a look-up takes long.
+    pub(super) old: Duration,
+    /// How long is long.
+    pub(super) patience: Duration,
     /// Names.
     pub(super) names: usize,
 }
@@ -142,7 +153,8 @@ impl Lookup {
     }
 
     /// The addresses of `host`; never an empty list. The look-up goes on after the deadline, so that the next asker
-    /// joins it instead of blocking one more thread.
+    /// joins it instead of blocking one more thread. When it takes long, as behind the names of accounts whose name
+    /// servers hang, the addresses of before serve.
     pub(super) async fn addresses(
         &self,
         host: &str,
@@ -152,6 +164,10 @@ impl Lookup {
         let flight = match self.known_or_joined(host, purpose) {
             Ok(found) => return found.map_err(LookupError::Failed),
             Err(flight) => flight,
+        };
+        let (wait, otherwise) = match self.old(host, purpose) {
+            Some(addresses) => (deadline.min(self.keep.patience), Ok(addresses)),
+            None => (deadline, Err(LookupError::Late)),
         };
         let landed = async {
             loop {
@@ -163,10 +179,19 @@ impl Lookup {
             }
         };
         let late = async {
-            Timer::after(deadline).await;
-            Err(LookupError::Late)
+            Timer::after(wait).await;
+            otherwise
         };
         landed.or(late).await
+    }
+
+    /// The addresses of `host` that were found last, unless that is too long ago.
+    fn old(&self, host: &str, purpose: Purpose) -> Option<Vec<IpAddr>> {
+        let names = lock(&self.names);
+        let purposes = purpose.answered_by().iter().filter(|_| purpose.takes_old());
+        let last = purposes.filter_map(|purpose| names.kept.get(&(*purpose, host.to_owned()))?.last.as_ref());
+        let (addresses, at) = last.max_by_key(|(_, at)| *at)?;
+        (at.elapsed() < self.keep.old).then(|| addresses.clone())
     }
 
     /// What is known of `host`, or the look-up that finds it out.
@@ -221,7 +246,8 @@ impl Names {
             return;
         }
         if self.kept.len() >= keep.names && !self.kept.contains_key(key) {
-            self.kept.retain(|_, kept| now < kept.until);
+            let old = |kept: &Kept| kept.last.as_ref().is_some_and(|(_, at)| now < *at + keep.old);
+            self.kept.retain(|_, kept| now < kept.until || old(kept));
         }
         // Names that registrations choose must not push out those of accounts, and none Signal's, which is one.
         let others = self.kept.iter().filter(|((purpose, _), _)| *purpose != Purpose::Signal);
@@ -231,7 +257,11 @@ impl Names {
         {
             self.kept.remove(&first);
         }
-        self.kept.insert(key.clone(), Kept { found: found.clone(), until });
+        let last = match found {
+            Ok(addresses) => Some((addresses.clone(), now)),
+            Err(_) => self.kept.remove(key).and_then(|kept| kept.last),
+        };
+        self.kept.insert(key.clone(), Kept { found: found.clone(), until, last });
     }
 }
 

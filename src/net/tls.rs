@@ -1,8 +1,9 @@
 //! TLS behind one seam: [`Stream`] and the connectors for Signal and for push. Two back ends offer the same; which one is
 //! compiled is chosen here and nowhere else.
 
-use smol::net::TcpStream;
 use url::Host;
+
+use super::Tcp;
 
 #[cfg(feature = "native-tls")]
 #[path = "tls/native.rs"]
@@ -14,7 +15,7 @@ mod backend;
 compile_error!("TLS is needed: enable the feature `rustls` (the default) or `native-tls`");
 
 /// A TLS connection.
-pub type Stream = backend::Stream<TcpStream>;
+pub type Stream = backend::Stream<Tcp>;
 
 /// The roots of Signal's own certification authority: RSA until 2032, Ed25519 until 2036. Nothing else is trusted for
 /// Signal, so no other authority can give anybody a certificate that works here.
@@ -58,7 +59,7 @@ impl Connector {
     }
 
     /// Shakes hands; the certificate must be for `host`. The caller sets the deadline.
-    pub(super) async fn connect(&self, host: &Host<String>, tcp: TcpStream) -> Result<Stream, String> {
+    pub(super) async fn connect(&self, host: &Host<String>, tcp: Tcp) -> Result<Stream, String> {
         let name = match host {
             // The dot that ends an absolute name is no part of the name in a certificate (RFC 6066 section 3).
             Host::Domain(name) => name.trim_end_matches('.').to_owned(),

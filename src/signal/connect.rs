@@ -16,8 +16,8 @@ use url::Url;
 
 use crate::account::{Credentials, ServerTime};
 use crate::net::{DialError, Net, tls};
+use crate::paced::Paced;
 use crate::retry_after;
-use crate::signal::paced::Paced;
 use crate::signal::session::FAREWELL;
 use crate::timings::{Limits, Timings};
 

@@ -49,6 +49,8 @@ pub struct Policy {
     refused_agents: usize,
     /// The last answer was a 403 of Signal itself.
     refused_once: bool,
+    /// A new login was asked for, and no connection has lasted since.
+    asked_to_log_in: bool,
     timings: Timings,
 }
 
@@ -62,6 +64,7 @@ impl Policy {
             agents: agents.max(1),
             refused_agents: 0,
             refused_once: false,
+            asked_to_log_in: false,
             timings: timings.clone(),
         }
     }
@@ -141,6 +144,7 @@ impl Policy {
         let t = &self.timings;
         if connected >= t.backoff_reset {
             self.backoff.reset();
+            self.asked_to_log_in = false;
         }
         if connected >= t.displaced_reset {
             self.displaced.reset();
@@ -154,7 +158,9 @@ impl Policy {
                 ends_with_outage: false,
             }),
             Ended::Closed(4401, _) => {
-                let after = t.reauthenticate.min(t.backoff_base + self.backoff.full(rng)).mul_f64(rng.f64());
+                // Once at once; a server that asks each time must not be stormed.
+                let again = std::mem::replace(&mut self.asked_to_log_in, true);
+                let after = if again { self.backoff.full(rng) } else { t.reauthenticate.mul_f64(rng.f64()) };
                 wait(after, "reauthenticate", "Signal asks for a new login".into(), false)
             }
             Ended::Closed(code, text) => {

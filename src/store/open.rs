@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::StoreError;
 use super::schema;
+use super::spellings::Spellings;
 use super::{Access, Database, IfMissing};
 use crate::private_file::{self, suffixed};
 
@@ -44,7 +45,8 @@ pub(super) fn open(path: &Path, missing: IfMissing) -> Result<Database, StoreErr
     }
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => match missing {
-            IfMissing::Create => create(path)?,
+            // Where a link leads, if it is one: nothing can be made in the link's own place.
+            IfMissing::Create => create(&private_file::target(path))?,
             IfMissing::Fail => return Err(StoreError::Missing(path.to_owned())),
         },
         Err(error) => return Err(StoreError::io(path, &error)),
@@ -113,8 +115,8 @@ pub(super) fn connect(path: &Path) -> Result<Database, StoreError> {
         identity,
         log: None,
         suspect: false,
+        spellings: Spellings::default(),
         epoch: 0,
-        spelling: None,
     })
 }
 

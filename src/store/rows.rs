@@ -2,9 +2,10 @@
 //! everything as text and older layouts differ.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row, Statement, params};
+use rusqlite::{Connection, Row, Statement, ToSql, params};
 
 use super::Listing;
+use super::spellings::Spellings;
 use crate::account::{Account, AccountError, AccountId, Credentials, DeviceId, Endpoint, Secret, ServerTime};
 
 /// A row and what could be made of it.
@@ -102,47 +103,22 @@ fn entries(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
     statement.query_map([], |row| columns.read(row))?.collect()
 }
 
-/// How ids are spelt in the file. Old versions stored them as they got them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spelling {
-    /// All as we spell them: an account has one row, and the index finds it.
-    Ours,
-    /// Some otherwise: an account may have several rows, and every row has to be looked at.
-    Any,
-}
-
-impl Spelling {
-    /// Looks at every row. What is 36 characters long, has no capitals and is a UUID is spelt as we do.
-    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
-        let sql =
-            "SELECT EXISTS (SELECT 1 FROM connections WHERE (length(uuid) = 36 AND uuid = lower(uuid)) IS NOT TRUE)";
-        Ok(if connection.query_row(sql, [], |row| row.get(0))? { Self::Any } else { Self::Ours })
+/// The rows of one account, the one that counts first.
+fn entries_of(connection: &Connection, spellings: &mut Spellings, id: AccountId) -> rusqlite::Result<Vec<Entry>> {
+    let mut found = select(connection, "uuid = ?1", id.to_string())?;
+    for &rowid in spellings.of(connection, id)? {
+        found.extend(select(connection, "rowid = ?1", rowid)?);
     }
-}
-
-/// The rows of one account, the one that counts first. The comparison is of UUIDs; SQL only narrows the search.
-fn entries_of(connection: &Connection, id: AccountId, spelling: Spelling) -> rusqlite::Result<Vec<Entry>> {
-    if spelling == Spelling::Ours {
-        return Ok(entry_of(connection, id)?.into_iter().collect());
-    }
-    let mut statement =
-        connection.prepare("SELECT rowid, * FROM connections WHERE instr(lower(replace(uuid, '-', '')), ?1) > 0")?;
-    let columns = Columns::of(&statement)?;
-    let digits = id.to_string().replace('-', "");
-    let mut found = statement
-        .query_map([digits], |row| columns.read(row))?
-        .filter(|entry| !matches!(entry, Ok(entry) if entry.id != Some(id)))
-        .collect::<rusqlite::Result<Vec<Entry>>>()?;
+    found.retain(|entry| entry.id == Some(id));
     found.sort_by_key(|entry| std::cmp::Reverse((entry.account.is_ok(), entry.registered, entry.rowid)));
+    found.dedup_by_key(|entry| entry.rowid);
     Ok(found)
 }
 
-/// The row of one account that is spelt as we spell it: nearly always the only one, and found by the index.
-fn entry_of(connection: &Connection, id: AccountId) -> rusqlite::Result<Option<Entry>> {
-    let mut statement = connection.prepare("SELECT rowid, * FROM connections WHERE uuid = ?1")?;
+fn select(connection: &Connection, which: &str, value: impl ToSql) -> rusqlite::Result<Vec<Entry>> {
+    let mut statement = connection.prepare(&format!("SELECT rowid, * FROM connections WHERE {which}"))?;
     let columns = Columns::of(&statement)?;
-    let mut found = statement.query_map([id.to_string()], |row| columns.read(row))?;
-    found.next().transpose()
+    statement.query_map([value], |row| columns.read(row))?.collect()
 }
 
 /// See [`super::Store::list`].
@@ -177,8 +153,12 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Listing> {
 }
 
 /// See [`super::Store::get`].
-pub(super) fn get(connection: &Connection, id: AccountId, spelling: Spelling) -> rusqlite::Result<Option<Account>> {
-    Ok(entries_of(connection, id, spelling)?.into_iter().next().and_then(|entry| entry.account.ok()))
+pub(super) fn get(
+    connection: &Connection,
+    spellings: &mut Spellings,
+    id: AccountId,
+) -> rusqlite::Result<Option<Account>> {
+    Ok(entries_of(connection, spellings, id)?.into_iter().next().and_then(|entry| entry.account.ok()))
 }
 
 /// See [`super::Store::count`].
@@ -188,27 +168,27 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<usize> {
 }
 
 /// See [`super::Store::put`].
-pub(super) fn put(connection: &Connection, account: &Account, spelling: Spelling) -> rusqlite::Result<()> {
-    remove(connection, account.id(), spelling)?;
-    insert(connection, account)
+pub(super) fn put(transaction: &Connection, spellings: &mut Spellings, account: &Account) -> rusqlite::Result<()> {
+    remove(transaction, spellings, account.id())?;
+    insert(transaction, account)
 }
 
 /// See [`super::Store::put_within`].
 pub(super) fn put_within(
-    connection: &Connection,
+    transaction: &Connection,
+    spellings: &mut Spellings,
     account: &Account,
     max_accounts: usize,
-    spelling: Spelling,
 ) -> rusqlite::Result<bool> {
-    let room = remove(connection, account.id(), spelling)? || count(connection)? < max_accounts;
+    let room = remove(transaction, spellings, account.id())? || count(transaction)? < max_accounts;
     if room {
-        insert(connection, account)?;
+        insert(transaction, account)?;
     }
     Ok(room)
 }
 
-fn insert(connection: &Connection, account: &Account) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare(
+fn insert(transaction: &Connection, account: &Account) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare(
         "INSERT INTO connections (uuid, device_id, password, endpoint, forbidden, last_registration, endpoint_gone,
                                   covered_until, paused) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
@@ -227,10 +207,10 @@ fn insert(connection: &Connection, account: &Account) -> rusqlite::Result<()> {
 }
 
 /// See [`super::Store::remove`].
-pub(super) fn remove(connection: &Connection, id: AccountId, spelling: Spelling) -> rusqlite::Result<bool> {
-    let found = entries_of(connection, id, spelling)?;
+pub(super) fn remove(transaction: &Connection, spellings: &mut Spellings, id: AccountId) -> rusqlite::Result<bool> {
+    let found = entries_of(transaction, spellings, id)?;
     for entry in &found {
-        connection.prepare("DELETE FROM connections WHERE rowid = ?1")?.execute([entry.rowid])?;
+        transaction.prepare("DELETE FROM connections WHERE rowid = ?1")?.execute([entry.rowid])?;
     }
     Ok(!found.is_empty())
 }
@@ -252,17 +232,14 @@ pub(super) enum Change {
 /// Applies `change` to the account's row if it still is as `expected`; says whether it was. Another process may have
 /// edited the row since the caller read it, and its edit wins.
 pub(super) fn change(
-    connection: &Connection,
+    transaction: &Connection,
+    spellings: &mut Spellings,
     id: AccountId,
     expected: impl Fn(&Account) -> bool,
     change: &Change,
-    spelling: Spelling,
 ) -> rusqlite::Result<bool> {
     let matches = |entry: &Entry| entry.account.as_ref().is_ok_and(&expected);
-    let entry = match entry_of(connection, id)?.filter(matches) {
-        Some(entry) => Some(entry),
-        None => entries_of(connection, id, spelling)?.into_iter().find(matches),
-    };
+    let entry = entries_of(transaction, spellings, id)?.into_iter().find(matches);
     let Some(Entry { rowid, .. }) = entry else {
         return Ok(false);
     };
@@ -274,6 +251,6 @@ pub(super) fn change(
         Change::Paused(paused) => ("paused", i64::from(paused)),
     };
     let sql = format!("UPDATE connections SET {column} = ?1 WHERE rowid = ?2");
-    connection.prepare(&sql)?.execute([value, rowid])?;
+    transaction.prepare(&sql)?.execute([value, rowid])?;
     Ok(true)
 }

@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::StoreError;
-use super::rows::Spelling;
+use super::spellings::Spellings;
 use super::{Access, Database, open};
 
 /// Something to do with the database, in turn.
@@ -22,7 +22,7 @@ enum Job {
 }
 
 /// A change. It is given the connection within a transaction, or why there is none.
-type Write = Box<dyn FnOnce(Result<(&Connection, Spelling), StoreError>) -> Written + Send>;
+type Write = Box<dyn FnOnce(Result<(&Connection, &mut Spellings), StoreError>) -> Written + Send>;
 
 /// Tells whoever waits for a change how the commit went.
 type Tell = Box<dyn FnOnce(Result<(), StoreError>)>;
@@ -72,17 +72,17 @@ impl Handle {
         wait.recv().await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Reads.
+    /// Reads one state of the file.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection, Spelling) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection, &mut Spellings) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.run(move |database| {
             database.follow()?;
-            let Database { path, connection, spelling, .. } = database;
-            spelling_now(connection, spelling)
-                .and_then(|spelling| work(connection, spelling))
-                .map_err(|error| StoreError::sqlite(path, &error))
+            let Database { path, connection, spellings, .. } = database;
+            let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
+            let transaction = connection.transaction().map_err(on_sqlite)?;
+            work(&transaction, spellings).map_err(on_sqlite)
         })
         .await
     }
@@ -90,13 +90,13 @@ impl Handle {
     /// Writes in a transaction, which is on the disk when this returns. When `work` fails nothing of it stays.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection, Spelling) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection, &mut Spellings) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, wait) = smol::channel::bounded(1);
         let path = self.path.clone();
         let write: Write = Box::new(move |transaction| {
-            let done = transaction.and_then(|(connection, spelling)| {
-                work(connection, spelling).map_err(|error| StoreError::sqlite(&path, &error))
+            let done = transaction.and_then(|(connection, spellings)| {
+                work(connection, spellings).map_err(|error| StoreError::sqlite(&path, &error))
             });
             match done {
                 Ok(value) => Written::Done(Box::new(move |committed| {
@@ -145,7 +145,12 @@ fn serve(mut database: Database, queue: &mpsc::Receiver<Job>) {
 }
 
 /// Makes one change of several. When it fails only this one is undone.
-fn one_of_them(transaction: &mut Transaction<'_>, write: Write, spelling: Spelling, path: &Path) -> Option<Tell> {
+fn one_of_them(
+    transaction: &mut Transaction<'_>,
+    write: Write,
+    spellings: &mut Spellings,
+    path: &Path,
+) -> Option<Tell> {
     let savepoint = match transaction.savepoint() {
         Ok(savepoint) => savepoint,
         Err(error) => {
@@ -154,7 +159,7 @@ fn one_of_them(transaction: &mut Transaction<'_>, write: Write, spelling: Spelli
         }
     };
     // Dropped without a commit, the savepoint undoes what was done since.
-    let Written::Done(tell) = survive(|| write(Ok((&savepoint, spelling))))? else { return None };
+    let Written::Done(tell) = survive(|| write(Ok((&savepoint, spellings))))? else { return None };
     match savepoint.commit() {
         Ok(()) => Some(tell),
         Err(error) => {
@@ -172,19 +177,6 @@ fn survive<T>(work: impl FnOnce() -> T) -> Option<T> {
     done
 }
 
-/// How ids are spelt. Every row is looked at only when another connection changed the file since the last time.
-fn spelling_now(connection: &Connection, known: &mut Option<(i64, Spelling)>) -> rusqlite::Result<Spelling> {
-    let version: i64 = connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
-    match *known {
-        Some((at, spelling)) if at == version => Ok(spelling),
-        _ => {
-            let spelling = Spelling::of(connection)?;
-            *known = Some((version, spelling));
-            Ok(spelling)
-        }
-    }
-}
-
 impl Database {
     /// Makes the `first` change and those that wait behind it, in one transaction. What came behind them is returned.
     fn write_together(&mut self, first: Write, queue: &mpsc::Receiver<Job>) -> Option<Job> {
@@ -192,12 +184,11 @@ impl Database {
             drop(survive(|| first(Err(error))));
             return None;
         }
-        let Self { path, connection, spelling, .. } = self;
+        let Self { path, connection, spellings, .. } = self;
         let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
         let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
-        let begun = begun.and_then(|transaction| Ok((spelling_now(&transaction, spelling)?, transaction)));
-        let (spelling, mut transaction) = match begun.map_err(on_sqlite) {
-            Ok(begun) => begun,
+        let mut transaction = match begun.map_err(on_sqlite) {
+            Ok(transaction) => transaction,
             Err(error) => {
                 drop(survive(|| first(Err(error))));
                 return None;
@@ -205,7 +196,7 @@ impl Database {
         };
         let (mut done, mut left, mut next) = (Vec::new(), None, Some(first));
         while let Some(write) = next.take() {
-            done.extend(one_of_them(&mut transaction, write, spelling, path));
+            done.extend(one_of_them(&mut transaction, write, spellings, path));
             // After some errors SQLite has undone everything: the commit fails, and all are told.
             if done.len() < TOGETHER && !transaction.is_autocommit() {
                 match queue.try_recv() {

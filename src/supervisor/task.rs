@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_lite::FutureExt;
 use smol::Timer;
@@ -30,10 +30,20 @@ pub struct Tools {
     pub wake_for_own_sync: bool,
 }
 
-/// Runs an account until it must not run any more. When it returns, the reason is in the database.
+/// Runs an account until it must not run any more. When it returns, the reason is in the database, unless writing it
+/// down panicked: then it returns after a wait, and whoever starts the account again finds the reason anew.
 pub(super) async fn run(tools: Arc<Tools>, live: Arc<Live>, account: Arc<Account>) {
     let signal = &tools.signal;
-    let end = survive(&live, &signal.metrics, &signal.timings, || lives(&tools, &live, &account)).await;
+    if AssertUnwindSafe(live_and_write_down(&tools, &live, &account)).catch_unwind().await.is_err() {
+        let wait = signal.timings.backoff_cap;
+        panicked(&live, &signal.metrics, wait);
+        Timer::after(wait).await;
+    }
+}
+
+async fn live_and_write_down(tools: &Tools, live: &Live, account: &Account) {
+    let signal = &tools.signal;
+    let end = survive(live, &signal.metrics, &signal.timings, || lives(tools, live, account)).await;
     match end {
         End::Halted(Halt::Stop) => {}
         End::Halted(Halt::EndpointGone) => {
@@ -45,12 +55,12 @@ pub(super) async fn run(tools: Arc<Tools>, live: Arc<Live>, account: Arc<Account
             );
             if let Some(endpoint) = live.gone_endpoint() {
                 let gone = || tools.store.set_endpoint_gone(account.id(), endpoint.clone(), true);
-                Box::pin(persist(&tools, &live, gone)).await;
+                Box::pin(persist(tools, live, gone)).await;
             }
         }
         End::Unlinked => {
             live.enter(State::Unlinked, State::Unlinked.label(), "Signal refused the login twice (403)", None);
-            Box::pin(persist(&tools, &live, || tools.store.set_forbidden(account.credentials.clone()))).await;
+            Box::pin(persist(tools, live, || tools.store.set_forbidden(account.credentials.clone()))).await;
         }
     }
 }
@@ -71,14 +81,8 @@ where
         if begun.elapsed() >= timings.backoff_reset {
             backoff.reset();
         }
-        metrics.panic();
-        live.push_abandoned();
         let wait = backoff.spread(&mut rng);
-        log::error!(
-            "{}: the program failed at this account and starts it again in {wait:.0?}. Please report this",
-            live.id().short()
-        );
-        live.enter(State::Waiting, "panic", "the program failed at this account", SystemTime::now().checked_add(wait));
+        panicked(live, metrics, wait);
         let halted = async { Some(live.halted().await) };
         let pause = async {
             Timer::after(wait).await;
@@ -90,6 +94,17 @@ where
     }
 }
 
+/// Says that the program failed at this account and starts it again after `wait`.
+fn panicked(live: &Live, metrics: &Metrics, wait: Duration) {
+    metrics.panic();
+    live.push_abandoned();
+    log::error!(
+        "{}: the program failed at this account and starts it again in {wait:.0?}. Please report this",
+        live.id().short()
+    );
+    live.enter(State::Waiting, "panic", "the program failed at this account", SystemTime::now().checked_add(wait));
+}
+
 async fn lives(tools: &Tools, live: &Live, account: &Account) -> End {
     let wakeup = Wakeup {
         pusher: &tools.pusher,
@@ -98,14 +113,11 @@ async fn lives(tools: &Tools, live: &Live, account: &Account) -> End {
         timings: &tools.signal.timings,
         credentials: &account.credentials,
     };
-    let started_with = live.covered();
     // In one expression: a future that is named first and moved then takes room twice.
     let end = signal::keep_connected(&tools.signal, live, &account.credentials)
         .or(async { match wakeup.run(live).await {} })
         .await;
-    if live.covered() != started_with {
-        wakeup.save(live.covered()).await;
-    }
+    Box::pin(wakeup.save(live)).await;
     end
 }
 
@@ -128,7 +140,6 @@ where
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::time::Duration;
 
     use super::*;
     use crate::account::{Credentials, DeviceId, Endpoint, Secret};

@@ -1,4 +1,4 @@
-//! The admin socket: a Unix socket only the daemon's user may use (docs/status.md). Serves `/status`, `/healthz`,
+//! The admin socket: a Unix socket only the daemon's user may use (docs/operations.md). Serves `/status`, `/healthz`,
 //! `/readyz` and, whatever `metrics` says, `/metrics`.
 
 use std::fs;

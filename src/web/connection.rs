@@ -23,8 +23,10 @@ use super::head::{self, HeadError};
 use super::refusal::Refusal;
 use super::seats::{Full, Seat};
 use super::seldom::Seldom;
+use crate::bounded::{Bounded, Budget};
 use crate::config::Network;
 use crate::metrics::Metrics;
+use crate::paced::Paced;
 use crate::rate::Buckets;
 use crate::timings::{Limits, Rate, Timings};
 
@@ -34,6 +36,10 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Most bytes read and thrown away meanwhile.
 const LINGER_BYTES: usize = 256 * 1024;
+
+/// Bytes read for each byte a body may have: one in a chunk of its own takes six. hyper would read zeros or spaces in the
+/// size of a chunk for ever.
+const CHUNKED: usize = 8;
 
 /// What a connection may use.
 #[derive(Debug, Clone)]
@@ -125,11 +131,12 @@ impl<S> Shared<S> {
 }
 
 /// Reads one request, answers it, closes. Never fails: what goes wrong is the client's to see.
-pub(super) async fn run<S, T>(shared: &Shared<S>, mut stream: T, peer: Option<IpAddr>, seat: Seat)
+pub(super) async fn run<S, T>(shared: &Shared<S>, stream: T, peer: Option<IpAddr>, seat: Seat)
 where
     S: Clone + Send + Sync + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
+    let mut stream = Paced::new(stream);
     let deadline = Instant::now() + shared.bounds.request;
     let begun = AtomicBool::new(false);
     let answered = async {
@@ -185,7 +192,8 @@ async fn serve<S, T>(
         }
         Some(Ok(Some(Head { bytes, client }))) => match shared.admit(client, seat) {
             Ok(()) => {
-                let stream = Rewind { bytes, at: 0, inner: &mut *stream };
+                let most = bytes.len() + CHUNKED * shared.bounds.body_bytes;
+                let stream = Bounded::new(Rewind { bytes, at: 0, inner: &mut *stream }, Budget::of(most));
                 exchange::exchange(shared, stream, Request { client, seat, begun, deadline }).await;
                 None
             }

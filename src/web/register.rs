@@ -65,6 +65,9 @@ pub(crate) enum Refused {
     /// Signal refuses credentials nobody used here before.
     #[error("Signal does not know this device or its password")]
     SignalRefuses,
+    /// Signal limits us. Storing what it was not really asked about would let strangers in by asking too much.
+    #[error("Signal could not be asked about it ({0}); the phone has to try again later")]
+    SignalLimits(String),
     /// Signal refuses credentials that would replace others.
     #[error("Signal refuses the new credentials; the account goes on with the ones it has")]
     NotReplaced,
@@ -104,6 +107,7 @@ impl Refused {
             Self::MalformedEndpoint(_) | Self::EndpointNotAllowed(_) | Self::EndpointGone(_) => Status::InvalidEndpoint,
             Self::Unlinked | Self::SignalRefuses => Status::Forbidden,
             Self::Full(_)
+            | Self::SignalLimits(_)
             | Self::NotReplaced
             | Self::ReplacementUndecided(_)
             | Self::EndpointUndecided(_)
@@ -122,6 +126,7 @@ impl Refused {
             Self::UuidNotAllowed
             | Self::EndpointNotAllowed(_)
             | Self::Full(_)
+            | Self::SignalLimits(_)
             | Self::ReplacementUndecided(_)
             | Self::EndpointGone(_)
             | Self::EndpointUndecided(_)
@@ -249,10 +254,13 @@ pub(crate) fn after_ask(asked: Asked, verdict: Verdict, claim: &Claim, now: u64)
         (Asked::New, Verdict::Accepted) => Ok(fresh(claim, now, "new account")),
         // The session finds out. Refusing would lock phones out whenever Signal has trouble.
         (Asked::New, Verdict::Undecided(_)) => Ok(fresh(claim, now, "new account, not confirmed by Signal yet")),
+        (Asked::New, Verdict::Limited(reason)) => Err(Refused::SignalLimits(reason)),
         (Asked::New, Verdict::Refused) => Err(Refused::SignalRefuses),
         (Asked::Replacement, Verdict::Accepted) => Ok(fresh(claim, now, "new credentials")),
         (Asked::Replacement, Verdict::Refused) => Err(Refused::NotReplaced),
-        (Asked::Replacement, Verdict::Undecided(reason)) => Err(Refused::ReplacementUndecided(reason)),
+        (Asked::Replacement, Verdict::Undecided(reason) | Verdict::Limited(reason)) => {
+            Err(Refused::ReplacementUndecided(reason))
+        }
     }
 }
 

@@ -36,6 +36,14 @@ fn no_verb_prints_a_secret() {
     check(&world.line(&format!("-vvv test endpoint https://127.0.0.1/{TOKEN}")), &[]);
     check(&world.line(&format!("-vvv vapid test {endpoint}")), &["vapid t="]);
     check(&world.line("-vvv qrcode airgapped"), &[]);
+    // Nobody listens there, and nobody is to be asked.
+    world.set("MOLLY_SIGNAL_URL", "wss://127.0.0.1:1");
+    for line in ["status", "status --json", "health", "doctor", "doctor --json", "doctor --report"] {
+        check(&world.line(&format!("-vvv {line}")), &[]);
+    }
+    for line in ["connection pause", "connection resume", "doctor"] {
+        check(&world.line(&format!("-vvv {line} {UUID}")), &[]);
+    }
     // Failures.
     push.refuse(true);
     check(&world.line(&format!("-vvv connection ping {UUID}")), &[]);

@@ -108,6 +108,9 @@ fn no_complaint_and_no_debug_output_shows_a_secret() {
         ("allowed_endpoints", "[\"ftp://user:SECRETpw@host\"]"),
         ("public_url", "\"https://user:SECRETpw@host\""),
         ("signal_url", "\"wss://user:SECRETpw@host\""),
+        ("heartbeat_url", "\"ftp://host/SECRETpath\""),
+        ("heartbeat_url", "\"https://host/SECRET path\""),
+        ("alert_command", "[\"\", \"SECRETargument\"]"),
     ] {
         let error = complaint(&format!("{key} = {value}"), &[key]);
         assert!(!error.contains("SECRET"), "{error}");

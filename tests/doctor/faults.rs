@@ -321,6 +321,19 @@ pub const BEFORE_THE_SERVER: &[Fault] = &[
         &[],
     ),
     fault(
+        "a MollySocket in allowed_endpoints",
+        |case| {
+            case.set("public_url", "\"\"");
+            case.set(
+                "allowed_endpoints",
+                &format!("[{:?}, \"https://localhost:{}\"]", case.origin(), case.proxy.addr().port()),
+            );
+        },
+        "push server",
+        &["this is a MollySocket", "must name push servers"],
+        &[],
+    ),
+    fault(
         "the public URL in allowed_endpoints",
         |case| case.set("allowed_endpoints", &format!("[\"https://localhost:{}\"]", case.proxy.addr().port())),
         "configuration",

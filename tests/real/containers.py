@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -20,10 +21,48 @@ PLACE = Path(os.environ["CONTAINERS"])
 BIN = Path(sys.executable).parent
 IMAGE, BASE, COMPILER = "localhost/mollysocket", "localhost/mollysocket-test-base", "localhost/mollysocket-test-compiler"
 # The storage is our own: no other container of this machine is touched.
-ENGINE = ["podman", "--root", PLACE / "root", "--runroot", PLACE / "run", "--runtime", "runc"]
+ENGINE = [shutil.which("podman") or "podman", "--root", PLACE / "root", "--runroot", PLACE / "run", "--runtime", "runc"]
 ENGINE += ["--cgroup-manager", "cgroupfs", "--events-backend", "file"]
 # Limits as they are: not every machine lets root raise them.
 HERE = ["--network=host", "--ulimit", "nofile=1024:4096", "--ulimit", "nproc=1000:1000"]
+
+
+def guide(heading):
+    """The commands below a heading of docs/containers.md."""
+    text = (ROOT / "docs/containers.md").read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return "\n".join(re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+
+
+def as_written(commands):
+    """Runs commands of the guide with a `podman` that uses our storage and images."""
+    shims = PLACE / "bin"
+    shims.mkdir(exist_ok=True)
+    build = ["--isolation=chroot", "--build-arg", f"RUST={COMPILER}", "--build-arg", f"BASE={BASE}"]
+    # What a network of its own would need of the kernel is left out: containers share that of this machine.
+    script = f"""#!/usr/bin/env python3
+import os, sys
+engine, args = {list(map(str, ENGINE))!r}, sys.argv[1:]
+if args[0] == "network":
+    sys.exit(0)
+if args[0] == "build":
+    args[1:1] = {build!r}
+if args[0] in ("run", "create"):
+    kept = []
+    words = iter(args[1:])
+    for word in words:
+        if word in ("-p", "--network-alias"):
+            next(words)
+        elif not word.startswith(("--network=", "--network-alias=", "--net=", "--ip=")):
+            kept.append(word)
+    args[1:] = {HERE + ["--env=MOLLY_HOST=127.0.0.1", f"--env=MOLLY_PORT={free_port()}"]!r} + kept
+os.execvp(engine[0], engine + args)
+"""
+    (shims / "podman").write_text(script)
+    (shims / "podman").chmod(0o755)
+    env = {**os.environ, "PATH": f"{shims}:{BIN}:{os.environ['PATH']}", "COMPOSE_PROJECT_NAME": "mollysocket-test"}
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=ROOT, env=env, capture_output=True, text=True, timeout=180)
+    check(done.returncode == 0, f"{commands}: {done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def podman(*args, ok=True, **options):
@@ -51,12 +90,14 @@ def make_image():
     compiler.mkdir(exist_ok=True)
     (compiler / "mollysocket").write_bytes(Path(MOLLYSOCKET).read_bytes())
     cargo = "#!/bin/sh\nset -e\ntest -f Cargo.lock && test -f src/main.rs && test -d certs\n"
+    # Cargo wants to see every member of the workspace.
+    cargo += "for member in $(sed -n 's/^members = //p' Cargo.toml | tr -d '[],\"'); do test -f \"$member/Cargo.toml\"; done\n"
     (compiler / "cargo").write_text(cargo + "install -D /opt/mollysocket target/release/mollysocket\n")
     text = f"FROM {BASE}\nCOPY mollysocket /opt/\nCOPY --chmod=755 cargo /usr/local/bin/\n"
     (compiler / "Containerfile").write_text(text)
     build = ["build", "--quiet", "--format=docker", "--isolation=chroot"]
     podman(*build, "-t", COMPILER, compiler)
-    podman(*build, "--build-arg", f"RUST={COMPILER}", "--build-arg", f"BASE={BASE}", "-t", IMAGE, ROOT)
+    as_written(guide("The image"))
 
 
 def discover(port):
@@ -156,6 +197,19 @@ def the_quadlet():
     print("ok: the container of the quadlet's unit runs")
 
 
+def compose():
+    try:
+        said = as_written(guide("Compose"))
+        check("mollysocket://link?" in said, f"the code of the guide: {said}")
+        inside = podman("inspect", "mollysocket-test_mollysocket_1")[1]
+        container = json.loads(inside)[0]
+        check(container["HostConfig"]["ReadonlyRootfs"], "the root file system of the composed container can be written")
+        check_equal(container["EffectiveCaps"] or [], [], "capabilities of the composed container")
+    finally:
+        as_written("podman-compose down -v")
+    print("ok: compose.yaml, by the commands of the guide")
+
+
 def the_manifests():
     for command in (
         [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"],
@@ -175,12 +229,11 @@ def openrc():
             mkdir -p "/run/openrc/$place"
         done
         touch /run/openrc/softlevel
-        install -m 755 /ours/packaging/openrc/mollysocket /etc/init.d/
-        install -m 755 /binary /usr/local/bin/mollysocket
-        useradd --system --home-dir /var/lib/mollysocket mollysocket
+        mkdir -p /clone/target/release && cd /clone
+        cp -r /ours/packaging . && cp /binary target/release/mollysocket
         echo 'export MOLLY_PORT={port}' >/etc/conf.d/mollysocket
         printf 'rc_need="!net"\\nrc_ulimit="-n 4096"\\n' >>/etc/conf.d/mollysocket
-        rc-service mollysocket start
+        {guide("OpenRC")}
         for n in $(seq 100); do grep -qs 'listening on' /var/log/mollysocket.log && break; sleep 0.1; done
         cat /var/log/mollysocket.log
         rc-service mollysocket status
@@ -219,6 +272,7 @@ def run():
         return
     make_image()
     the_image()
+    compose()
     the_quadlet()
     openrc()
 

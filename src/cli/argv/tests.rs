@@ -159,7 +159,7 @@ fn usage_lines_name_everything() {
 
 #[test]
 fn a_prefix_of_several_words_is_refused() {
-    // No two words begin alike today; the rule is what must hold when some do.
+    // Where two words begin alike, one of them is the reference's and wins.
     let mut line = Line { path: vec!["connection"], ..Line::default() };
     assert_eq!(line.infer("l").unwrap(), "list");
     line.path.clear();

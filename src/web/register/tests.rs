@@ -127,6 +127,13 @@ fn unknown_account_refused_by_signal_is_forbidden() {
 }
 
 #[test]
+fn unknown_account_is_not_stored_while_signal_limits_us() {
+    let refused = after_ask(Asked::New, Verdict::Limited("429".to_owned()), &a_claim(), NOW).unwrap_err();
+    assert_eq!((refused.status(), refused.level()), (Status::InternalError, log::Level::Warn));
+    assert!(refused.to_string().contains("429"));
+}
+
+#[test]
 fn same_credentials_and_unlinked_is_forbidden_whatever_the_endpoint() {
     for gone in [false, true] {
         let account = Account { forbidden: true, endpoint_gone: gone, ..stored() };
@@ -209,7 +216,8 @@ fn replacement_accepted_by_signal_replaces_and_forgets_what_was_covered() {
 
 #[test]
 fn replacement_refused_or_undecided_is_internal_error_and_changes_nothing() {
-    for verdict in [Verdict::Refused, Verdict::Undecided("timeout".to_owned())] {
+    let others = [Verdict::Limited("429".to_owned()), Verdict::Undecided("timeout".to_owned())];
+    for verdict in others.into_iter().chain([Verdict::Refused]) {
         assert_eq!(status(after_ask(Asked::Replacement, verdict, &other_password(), NOW)), Status::InternalError);
     }
 }

@@ -24,7 +24,9 @@ state=/var/lib/mollysocket
 ok 'state is private, and the key was made at the first start'
 contains "database: .*db.sqlite" mollysocket connection list
 containsF "$(public_key 8020)" mollysocket qrcode airgapped
-ok 'the command uses database, configuration and key of the service'
+mollysocket health
+mollysocket status >/dev/null
+ok 'the command uses database, configuration, key and admin socket of the service'
 before=$(public_key 8020)
 systemctl restart mollysocket
 [ "$(public_key 8020)" = "$before" ]

@@ -3,11 +3,11 @@
 cd /opt/e2e/source
 url=http://127.0.0.1:8020
 
-# guide HEADING : runs the commands below a heading of the guide.
+# guide HEADING [PAGE] : runs the commands below a heading of the guide.
 guide() {
-    local commands
+    local commands page=${2:-docs/systemd.md}
     commands=$(awk -v heading="## $1" '$0 == heading { on = 1; next } /^## / { on = 0 }
-        on && $0 == "```" { code = 0 } on && code { print } on && $0 == "```sh" { code = 1 }' docs/systemd.md)
+        on && $0 == "```" { code = 0 } on && code { print } on && $0 == "```sh" { code = 1 }' "$page")
     [ -n "$commands" ] || fail "no commands below $1"
     bash -euo pipefail -c "$commands" >/dev/null
 }
@@ -32,6 +32,8 @@ systemctl restart mollysocket
 linked $ACI
 wakes $ACI
 contains $ACI mollysocket connection list
+mollysocket health
+guide 'Admin socket' docs/operations.md
 ok 'configured as the guide says, it serves a phone, and the commands work for root'
 
 guide 'A sealed key'

@@ -36,7 +36,7 @@ paid() { sim counters $ACI 2 | grep -q ' unacked=0 '; }
 within 20 paid
 ok 'killed while a wake-up was owed: the message came again and woke the phone'
 
-[ "$(field mollysocket WatchdogUSec)" = 1min ]
+[ "$(field mollysocket WatchdogUSec)" = 30s ]
 mkdir -p /run/systemd/system/mollysocket.service.d
 printf '[Service]\nWatchdogSec=2\n' >/run/systemd/system/mollysocket.service.d/watchdog.conf
 systemctl daemon-reload

@@ -25,6 +25,11 @@ impl<T> Paced<T> {
     pub fn new(inner: T) -> Self {
         Self { inner, left: TURN }
     }
+
+    /// The stream itself.
+    pub fn get_ref(&self) -> &T {
+        &self.inner
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {

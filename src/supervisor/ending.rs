@@ -1,0 +1,88 @@
+//! How the tasks of accounts end: each by itself or when it is told to, and all of them with the program.
+
+use std::time::Duration;
+
+use futures_lite::FutureExt;
+use smol::channel::Sender;
+use smol::{Task, Timer};
+
+use super::{Command, Phase, Runner, lock};
+use crate::account::{AccountId, Credentials, ServerTime};
+
+impl Runner {
+    /// Ends every account, and keeps until when each is covered.
+    pub(super) async fn end_all(&self) {
+        // One transaction for all, where each account's own would come to more than there is time for. The accounts find
+        // it done; those whose push is accepted meanwhile note that themselves.
+        let covers = self.covers();
+        let save = async {
+            if let Err(error) = self.tools.store.set_covered(covers).await {
+                log::debug!("the covered times were not kept: {error}");
+            }
+        };
+        let mut tasks = Vec::new();
+        for entry in lock(&self.entries).values_mut() {
+            match std::mem::replace(&mut entry.phase, Phase::Resting) {
+                Phase::Resting => {}
+                Phase::Running(task) => {
+                    entry.live.stop();
+                    tasks.push(task);
+                }
+                Phase::Stopping(task) => tasks.push(task),
+            }
+        }
+        let all = async {
+            save.await;
+            while let Some(task) = tasks.pop() {
+                task.await;
+            }
+        };
+        let patience = async {
+            Timer::after(self.patience()).await;
+        };
+        all.or(patience).await;
+    }
+
+    /// Until when each account is covered, as far as the database does not know it. From now on it counts as known.
+    fn covers(&self) -> Vec<(Credentials, ServerTime)> {
+        let entries = lock(&self.entries);
+        // Those that are being stopped may have other credentials by now; they note it themselves.
+        let running = entries.values().filter(|entry| matches!(entry.phase, Phase::Running(_)));
+        let unsaved = running.filter_map(|entry| {
+            let until = entry.live.unsaved_cover()?;
+            entry.live.cover_saved(until);
+            Some((entry.account.credentials.clone(), until))
+        });
+        unsaved.collect()
+    }
+}
+
+/// Says that an account's task ended however it ends: one that panics must not count as running for ever.
+pub(super) struct Ending {
+    pub(super) sender: Sender<Command>,
+    pub(super) id: AccountId,
+    pub(super) generation: u64,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // The channel has no bound, and is closed only when the program ends.
+        let _ = self.sender.try_send(Command::Ended(self.id, self.generation));
+    }
+}
+
+/// Waits for a task that was told to end, and drops it when it does not.
+pub(super) async fn end(task: Task<()>, patience: Duration) {
+    let mut task = task;
+    let ended = async {
+        (&mut task).await;
+        true
+    };
+    let timeout = async {
+        Timer::after(patience).await;
+        false
+    };
+    if !ended.or(timeout).await {
+        task.cancel().await;
+    }
+}

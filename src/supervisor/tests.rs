@@ -1,0 +1,90 @@
+//! Whose end it is.
+
+use super::*;
+use crate::account::{Credentials, DeviceId, Endpoint, Secret};
+use crate::config::AllowedEndpoints;
+use crate::metrics::Metrics;
+use crate::net::{Net, NetOptions};
+use crate::push::Pusher;
+use crate::signal::Signal;
+use crate::signal::alarms::Alarms;
+use crate::signal::gate::Gate;
+use crate::store::{IfMissing, Store};
+use crate::timings::{Limits, Timings};
+use crate::vapid::{Vapid, VapidKey};
+
+fn account(password: &str) -> Account {
+    Account {
+        credentials: Credentials {
+            id: AccountId::parse("11111111-2222-4333-8444-555555555555").unwrap(),
+            device: DeviceId::new(2).unwrap(),
+            password: Secret::new(password),
+        },
+        endpoint: Endpoint::parse("https://push.example/x").unwrap(),
+        forbidden: false,
+        endpoint_gone: false,
+        paused: false,
+        last_registration: 0,
+        covered_until: None,
+    }
+}
+
+/// With all its parts, and a Signal that cannot be reached.
+fn runner(directory: &std::path::Path, executor: &Arc<Executor<'static>>) -> Runner {
+    let (timings, limits) = (Timings::default(), Limits::default());
+    let net = Net::new(&NetOptions::default(), timings.clone(), limits.clone(), executor.clone()).unwrap();
+    let net = Arc::new(net);
+    let vapid = Arc::new(Vapid::new(VapidKey::generate(), "mailto:admin@example.org".to_owned()));
+    let pusher = Pusher::new(net.clone(), vapid, AllowedEndpoints::parse(&["*"]).unwrap());
+    let url = url::Url::parse("wss://127.0.0.1:1/").unwrap();
+    let (gate, metrics, user_agents) = (Gate::new(&limits), Arc::new(Metrics::default()), vec!["x".to_owned()]);
+    let alarms = Alarms::new(timings.keepalive, executor.clone());
+    let signal = Arc::new(Signal { net, url, user_agents, gate, alarms, metrics, timings, limits });
+    let store = Store::open(&directory.join("db.sqlite"), IfMissing::Create).unwrap();
+    Runner::new(Tools { signal, pusher: Arc::new(pusher), store, wake_for_own_sync: false }, executor.clone()).1
+}
+
+/// Whether the account runs, and as which generation.
+fn running(runner: &Runner, id: AccountId) -> (bool, u64) {
+    let entries = lock(&runner.entries);
+    let entry = &entries[&id];
+    (matches!(entry.phase, Phase::Running(_)) && entry.live.halt().is_none(), entry.generation)
+}
+
+#[test]
+fn the_end_of_an_old_task_says_nothing_about_the_new_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let executor = Arc::new(Executor::new());
+    smol::block_on(executor.run(async {
+        let mut runner = runner(directory.path(), &executor);
+        let id = account("old").id();
+        let store = runner.tools.store.clone();
+        store.put(account("old")).await.unwrap();
+        runner.refresh(id, TestPush::Skip).await;
+        assert_eq!(running(&runner, id), (true, 1));
+
+        store.put(account("new")).await.unwrap();
+        runner.refresh(id, TestPush::Skip).await;
+        assert_eq!(running(&runner, id), (false, 1), "the old one ends first");
+        // The task and the one that waits for it both say so.
+        let Ok(Command::Ended(ended, 1)) = runner.commands.recv().await else { panic!("no end") };
+        runner.ended(ended, 1).await;
+        assert_eq!(running(&runner, id), (true, 2));
+        for stale in [1, 0, 1] {
+            runner.ended(id, stale).await;
+            assert_eq!(running(&runner, id), (true, 2), "{stale}");
+        }
+
+        // Removed, and registered anew while an old end is still on its way.
+        store.remove(id).await.unwrap();
+        runner.refresh(id, TestPush::Skip).await;
+        runner.ended(id, 2).await;
+        assert!(lock(&runner.entries).is_empty());
+        store.put(account("newest")).await.unwrap();
+        runner.refresh(id, TestPush::Skip).await;
+        for stale in [2, 1, 0] {
+            runner.ended(id, stale).await;
+            assert_eq!(running(&runner, id), (true, 3), "{stale}");
+        }
+    }));
+}

@@ -1,0 +1,82 @@
+"""The commands of README.md and docs/operations.md, as they stand there."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import urllib.request
+from pathlib import Path
+
+from world import World, check, check_equal, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def guide(page, heading):
+    """The commands below a heading, a line each."""
+    text = (ROOT / page).read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def shim(world, name, script):
+    """A program of that name that comes before the system's; the PATH that has it."""
+    place = world.dir / "bin"
+    place.mkdir(exist_ok=True)
+    (place / name).write_text(script)
+    (place / name).chmod(0o755)
+    return f"{place}:{os.environ['PATH']}"
+
+
+def building(world):
+    # The tests build without optimisation. What is only built here is checked, not linked: on older systems SQLite is
+    # too old for it.
+    cargo = f"""#!/usr/bin/env python3
+import os, sys
+args = [word for word in sys.argv[1:] if word != "--release"]
+if args[0] == "build":
+    args[0] = "check"
+args.insert(1, "--quiet")
+os.execv({shutil.which("cargo")!r}, ["cargo"] + args)
+"""
+    path = shim(world, "cargo", cargo)
+    (build,) = guide("README.md", "Building")
+    check_equal(len(build.splitlines()), 3, "ways to build")
+    done = subprocess.run(["bash", "-euc", build], cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    check(done.returncode == 0, f"Building: {done.stderr}")
+
+    (start,) = guide("README.md", "Quick start")
+    run, tests = start.splitlines()
+    check(tests.startswith("./test "), f"Quick start: {tests}")
+    env = {**world.environment(), "PATH": path, "HOME": os.environ["HOME"], "MOLLY_DB": str(world.dir / "quick.sqlite")}
+    env |= {name: value for name, value in os.environ.items() if name.startswith(("CARGO", "RUSTUP"))}
+    with open(world.dir / "quick.log", "wb") as log:
+        server = subprocess.Popen(["bash", "-c", f"exec {run}"], cwd=ROOT, env=env, stderr=log, stdin=subprocess.DEVNULL)
+    world.processes.append(server)
+    found = wait_for(lambda: re.search(r"listening on +(\S+)", (world.dir / "quick.log").read_text()), 120, "start")
+    with urllib.request.urlopen(found[1], timeout=5) as page:
+        check("mollysocket://link?" in page.read().decode(), "the link page")
+    # Ctrl-C.
+    server.send_signal(signal.SIGINT)
+    check_equal(server.wait(10), 0, "exit code of the server")
+    print("ok: the ways to build and to start that the README tells")
+
+
+def alerting(world):
+    (script,) = guide("docs/operations.md", "Alerts")
+    alert = world.dir / "alert"
+    alert.write_text(script)
+    alert.chmod(0o755)
+    path = shim(world, "mail", f'#!/bin/sh\nprintf "%s\\n" "$@" >{world.dir}/mail; cat >>{world.dir}/mail\n')
+    event = json.dumps({"event": "well", "account": {}})
+    subprocess.run([alert], input=event, text=True, check=True, env={**os.environ, "PATH": path})
+    sent = (world.dir / "mail").read_text()
+    check("admin@example.org" in sent and event in sent, f"mail: {sent}")
+    print("ok: the example of an alert passes on what it gets")
+
+
+if __name__ == "__main__":
+    with World() as world:
+        building(world)
+        alerting(world)
