@@ -105,7 +105,7 @@ fn panicked(live: &Live, metrics: &Metrics, wait: Duration) {
     live.enter(State::Waiting, "panic", "the program failed at this account", SystemTime::now().checked_add(wait));
 }
 
-async fn lives(tools: &Tools, live: &Live, account: &Account) -> End {
+pub(super) async fn lives(tools: &Tools, live: &Live, account: &Account) -> End {
     let wakeup = Wakeup {
         pusher: &tools.pusher,
         store: &tools.store,

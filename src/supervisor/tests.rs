@@ -1,4 +1,4 @@
-//! Whose end it is.
+//! Whose end it is, and how much room an account takes.
 
 use super::*;
 use crate::account::{Credentials, DeviceId, Endpoint, Secret};
@@ -87,4 +87,16 @@ fn the_end_of_an_old_task_says_nothing_about_the_new_one() {
             assert_eq!(running(&runner, id), (true, 3), "{stale}");
         }
     }));
+}
+
+#[test]
+fn an_idle_account_takes_little_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let runner = runner(directory.path(), &Arc::new(Executor::new()));
+    let account = Arc::new(account("x"));
+    let live = Arc::new(Live::new(&account, false, &Timings::default()));
+    let life = size_of_val(&task::lives(&runner.tools, &live, &account));
+    let task = size_of_val(&task::run(runner.tools.clone(), live, account));
+    // Ten thousand of each idle for months. Box what is only needed now and then (docs/performance.md).
+    assert!(life <= 1600 && task <= 600, "{life} and {task} bytes");
 }
