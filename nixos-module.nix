@@ -11,6 +11,7 @@ let
     any
     attrNames
     concatLists
+    concatStringsSep
     elem
     filter
     isPath
@@ -18,6 +19,8 @@ let
     listToAttrs
     map
     match
+    sort
+    stringLength
     toJSON
     toString
     ;
@@ -114,6 +117,16 @@ let
     };
   };
 
+  sudoRules = [
+    {
+      groups = [ top.adminGroup ];
+      commands = map (d: {
+        command = "${d.cli.asService}";
+        options = [ "NOPASSWD" ];
+      }) daemons;
+    }
+  ];
+
   proxied = kind: filter (d: d.cfg.${kind}.enable) daemons;
 
   # Two locations below a path: nginx redirects `/molly` to `/molly/` by itself, and Molly follows no redirect.
@@ -150,7 +163,28 @@ let
       }
     '';
 
+  # A virtual host's routes in one text: Caddy takes the first that matches, so the longest path comes first.
+  caddyHost =
+    host:
+    let
+      here = filter (d: d.cfg.caddy.virtualHost == host) (proxied "caddy");
+      depth = d: stringLength (d.prefixOf d.cfg.caddy.location);
+    in
+    {
+      name = host;
+      value.extraConfig = concatStringsSep "\n" (map caddyRoute (sort (a: b: depth a > depth b) here));
+    };
+
   inStore = path: path != null && (isPath path || lib.hasPrefix builtins.storeDir (toString path));
+  # Whether the address names a user or a password.
+  hasLogin = url: url != null && match "[^/]*://[^/?#]*@.*" url != null;
+  isLocation = location: match "/([A-Za-z0-9._~-]+/)*[A-Za-z0-9._~-]*" location != null;
+  # Whether it is in one of the directories; a relative path is in the state directory.
+  isBelow =
+    directories: path:
+    path == null
+    || match "(.*/)?[.][.](/.*)?" path == null
+    && (!lib.hasPrefix "/" path || any (directory: lib.hasPrefix "${directory}/" path) directories);
   duplicates = list: filter (x: length (filter (y: y == x) list) > 1) list;
 
   assertionsOf =
@@ -164,6 +198,11 @@ let
         cfg.vapid.credential
         (settings.vapid_key_file or null)
       ];
+      state = [
+        "/var/lib/${d.unit}"
+        "/var/lib/private/${d.unit}"
+      ];
+      reachable = isBelow (state ++ [ "/run/${d.unit}" ]);
       check = assertion: message: {
         inherit assertion;
         message = "${where}${message}";
@@ -172,8 +211,15 @@ let
     [
       (check (length sources <= 1) ".vapid: there is more than one source of the key; set one of keyFile, encryptedKeyFile, credential and settings.vapid_key_file.")
       (check (!(settings ? vapid_privkey)) ".settings.vapid_privkey: everybody on this host could read the key in the Nix store; use vapid.keyFile or vapid.encryptedKeyFile.")
-      (check (!any (endpoint: match "[a-z]+://[^/]*@.*" endpoint != null) settings.allowed_endpoints) ".settings.allowed_endpoints: everybody on this host could read the password in the Nix store; put the list into environmentFile as MOLLY_ALLOWED_ENDPOINTS.")
+      (check (!any hasLogin settings.allowed_endpoints) ".settings.allowed_endpoints: everybody on this host could read the password in the Nix store; put the list into environmentFile as MOLLY_ALLOWED_ENDPOINTS.")
       (check (!any inStore [ cfg.vapid.keyFile cfg.vapid.encryptedKeyFile cfg.environmentFile (settings.vapid_key_file or null) ]) ": a file with a secret is in the Nix store, where everybody on this host can read it; give its path as a string outside of ${builtins.storeDir}.")
+      (check (!hasLogin (settings.heartbeat_url or null)) ".settings.heartbeat_url: everybody on this host could read the password in the Nix store; put the address into environmentFile as MOLLY_HEARTBEAT_URL.")
+      (check (!hasLogin (settings.signal_url or null)) ".settings.signal_url: everybody on this host could read the password in the Nix store; put the address into environmentFile as MOLLY_SIGNAL_URL.")
+      (check (!hasLogin (settings.public_url or null)) ".settings.public_url: phones send no user or password, and everybody could read them; leave them out.")
+      (check (cfg.vapid.credential == null || match "[A-Za-z0-9._-]+" cfg.vapid.credential != null) ".vapid.credential is the name of a credential, of letters, digits and ._-, not a path; for a file set vapid.keyFile.")
+      (check (isBelow (state ++ [ "/run/credentials" ]) (settings.vapid_key_file or null)) ".settings.vapid_key_file: the service cannot read this file; set vapid.keyFile instead, which passes it on.")
+      (check (reachable (settings.db or null)) ".settings.db: the service can write only below /var/lib/${d.unit}; mount another disk there, or leave the directory out.")
+      (check (reachable (settings.admin_socket or null)) ".settings.admin_socket: the service can write only below /run/${d.unit} and /var/lib/${d.unit}.")
       (check (settings.port >= 1024) ".settings.port: the service has no right to ports below 1024; keep the default and put nginx or caddy in front of it.")
       (check (!(settings ? public_url) || lib.hasPrefix "https://" settings.public_url) ".settings.public_url must begin with https://, because phones accept nothing else.")
       (check (cfg.allowedUuids == null || cfg.settings.allowed_uuids == [ "*" ]) ": set allowedUuids or settings.allowed_uuids, not both.")
@@ -181,6 +227,8 @@ let
       (check (settings.webserver || !(cfg.nginx.enable || cfg.caddy.enable)) ": a reverse proxy has nothing to pass requests to while settings.webserver is false.")
       (check (!cfg.nginx.enable || cfg.nginx.virtualHost != null) ".nginx.virtualHost: say which virtual host phones reach, for example \"molly.example.org\".")
       (check (!cfg.caddy.enable || cfg.caddy.virtualHost != null) ".caddy.virtualHost: say which virtual host phones reach, for example \"molly.example.org\".")
+      (check (isLocation cfg.nginx.location) ".nginx.location must begin with / and hold letters, digits and ._~- between single slashes, for example \"/molly/\".")
+      (check (isLocation cfg.caddy.location) ".caddy.location must begin with / and hold letters, digits and ._~- between single slashes, for example \"/molly/\".")
       (check (match "[a-z0-9-]{1,31}" d.unit != null) ": the name of an instance has at most 19 small letters, digits and hyphens.")
     ];
 in
@@ -225,12 +273,16 @@ in
     assertions = concatLists (map assertionsOf daemons) ++ (
       let
         ports = map (d: d.settings.port) (filter (d: d.settings.webserver) daemons);
-        places = kind: map (d: "${toString d.cfg.${kind}.virtualHost}${d.cfg.${kind}.location}") (proxied kind);
+        places = kind: map (d: "${toString d.cfg.${kind}.virtualHost}${d.prefixOf d.cfg.${kind}.location}/") (proxied kind);
       in
       [
         {
           assertion = duplicates ports == [ ];
           message = "services.mollysocket: two daemons have the same settings.port (${toString (duplicates ports)}); give each its own.";
+        }
+        {
+          assertion = !any (d: d.unit == top.adminGroup) daemons;
+          message = "services.mollysocket: the group of adminGroup and a daemon have the same name, ${top.adminGroup}. The daemon's user would need a group of that name, so it could not start; rename one of them.";
         }
         {
           assertion = duplicates (places "nginx") == [ ] && duplicates (places "caddy") == [ ];
@@ -246,15 +298,9 @@ in
     });
     environment.systemPackages = map (d: d.cli.command) daemons ++ [ pages ];
     users.groups.${top.adminGroup} = { };
-    security.sudo.extraRules = [
-      {
-        groups = [ top.adminGroup ];
-        commands = map (d: {
-          command = "${d.cli.asService}";
-          options = [ "NOPASSWD" ];
-        }) daemons;
-      }
-    ];
+    # For whichever of the two is enabled.
+    security.sudo.extraRules = sudoRules;
+    security.sudo-rs.extraRules = sudoRules;
     networking.firewall.allowedTCPPorts = concatLists (
       map (d: if d.cfg.openFirewall && d.settings.webserver then [ d.settings.port ] else [ ]) daemons
     );
@@ -273,9 +319,7 @@ in
     };
     services.caddy = lib.mkIf (proxied "caddy" != [ ]) {
       enable = true;
-      virtualHosts = lib.mkMerge (
-        map (d: { ${d.cfg.caddy.virtualHost}.extraConfig = caddyRoute d; }) (proxied "caddy")
-      );
+      virtualHosts = listToAttrs (map (d: caddyHost d.cfg.caddy.virtualHost) (filter (d: d.cfg.caddy.virtualHost != null) (proxied "caddy")));
     };
   };
 }

@@ -30,6 +30,7 @@ rustPlatform.buildRustPackage {
       ./sim
       ./src
       ./tests
+      ./tests-vm/scenarios
     ];
   };
   cargoLock.lockFile = ./Cargo.lock;

@@ -43,19 +43,27 @@ let
   );
 in
 rec {
-  # Run by root. What follows `--` is the program's, so no argument can change the sandbox.
+  # Run by root with the PATH of whoever called sudo: every program in it is named by its whole path. What follows `--` is
+  # the program's, so no argument can change the sandbox. The service manager puts variables into arguments, but not for $$.
   asService = pkgs.writeShellScript "${unit}-as-service" ''
-    exec systemd-run --quiet --pipe --wait --collect --service-type=exec \
+    exec ${pkgs.systemd}/bin/systemd-run --quiet --pipe --wait --collect --service-type=exec \
       --setenv=MOLLY_CONF=${lib.escapeShellArg configPath} \
       ${builtins.concatStringsSep " \\\n  " arguments} \
-      -- ${program} "$@"
+      -- ${program} "''${@//\$/\$\$}"
   '';
   command = pkgs.writeShellScriptBin unit ''
     case "''${1-} ''${2-}" in
       # These need neither configuration nor state.
-      --version* | -V* | --help* | "vapid generate") exec ${program} "$@" ;;
+      --version* | -V* | --help* | -h* | help* | "server --help" | "server -h" | "vapid generate") exec ${program} "$@" ;;
     esac
-    if [ "$(id -u)" -eq 0 ]; then
+    case " $* " in
+      # It would be a second daemon on the same database.
+      *" server "*)
+        echo "${unit} server: the service is this daemon; see systemctl status ${unit}" >&2
+        exit 2
+        ;;
+    esac
+    if [ "$EUID" -eq 0 ]; then
       exec ${asService} "$@"
     fi
     # A member of the administrators' group is not asked for a password.

@@ -15,8 +15,8 @@ let
       option (types.listOf types.str) [ "*" ] "Push servers that may be used; `*` is any at a public address. Not the address of MollySocket."
     );
     allowed_uuids = option (types.listOf types.str) [ "*" ] "Signal accounts that may register; `*` is any.";
-    db = optional types.str "Database, in the state directory unless the path is absolute. The program's default is `db.sqlite`, or `mollysocket.db` when only that is there.";
-    vapid_key_file = optional types.str "File with the VAPID key as the program sees it; prefer `vapid.keyFile`.";
+    db = optional types.str "Database, in the state directory. The program's default is `db.sqlite`, or `mollysocket.db` when only that is there.";
+    vapid_key_file = optional types.str "File with the VAPID key, in the state directory or among the credentials; prefer `vapid.keyFile`.";
     vapid_contact = with_example "mailto:admin@example.org" (
       optional types.str "Whom push servers may contact. Default: `public_url`, else the project's page."
     );
@@ -35,7 +35,7 @@ let
     max_accounts = option types.ints.unsigned 10000 "New accounts beyond this many are refused.";
     trusted_proxies = option (types.listOf types.str) [ "loopback" ] "Proxies whose forwarding headers count for the log.";
     metrics = option types.bool false "Whether the web server serves `/metrics` (Prometheus) to everybody.";
-    admin_socket = optional types.str "Unix socket for status and metrics. Default: `admin.sock` in the runtime directory.";
+    admin_socket = optional types.str "Unix socket for status and metrics, in the runtime or the state directory. Default: `admin.sock` in the runtime directory.";
     alert_command = option (types.listOf types.str) [ ] "Program and arguments, run when an account needs attention and when it is well again; the account's state is on its standard input as JSON. It runs as the service, inside its sandbox.";
     heartbeat_url = optional types.str "Visited each minute while all is well. If its path is a secret, set `MOLLY_HEARTBEAT_URL` in `environmentFile` instead.";
   };

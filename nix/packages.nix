@@ -2,12 +2,13 @@
 { pkgs }:
 let
   inherit (pkgs) lib mollysocket;
+  static = pkgs.pkgsStatic.callPackage ../package.nix { };
 in
 {
   # One file that runs on any Linux of this architecture.
-  static = pkgs.pkgsStatic.callPackage ../package.nix { };
+  inherit static;
 
-  # An image with the program and the certificates of the public authorities, and no shell.
+  # An image with that file and the certificates of the public authorities, and nothing else.
   container = pkgs.dockerTools.buildLayeredImage {
     name = "mollysocket";
     tag = mollysocket.version;
@@ -15,7 +16,7 @@ in
     fakeRootCommands = "install -d -m 700 -o 65532 -g 65532 data";
     enableFakechroot = false;
     config = {
-      Entrypoint = [ (lib.getExe mollysocket) ];
+      Entrypoint = [ (lib.getExe static) ];
       Cmd = [ "server" ];
       User = "65532:65532";
       WorkingDir = "/data";

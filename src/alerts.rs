@@ -54,7 +54,7 @@ impl Alerts {
     /// Runs the command for each account whose trouble began, changed or ended; one at a time.
     async fn commands(&self) {
         let Some(command) = &self.command else { return futures_lite::future::pending().await };
-        let mut watch = Watch::new(self.timings.alert_pause, self.limits.alerts);
+        let mut watch = Watch::new(self.timings.alert_pause, self.timings.alert_settle, self.limits.alerts);
         loop {
             for news in watch.look(&self.observer.accounts(), Instant::now()) {
                 match command::run(command, &news, self.timings.alert_command).await {

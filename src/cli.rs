@@ -214,7 +214,7 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
         },
         Verb::Status(args) => status::run(&start.config()?, &args, output::Paint::of(start.env), out),
         Verb::Doctor(args) => doctor::run(start, &args, output::Paint::of(start.env), out),
-        Verb::Health(_) => health::run(&start.config()?, out),
+        Verb::Health(args) => health::run(&start.config()?, &args, out),
     }
 }
 

@@ -103,8 +103,8 @@ pub struct Doctor<'a> {
     only: Option<AccountId>,
     timings: Timings,
     tell: &'a mut dyn FnMut(Check),
-    /// Who showed which clock, and how far it is ahead of ours in seconds.
-    clocks: Vec<(String, i64)>,
+    /// Who showed which clock.
+    clocks: Vec<clock::Heard>,
     /// Whether each push server that was asked can be reached.
     origins: HashMap<String, bool>,
     /// The public VAPID key.
@@ -114,6 +114,8 @@ pub struct Doctor<'a> {
 /// The way out.
 struct Way {
     net: Arc<Net>,
+    /// The same as phones have it: only public authorities are trusted (SSL_CERT_FILE names others).
+    public: Arc<Net>,
     checker: Checker,
     pusher: Option<Pusher>,
 }
@@ -153,8 +155,10 @@ impl<'a> Doctor<'a> {
         let options =
             NetOptions { signal_ca_file: config.signal_ca_file.clone(), push_ca_file: config.push_ca_file.clone() };
         let limits = Limits::default();
-        let net = match Net::new(&options, self.timings.clone(), limits.clone(), executor.clone()) {
-            Ok(net) => Arc::new(net),
+        let as_phones = NetOptions { push_ca_file: None, ..options.clone() };
+        let net = |options| Net::new(options, self.timings.clone(), limits.clone(), executor.clone()).map(Arc::new);
+        let (net, public) = match net(&options).and_then(|ours| Ok((ours, net(&as_phones)?))) {
+            Ok(both) => both,
             Err(error) => {
                 let remedy = "let it hold certificates in PEM form, or remove the setting";
                 self.add(Check::failure("certificates", error.to_string(), remedy));
@@ -172,7 +176,7 @@ impl<'a> Doctor<'a> {
             limits,
         };
         let pusher = vapid.map(|vapid| Pusher::new(net.clone(), Arc::new(vapid), config.allowed_endpoints.clone()));
-        Some(Way { net, checker: Checker::new(Arc::new(signal)), pusher })
+        Some(Way { net, public, checker: Checker::new(Arc::new(signal)), pusher })
     }
 
     /// The accounts to look at.

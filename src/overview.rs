@@ -56,7 +56,8 @@ pub struct Overview {
     pub version: String,
     /// When it was made.
     pub at: Moment,
-    /// Nothing needs attention: the server runs, its database works, Signal answers, every account is well.
+    /// Nothing needs attention: the server runs, its database works, every account can be read from it and is well, and
+    /// Signal answers.
     pub healthy: bool,
     /// The running server; null when the database alone was read.
     pub server: Option<Server>,
@@ -115,6 +116,9 @@ pub struct AccountView {
 pub struct SideView {
     /// Its state (design, section 3), or `unknown` when no server runs.
     pub state: String,
+    /// Whether somebody should look at this side.
+    #[serde(default)]
+    pub needs_attention: bool,
     /// Since when; null when unknown.
     pub since: Option<Moment>,
     /// Why; may be empty.
@@ -126,9 +130,10 @@ pub struct SideView {
 }
 
 impl SideView {
-    fn of<S>(side: &Side<S>, label: &str, remedy: &str) -> Self {
+    fn of<S>(side: &Side<S>, needs_attention: bool, label: &str, remedy: &str) -> Self {
         Self {
             state: label.to_owned(),
+            needs_attention,
             since: Some(Moment(side.since)),
             reason: side.reason.clone(),
             remedy: remedy.to_owned(),
@@ -138,8 +143,11 @@ impl SideView {
 
     /// What a row alone tells.
     fn stored(state: &str, reason: &str, remedy: &str) -> Self {
+        // The server that is not there is what needs it; of these, only states that stay.
+        let stays = [State::Unlinked, State::EndpointGone].iter().any(|stays| state == stays.label());
         Self {
             state: state.to_owned(),
+            needs_attention: stays,
             since: None,
             reason: reason.to_owned(),
             remedy: remedy.to_owned(),
@@ -156,13 +164,15 @@ impl AccountView {
     pub fn of(snapshot: &Snapshot, now: SystemTime, grace: Duration) -> Self {
         let status = &snapshot.status;
         let (signal, push) = (status.signal.state, status.push.state);
+        let signal_needs = status.signal.needs_attention(now, grace);
+        let push_needs = status.push.needs_attention(now, grace);
         Self {
             uuid: snapshot.id.to_string(),
             device_id: snapshot.device.get(),
             push_server: snapshot.push_server.clone(),
-            needs_attention: status.needs_attention(now, grace),
-            signal: SideView::of(&status.signal, signal.label(), signal.remedy()),
-            push: SideView::of(&status.push, push.label(), push.remedy()),
+            needs_attention: signal_needs || push_needs,
+            signal: SideView::of(&status.signal, signal_needs, signal.label(), signal.remedy()),
+            push: SideView::of(&status.push, push_needs, push.label(), push.remedy()),
             owes_wakeup: snapshot.owes,
             last_envelope: status.last_envelope.map(Moment),
             last_push: status.last_push.map(Moment),
@@ -181,8 +191,7 @@ impl AccountView {
             uuid: account.id().to_string(),
             device_id: account.credentials.device.get(),
             push_server: account.endpoint.origin(),
-            // The server that is not there is what needs it; of these, only states that stay.
-            needs_attention: [State::Unlinked, State::EndpointGone].iter().any(|state| signal.state == state.label()),
+            needs_attention: signal.needs_attention,
             signal,
             push: SideView::stored(UNKNOWN, "", PushState::Ok.remedy()),
             owes_wakeup: false,

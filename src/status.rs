@@ -53,8 +53,10 @@ impl State {
     /// What people can do, in one line; empty when there is nothing to do.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::Connecting | Self::Connected => "",
-            Self::Waiting => "nothing to do if it passes; else check this machine's network, DNS and clock",
+            Self::Connected => "",
+            Self::Connecting | Self::Waiting => {
+                "nothing to do if it passes; else check this machine's network, DNS and clock"
+            }
             Self::Displaced => {
                 "stop the other MollySocket that uses this account, or register again from Molly to get a new device"
             }
@@ -180,23 +182,38 @@ impl Status {
     }
 }
 
-impl Status {
+/// Whether trouble since `since` has lasted for `grace`. A clock that was set back makes the age unknown: then it is young.
+fn lasts(since: SystemTime, now: SystemTime, grace: Duration) -> bool {
+    now.duration_since(since).is_ok_and(|age| age >= grace)
+}
+
+impl Side<State> {
     /// Whether somebody should look at it: something is wrong that does not pass by itself, or that has not passed
     /// within `grace`.
     pub fn needs_attention(&self, now: SystemTime, grace: Duration) -> bool {
-        // A clock that was set back makes the age unknown: then it is young.
-        let lasts = |since: SystemTime| now.duration_since(since).is_ok_and(|age| age >= grace);
-        let signal = match self.signal.state {
+        match self.state {
             State::Connected | State::Paused => false,
-            State::Connecting | State::Waiting => lasts(self.signal.since),
+            State::Connecting | State::Waiting => lasts(self.since, now, grace),
             State::Displaced | State::Refused | State::Unlinked | State::EndpointGone => true,
-        };
-        signal
-            || match self.push.state {
-                PushState::Ok => false,
-                PushState::Retrying => lasts(self.push.since),
-                PushState::Unauthorized => true,
-            }
+        }
+    }
+}
+
+impl Side<PushState> {
+    /// As on Signal's side.
+    pub fn needs_attention(&self, now: SystemTime, grace: Duration) -> bool {
+        match self.state {
+            PushState::Ok => false,
+            PushState::Retrying => lasts(self.since, now, grace),
+            PushState::Unauthorized => true,
+        }
+    }
+}
+
+impl Status {
+    /// Whether one of its sides needs attention.
+    pub fn needs_attention(&self, now: SystemTime, grace: Duration) -> bool {
+        self.signal.needs_attention(now, grace) || self.push.needs_attention(now, grace)
     }
 }
 

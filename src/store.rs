@@ -29,6 +29,8 @@ pub struct Listing {
     pub accounts: Vec<Account>,
     /// What is wrong with each row that could not (old versions stored anything). Such rows are left as they are.
     pub unreadable: Vec<String>,
+    /// How many of these leave an account without service: it has no other row.
+    pub lost: usize,
 }
 
 /// Whether a missing file is made.

@@ -129,6 +129,9 @@ pub struct Timings {
     pub alert_poll: Duration,
     /// Between two alerts about one account.
     pub alert_pause: Duration,
+    /// An account that was told of is well again when it has been for this long: one that is displaced connects for a
+    /// moment each time it tries again.
+    pub alert_settle: Duration,
     /// The alert command is killed after this.
     pub alert_command: Duration,
     /// Between two heartbeats.
@@ -196,6 +199,7 @@ impl Default for Timings {
             status: secs(1),
             alert_poll: secs(5),
             alert_pause: secs(300),
+            alert_settle: secs(60),
             alert_command: secs(30),
             heartbeat: secs(60),
             shutdown: secs(3),

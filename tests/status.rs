@@ -45,7 +45,12 @@ fn status(world: &World) -> (Option<i32>, Value) {
 
 /// Exit code and the one line of `health`.
 fn health(world: &World) -> (Option<i32>, String) {
-    let output = run(world, &["health"]);
+    health_of(world, &["health"])
+}
+
+/// The same with these arguments.
+fn health_of(world: &World, args: &[&str]) -> (Option<i32>, String) {
+    let output = run(world, args);
     let text = stdout(&output);
     assert_eq!(text.lines().count(), 1, "{text}");
     (output.status.code(), text)
@@ -127,6 +132,21 @@ fn without_a_server_the_database_alone_is_shown() {
     let (code, line) = health(&world);
     assert_eq!(code, Some(1));
     assert!(line.starts_with("unhealthy: no server answers at "), "{line}");
+    assert_eq!(health_of(&world, &["health", "--live"]).0, Some(1));
+}
+
+#[test]
+fn a_row_that_cannot_be_read_needs_attention_and_an_older_one_of_the_same_account_does_not() {
+    let (world, phone) = World::connected();
+    let rows = |json: &Value| json["unreadable"].as_array().unwrap().len();
+    // The same account, spelt as the reference let it be, and once more without hope.
+    world.store_row(&phone.uuid.replace('-', ""), 2);
+    world.store_row(&format!("urn:uuid:{}", phone.uuid), 900);
+    let (code, json) = status(&world);
+    assert_eq!((code, &json["healthy"], rows(&json)), (Some(0), &true.into(), 2), "{json:#}");
+    world.store_row("1f2b1a3c-1111-4222-8333-444455556666", 900);
+    let (code, json) = status(&world);
+    assert_eq!((code, &json["healthy"], rows(&json)), (Some(1), &false.into(), 3), "{json:#}");
 }
 
 #[test]
@@ -138,6 +158,7 @@ fn readiness_follows_signal_and_the_database() {
     let (code, line) = health(&world);
     assert!(code == Some(1) && line.starts_with("unhealthy: 1 account, Signal not reachable"), "{line}");
     assert_eq!(ask(&world, "/healthz").0, 200, "the process works");
+    assert_eq!(health_of(&world, &["health", "--live"]), (Some(0), "healthy: ok\n".into()), "no reason to restart it");
     assert_eq!(status(&world).1["server"]["signal_reachable"], false);
     world.start_signal(queues);
     eventually("ready", || ask(&world, "/readyz").0 == 200);
@@ -284,5 +305,17 @@ fn colours_are_shown_on_a_terminal_unless_unwanted() {
     for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
         let text = shown(&[(name, value)]);
         assert!(text.contains("connected") && !text.contains('\x1b'), "{text:?}");
+    }
+}
+
+#[test]
+fn whoever_restarts_the_server_asks_only_whether_it_lives() {
+    for (file, live) in [
+        ("kubernetes/mollysocket.yaml", "command: [mollysocket, health, --live]"),
+        ("quadlet/mollysocket.container", "\nHealthCmd=mollysocket health --live\n"),
+        ("openrc/mollysocket", "\"$command\" health --live >"),
+    ] {
+        let text = fs::read_to_string(format!("{}/packaging/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        assert!(text.contains(live), "{file}");
     }
 }

@@ -27,6 +27,7 @@ _mollysocket() {
         'connection list') options+=' -a --anonymized --json' ;;
         'test') next='endpoint uuid' ;;
         'status') options+=' --json' ;;
+        'health') options+=' --live' ;;
         'doctor') options+=' --json --report' ;;
     esac
     case $current in

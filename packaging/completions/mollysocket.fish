@@ -54,5 +54,6 @@ complete -c mollysocket -n '__mollysocket_at qrcode airgapped' -l png -rF -d 'th
 complete -c mollysocket -n '__mollysocket_at connection list' -s a -l anonymized -d 'shorten accounts and endpoints, for sharing'
 complete -c mollysocket -n '__mollysocket_at connection list' -l json -d 'for programs'
 complete -c mollysocket -n '__mollysocket_at status' -l json -d 'for programs'
+complete -c mollysocket -n '__mollysocket_at health' -l live -d 'only whether its process answers: an outage of Signal or of the database is no reason to restart it'
 complete -c mollysocket -n '__mollysocket_at doctor' -l json -d 'for programs'
 complete -c mollysocket -n '__mollysocket_at doctor' -l report -d 'a report without names and addresses, to paste into an issue'

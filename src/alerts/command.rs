@@ -1,9 +1,11 @@
 //! Runs the operator's command with the news as JSON on its standard input.
 
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
 use futures_lite::{AsyncWriteExt as _, FutureExt as _};
+use rustix::process::{Pid, Signal, kill_process_group};
 use smol::Timer;
 use smol::process::{Command, Stdio};
 
@@ -11,13 +13,15 @@ use super::watch::News;
 use crate::config::AlertCommand;
 
 /// What is none of the command's business: our key, and the service manager's messages to us.
-const OURS: [&str; 7] = [
+const OURS: [&str; 9] = [
     "MOLLY_VAPID_PRIVKEY",
+    "MOLLY_HEARTBEAT_URL",
     "CREDENTIALS_DIRECTORY",
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
     "LISTEN_FDS",
+    "LISTEN_FDNAMES",
     "LISTEN_PID",
 ];
 
@@ -30,7 +34,19 @@ pub(super) enum Told {
     No(String),
 }
 
-/// Runs it to its end, at most for `limit`; then it is killed.
+/// The command and what it started. Killed when dropped: a script's own death would leave what it waits for behind.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // Whoever is gone already needs no signal.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+/// Runs it to its end, at most for `limit`; then it is killed, and what it started.
 pub(super) async fn run(command: &AlertCommand, news: &News, limit: Duration) -> Told {
     let work = async {
         match talk(command, news).await {
@@ -47,19 +63,24 @@ pub(super) async fn run(command: &AlertCommand, news: &News, limit: Duration) ->
 
 async fn talk(command: &AlertCommand, news: &News) -> io::Result<Told> {
     let text = serde_json::to_vec(news).map_err(io::Error::other)?;
-    let mut process = Command::new(command.program());
-    process.args(command.arguments()).kill_on_drop(true);
+    let mut process = std::process::Command::new(command.program());
+    process.args(command.arguments()).process_group(0);
+    let mut process = Command::from(process);
+    process.kill_on_drop(true);
     // What it says goes to our log's place; what it prints is nobody's.
     process.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
     for name in OURS {
         process.env_remove(name);
     }
     let mut child = process.spawn()?;
+    let mut group = Group(i32::try_from(child.id()).ok().and_then(Pid::from_raw));
     if let Some(mut stdin) = child.stdin.take() {
         // A command that does not want to know closes it.
         let _ = stdin.write_all(&text).await;
         let _ = stdin.close().await;
     }
     let status = child.status().await?;
+    // It ended by itself; what it left running, it left on purpose.
+    group.0 = None;
     Ok(if status.success() { Told::Yes } else { Told::No(format!("{} ended with {status}", command.program())) })
 }

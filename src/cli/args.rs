@@ -67,7 +67,11 @@ pub(super) struct Status {
 #[derive(FromArgs, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "health")]
-pub(super) struct Health {}
+pub(super) struct Health {
+    /// only whether its process answers: an outage of Signal or of the database is no reason to restart it
+    #[argh(switch)]
+    pub(super) live: bool,
+}
 
 /// run the daemon
 #[derive(FromArgs, Debug, PartialEq, Eq)]

@@ -42,6 +42,7 @@ const SVG: Choice = Choice { spellings: &["--svg"], value: Some("FILE") };
 const PNG: Choice = Choice { spellings: &["--png"], value: Some("FILE") };
 const ANONYMIZED: Choice = switch(&["-a", "--anonymized"]);
 const JSON: Choice = switch(&["--json"]);
+const LIVE: Choice = switch(&["--live"]);
 const REPORT: Choice = switch(&["--report"]);
 
 /// Every verb.
@@ -60,7 +61,7 @@ pub(super) const VERBS: &[Verb] = &[
     verb(&["test", "endpoint"], &["ENDPOINT"], &[]),
     verb(&["test", "uuid"], &["UUID"], &[]),
     verb(&["status"], &[], &[JSON]),
-    verb(&["health"], &[], &[]),
+    verb(&["health"], &[], &[LIVE]),
     verb(&["doctor"], &["[UUID]"], &[JSON, REPORT]),
 ];
 

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
+use super::args::Health;
 use super::{Answer, CliError};
 use crate::config::Config;
 use crate::net::ask_socket;
@@ -15,9 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MOST: usize = 4096;
 
 /// `health`.
-pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Answer, CliError> {
+pub(super) fn run(config: &Config, args: &Health, out: &mut impl Write) -> Result<Answer, CliError> {
     let socket = &admin_socket(config);
-    match smol::block_on(ask_socket(socket, "/readyz", PATIENCE, MOST)) {
+    let target = if args.live { "/healthz" } else { "/readyz" };
+    match smol::block_on(ask_socket(socket, target, PATIENCE, MOST)) {
         Ok(answer) if answer.status == 200 => {
             writeln!(out, "healthy: {}", answer.body.trim())?;
             Ok(Answer::Yes)

@@ -10,11 +10,29 @@ const HARMLESS: u64 = 60;
 /// From here on tokens are refused and certificates seem to have expired soon.
 const HARMFUL: u64 = 3600;
 
+/// Whose clock it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Signal's, by which tokens and certificates count.
+    Signal,
+    /// A server's that is not on this machine or its network: those may well have the same wrong clock.
+    Elsewhere,
+}
+
+/// A clock that was heard.
+#[derive(Debug)]
+pub(super) struct Heard {
+    whose: Whose,
+    who: String,
+    /// How far it is ahead of ours, in seconds.
+    ahead: i64,
+}
+
 impl Doctor<'_> {
     /// Notes what `who` showed just now.
-    pub(super) fn heard_clock(&mut self, who: impl Into<String>, theirs: Option<SystemTime>) {
+    pub(super) fn heard_clock(&mut self, whose: Whose, who: impl Into<String>, theirs: Option<SystemTime>) {
         if let Some(theirs) = theirs {
-            self.clocks.push((who.into(), ahead(theirs, SystemTime::now())));
+            self.clocks.push(Heard { whose, who: who.into(), ahead: ahead(theirs, SystemTime::now()) });
         }
     }
 
@@ -33,11 +51,13 @@ fn ahead(theirs: SystemTime, ours: SystemTime) -> i64 {
     }
 }
 
-/// It is our clock that is wrong only when nobody agrees with it.
-fn judge(clocks: &[(String, i64)]) -> Check {
+/// By Signal's clock when it was heard. Of the others, it is our clock that is wrong only when nobody agrees with it.
+fn judge(clocks: &[Heard]) -> Check {
     const NAME: &str = "clock";
-    let Some((who, offset)) = clocks.iter().min_by_key(|(_, offset)| offset.unsigned_abs()) else {
-        return Check::note(NAME, "no server showed its clock");
+    let of =
+        |whose| clocks.iter().filter(move |heard| heard.whose == whose).min_by_key(|heard| heard.ahead.unsigned_abs());
+    let Some(Heard { who, ahead: offset, .. }) = of(Whose::Signal).or_else(|| of(Whose::Elsewhere)) else {
+        return Check::note(NAME, "no server elsewhere showed its clock");
     };
     let off = offset.unsigned_abs();
     if off <= HARMLESS {
@@ -55,21 +75,30 @@ mod tests {
     use super::super::Verdict;
     use super::*;
 
+    fn heard(whose: Whose, ahead: i64) -> Heard {
+        Heard { whose, who: "them".into(), ahead }
+    }
+
     #[test]
-    fn our_clock_is_blamed_only_when_nobody_agrees_with_it() {
-        for (offsets, expected) in [
-            (&[][..], Verdict::Note),
-            (&[0], Verdict::Ok),
-            (&[-60, 9999], Verdict::Ok),
-            (&[61, 9999], Verdict::Warning),
-            (&[-61], Verdict::Warning),
-            (&[3600, -9999], Verdict::Failure),
-            (&[i64::MIN], Verdict::Failure),
+    fn our_clock_is_judged_by_signals_and_else_blamed_only_when_nobody_agrees_with_it() {
+        for (signal, others, expected) in [
+            (&[][..], &[][..], Verdict::Note),
+            (&[], &[0], Verdict::Ok),
+            (&[], &[-60, 9999], Verdict::Ok),
+            (&[], &[61, 9999], Verdict::Warning),
+            (&[], &[-61], Verdict::Warning),
+            (&[], &[3600, -9999], Verdict::Failure),
+            (&[], &[i64::MIN], Verdict::Failure),
+            (&[7200], &[0, 1], Verdict::Failure),
+            (&[-61], &[0], Verdict::Warning),
+            (&[1], &[9999], Verdict::Ok),
         ] {
-            let clocks: Vec<_> = offsets.iter().map(|&offset| ("them".to_owned(), offset)).collect();
-            assert_eq!(judge(&clocks).verdict, expected, "{offsets:?}");
+            let signal_heard = signal.iter().map(|&ahead| heard(Whose::Signal, ahead));
+            let clocks: Vec<_> =
+                signal_heard.chain(others.iter().map(|&ahead| heard(Whose::Elsewhere, ahead))).collect();
+            assert_eq!(judge(&clocks).verdict, expected, "{signal:?}, {others:?}");
         }
-        assert!(judge(&[("them".into(), 7200)]).what.contains("2h behind that of them"));
-        assert!(judge(&[("them".into(), -7200)]).what.contains("2h ahead of that of them"));
+        assert!(judge(&[heard(Whose::Signal, 7200)]).what.contains("2h behind that of them"));
+        assert!(judge(&[heard(Whose::Signal, -7200)]).what.contains("2h ahead of that of them"));
     }
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::clock::Whose;
 use super::dial::{Server, remedy};
 use super::{Check, Doctor, Way};
 use crate::account::{Account, ServerTime};
@@ -81,7 +82,7 @@ impl Doctor<'_> {
 
     fn signal_clock(&mut self, answered: &Answered) {
         let time = answered.server_time.and_then(|ServerTime(ms)| UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
-        self.heard_clock("Signal", time);
+        self.heard_clock(Whose::Signal, "Signal", time);
     }
 
     /// Everything about one account.

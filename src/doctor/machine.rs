@@ -10,7 +10,7 @@ use super::{Check, Doctor, Verdict, halves, shown};
 use crate::account::{Account, AccountId};
 use crate::config::VapidSource;
 use crate::net::ask_socket;
-use crate::overview::{AccountView, Overview, Server, admin_socket};
+use crate::overview::{AccountView, Overview, Server, SideView, admin_socket};
 use crate::store::{IfMissing, Listing, Store, StoreError};
 use crate::vapid::{Create, Vapid, VapidKey};
 
@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest status that is read.
 const MOST: usize = 64 * 1024 * 1024;
+
+/// What to do when the database fails for a reason that names nothing better.
+const DISK: &str = "look at the disk and its file system";
 
 impl Doctor<'_> {
     pub(super) fn configuration(&mut self) {
@@ -90,12 +93,7 @@ impl Doctor<'_> {
                 self.rows(listing)
             }
             Err(error) => {
-                let (what, remedy) = match error {
-                    StoreError::Failed { .. } | StoreError::Closed => {
-                        (error.to_string(), "look at the disk and its file system".to_owned())
-                    }
-                    _ => halves(&error.to_string()),
-                };
+                let (what, remedy) = of_database(&error.to_string());
                 self.add(Check::failure("database", what, remedy));
                 Vec::new()
             }
@@ -144,14 +142,14 @@ impl Doctor<'_> {
         for account in &overview.accounts {
             let other = self.only.is_some_and(|only| AccountId::parse(&account.uuid) != Ok(only));
             if account.needs_attention && !other {
-                self.attention(account);
+                attention(account).into_iter().for_each(|check| self.add(check));
             }
         }
     }
 
     fn same_database(&mut self, server: &Server) {
         if let Some(problem) = &server.database_problem {
-            let (what, remedy) = halves(problem);
+            let (what, remedy) = of_database(problem);
             self.add(Check::failure("server", what, remedy));
         }
         let same = |path: &Path| fs::canonicalize(path).ok();
@@ -161,13 +159,23 @@ impl Doctor<'_> {
             self.add(Check::failure("server", what, remedy));
         }
     }
+}
 
-    fn attention(&mut self, account: &AccountView) {
-        for side in [&account.signal, &account.push].into_iter().filter(|side| !side.remedy.is_empty()) {
-            let name = format!("account {}: server", account.short());
-            let what = format!("the server says {}: {}", side.state, side.reason);
-            self.add(Check::failure(name, what, side.remedy.clone()));
-        }
+/// What the server says of the sides of an account that need attention.
+fn attention(account: &AccountView) -> Vec<Check> {
+    let name = format!("account {}: server", account.short());
+    let sides = [&account.signal, &account.push].into_iter().filter(|side| side.needs_attention);
+    let check = |side: &SideView| {
+        Check::failure(&name, format!("the server says {}: {}", side.state, side.reason), &side.remedy)
+    };
+    sides.map(check).collect()
+}
+
+/// What is wrong with a database, and what to do. Of what the operating system says only the first is known.
+fn of_database(problem: &str) -> (String, String) {
+    match halves(problem) {
+        (what, remedy) if !remedy.is_empty() && !problem.contains(" failed: ") => (what, remedy),
+        _ => (problem.to_owned(), DISK.to_owned()),
     }
 }
 
@@ -179,4 +187,60 @@ fn count(accounts: usize) -> String {
 fn open_to_others(path: &Path) -> Option<u32> {
     let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
     (mode & 0o077 != 0).then_some(mode)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::account::DeviceId;
+    use crate::status::{PushState, State, Status};
+    use crate::supervisor::Snapshot;
+
+    #[test]
+    fn only_sides_that_need_attention_are_failures_and_each_has_a_remedy() {
+        let (then, grace) = (SystemTime::UNIX_EPOCH, Duration::from_secs(300));
+        for (signal, push, failures) in [
+            (State::Connected, PushState::Ok, 0),
+            (State::Paused, PushState::Ok, 0),
+            (State::Paused, PushState::Unauthorized, 1),
+            (State::Connected, PushState::Retrying, 1),
+            (State::Connecting, PushState::Ok, 1),
+            (State::Waiting, PushState::Retrying, 2),
+            (State::Unlinked, PushState::Ok, 1),
+        ] {
+            let mut status = Status::new(signal, then);
+            status.push.state = push;
+            let snapshot = Snapshot {
+                id: AccountId::parse("0f2b1a3c-1111-4222-8333-444455556666").unwrap(),
+                device: DeviceId::new(2).unwrap(),
+                push_server: String::new(),
+                status,
+                owes: false,
+                notice: None,
+            };
+            let checks = attention(&AccountView::of(&snapshot, then + grace, grace));
+            assert_eq!(checks.len(), failures, "{signal:?}, {push:?}: {checks:?}");
+            assert!(checks.iter().all(|check| !check.remedy.is_empty()), "{checks:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_wrong_with_a_database_has_a_remedy() {
+        for (error, expected) in
+            [(StoreError::Full(PathBuf::from("/a: b/db")), "free some space"), (StoreError::Closed, DISK)]
+        {
+            assert_eq!(of_database(&error.to_string()).1, expected);
+        }
+        let failed = "the database /db failed: disk I/O error: again";
+        assert_eq!(of_database("the database /db did not answer within 1s").1, DISK);
+        assert_eq!(
+            of_database("the database /db failed: disk I/O error"),
+            ("the database /db failed: disk I/O error".into(), DISK.into())
+        );
+        assert_eq!(of_database(failed), (failed.into(), DISK.into()));
+    }
 }

@@ -14,6 +14,9 @@ const MOST: usize = 512 * 1024;
 
 const NAME: &str = "public_url";
 
+/// What Molly calls itself, as far as proxies and we look at it.
+const MOLLY: &str = "Signal-Android/8.19.2 Android/36";
+
 impl Doctor<'_> {
     pub(super) async fn public_url(&mut self, way: &Way) {
         if !self.config.webserver {
@@ -24,21 +27,19 @@ impl Doctor<'_> {
                 "not set: the link takes the address from each request; the link page says when that looks wrong";
             return self.add(Check::note(NAME, what));
         };
-        match self.fetch(way, &below(&url, "discover")).await {
+        match self.fetch(way, &below(&url, "discover"), AGENT).await {
             Err(error) => self.unreachable(error),
-            Ok(page) => {
-                self.heard_clock(NAME, page.date);
-                match complaint(&page, &url) {
-                    Some((what, remedy)) => self.add(Check::failure(NAME, what, remedy)),
-                    None => self.link(way, &url).await,
-                }
-            }
+            Ok(page) => match complaint(&page, &url) {
+                Some((what, remedy)) => self.add(Check::failure(NAME, what, remedy)),
+                None => self.link(way, &url).await,
+            },
         }
     }
 
-    async fn fetch(&self, way: &Way, url: &str) -> Result<Page, GetError> {
+    /// As phones reach it: no authority of our own is trusted.
+    async fn fetch(&self, way: &Way, url: &str, agent: &str) -> Result<Page, GetError> {
         let target = Endpoint::parse(url).map_err(|error| GetError::Http(error.to_string()))?;
-        way.net.page(&target, AGENT, Reach::Anywhere, MOST).await
+        way.public.page(&target, agent, Reach::Anywhere, MOST).await
     }
 
     fn unreachable(&mut self, error: GetError) {
@@ -54,7 +55,16 @@ impl Doctor<'_> {
 
     /// Whether the link on the page there is this server's.
     async fn link(&mut self, way: &Way, url: &Url) {
-        let page = match self.fetch(way, url.as_str()).await {
+        // Registrations go to the very address in the link, and redirects are not followed.
+        match self.fetch(way, url.as_str(), MOLLY).await {
+            Ok(page) if (300..400).contains(&page.status) => {
+                let what = format!("it answers {}: a redirect, so no registration arrives", page.status);
+                return self.add(Check::failure(NAME, what, redirected(url)));
+            }
+            Ok(_) => {}
+            Err(error) => return self.unreachable(error),
+        }
+        let page = match self.fetch(way, url.as_str(), AGENT).await {
             Ok(page) => page,
             Err(error) => return self.unreachable(error),
         };
@@ -79,6 +89,16 @@ impl Doctor<'_> {
                 self.add(Check::warning(NAME, what, remedy));
             }
         }
+    }
+}
+
+/// What to do about a redirect at the very address. Proxies add the slash that ends a directory.
+fn redirected(url: &Url) -> String {
+    let mut with_slash = url.clone();
+    with_slash.set_path(&format!("{}/", url.path()));
+    match url.path().ends_with('/') {
+        true => "set public_url to the address it leads to, or take the redirect out of the proxy".into(),
+        false => format!("set public_url = \"{with_slash}\", and scan the link again with Molly"),
     }
 }
 

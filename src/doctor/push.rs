@@ -1,5 +1,6 @@
 //! The push side: whether each endpoint may be used, its server can be reached, and it accepts a push signed by us.
 
+use super::clock::Whose;
 use super::dial::{Server, remedy};
 use super::{Check, Doctor, Way};
 use crate::account::{Account, Endpoint};
@@ -114,7 +115,9 @@ impl Doctor<'_> {
                 true
             }
             Ok(page) => {
-                self.heard_clock(origin, page.date);
+                if page.elsewhere {
+                    self.heard_clock(Whose::Elsewhere, origin, page.date);
+                }
                 if is_ours(&page.body) {
                     let what = "this is a MollySocket, not a push server";
                     let remedy =

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use url::{Host, Url};
+use uuid::Uuid;
 
 use crate::account::Account;
 use crate::config::{Config, VapidSource};
@@ -83,7 +84,7 @@ impl Redactor {
         for (known, by) in &self.known {
             text = text.replace(known, by);
         }
-        without_addresses(&without_certificate_names(&text))
+        without_addresses(&without_accounts(&without_certificate_names(&text)))
     }
 }
 
@@ -96,6 +97,34 @@ fn without_certificate_names(text: &str) -> String {
         out.push_str(BEGIN);
         out.push_str("NAME");
         out.push_str(part.find('"').map_or("", |end| &part[end..]));
+    }
+    out
+}
+
+/// Takes out accounts nobody knows here: whole ids, and the beginnings in `account 01234567`.
+fn without_accounts(text: &str) -> String {
+    const BEFORE: &str = "account ";
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let in_word = out.chars().next_back().is_some_and(char::is_alphanumeric);
+        let taken = [36, 32, 8].into_iter().find(|&length| {
+            let whole = length > 8;
+            let Some((id, after)) = rest.split_at_checked(length) else { return false };
+            let ends = !after.starts_with(|c: char| c.is_alphanumeric());
+            let is_id = if whole { Uuid::try_parse(id).is_ok() } else { id.bytes().all(|b| b.is_ascii_hexdigit()) };
+            !in_word && ends && is_id && (whole || out.ends_with(BEFORE))
+        });
+        match taken {
+            Some(length) => {
+                out.push_str("ACCOUNT");
+                rest = &rest[length..];
+            }
+            None => {
+                out.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
     }
     out
 }
@@ -144,6 +173,21 @@ mod tests {
         let text = "not valid for \"host-1\"; only for DnsName(\"a.example\") or DnsName(\"b.example\")";
         let expected = "not valid for \"host-1\"; only for DnsName(\"NAME\") or DnsName(\"NAME\")";
         assert_eq!(without_certificate_names(text), expected);
+    }
+
+    #[test]
+    fn accounts_nobody_knows_are_taken_out() {
+        for (text, expected) in [
+            ("0f2b1a3c-1111-4222-8333-444455556666 is not in", "ACCOUNT is not in"),
+            ("\"0F2B1A3C-1111-4222-8333-444455556666\"", "\"ACCOUNT\""),
+            ("left out: row 3 (account 0f2b1a3c): no", "left out: row 3 (account ACCOUNT): no"),
+            ("0f2b1a3c111142228333444455556666", "ACCOUNT"),
+            ("é account 0f2b1a3c", "é account ACCOUNT"),
+            ("account 0f2b1a3cd, account deadbee, 0f2b1a3c", "account 0f2b1a3cd, account deadbee, 0f2b1a3c"),
+            ("", ""),
+        ] {
+            assert_eq!(without_accounts(text), expected);
+        }
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Guard {
 
 /// Whether an address is one of this machine's: for those, and only those, the kernel's answer to "where would I send
 /// from" is the address itself. Connecting a UDP socket asks just that and sends nothing.
-fn is_of_this_machine(address: IpAddr) -> bool {
+pub(super) fn is_of_this_machine(address: IpAddr) -> bool {
     let any = match address {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),

@@ -16,7 +16,7 @@ use url::Host;
 use super::fetch::fetch;
 use super::http;
 use super::resolve::Purpose;
-use super::{DialError, Net, Reach};
+use super::{DialError, Net, Reach, guard};
 use crate::account::Endpoint;
 
 /// Head of the answer to a GET.
@@ -26,14 +26,16 @@ pub(crate) struct Page {
     pub(crate) status: u16,
     /// The server's clock.
     pub(crate) date: Option<SystemTime>,
+    /// It came from a public address that is not this machine's: from another machine, unless a router leads back here.
+    pub(crate) elsewhere: bool,
     /// The body; empty when nobody asked for it.
     pub(crate) body: String,
 }
 
 impl Page {
-    fn new(status: u16, headers: &HeaderMap, body: String) -> Self {
+    fn new(status: u16, headers: &HeaderMap, body: String, elsewhere: bool) -> Self {
         let date = headers.get(DATE).and_then(|value| value.to_str().ok());
-        Self { status, date: date.and_then(|date| httpdate::parse_http_date(date).ok()), body }
+        Self { status, date: date.and_then(|date| httpdate::parse_http_date(date).ok()), elsewhere, body }
     }
 }
 
@@ -71,12 +73,12 @@ impl Net {
     /// GET, of whose answer only the head is read, within the deadline of a push.
     pub(crate) async fn get(&self, target: &Endpoint, agent: &str, reach: Reach) -> Result<Page, GetError> {
         let get = async {
-            let stream = self.open(target, reach).await?;
+            let (stream, elsewhere) = self.open(target, reach).await?;
             let request =
                 head(target, agent)?.body(Full::default()).map_err(|error| GetError::Http(error.to_string()))?;
             let head = http::post(stream, request, self.limits.push_head).await;
             let head = head.map_err(|error| GetError::Http(error.to_string()))?;
-            Ok(Page::new(head.status.as_u16(), &head.headers, String::new()))
+            Ok(Page::new(head.status.as_u16(), &head.headers, String::new(), elsewhere))
         };
         self.in_time(get).await
     }
@@ -90,25 +92,29 @@ impl Net {
         most: usize,
     ) -> Result<Page, GetError> {
         let get = async {
-            let stream = self.open(target, reach).await?;
+            let (stream, elsewhere) = self.open(target, reach).await?;
             let request = head(target, agent)?.body(Empty::<Bytes>::new());
             let request = request.map_err(|error| GetError::Http(error.to_string()))?;
             let whole = fetch(stream, request, most).await.map_err(GetError::Http)?;
             let body = String::from_utf8_lossy(&whole.body).into_owned();
-            Ok(Page::new(whole.head.status.as_u16(), &whole.head.headers, body))
+            Ok(Page::new(whole.head.status.as_u16(), &whole.head.headers, body, elsewhere))
         };
         self.in_time(get).await
     }
 
-    async fn open(&self, target: &Endpoint, reach: Reach) -> Result<Box<dyn Duplex>, DialError> {
+    /// A connection, and whether it leads elsewhere ([`Page::elsewhere`]).
+    async fn open(&self, target: &Endpoint, reach: Reach) -> Result<(Box<dyn Duplex>, bool), DialError> {
         let (host, port) = (target.host(), target.port());
         let addresses = self.addresses(&host, port, Purpose::Push, reach).await?;
         let tcp = self.tcp(&host, port, &addresses).await?;
-        if target.url().scheme() == "https" {
-            Ok(Box::new(self.tls(&self.push, &host, tcp).await?))
+        let peer = tcp.get_ref().peer_addr().map(|peer| guard::canonical(peer.ip()));
+        let elsewhere = peer.is_ok_and(|peer| guard::objection(peer).is_none() && !guard::is_of_this_machine(peer));
+        let stream: Box<dyn Duplex> = if target.url().scheme() == "https" {
+            Box::new(self.tls(&self.push, &host, tcp).await?)
         } else {
-            Ok(Box::new(tcp))
-        }
+            Box::new(tcp)
+        };
+        Ok((stream, elsewhere))
     }
 
     async fn in_time(&self, get: impl Future<Output = Result<Page, GetError>>) -> Result<Page, GetError> {

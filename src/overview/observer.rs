@@ -10,7 +10,7 @@ use smol::Timer;
 use super::{AccountView, Moment, Overview, Server};
 use crate::signal::Signal;
 use crate::status::State;
-use crate::store::{Store, StoreError};
+use crate::store::{Listing, Store, StoreError};
 use crate::supervisor::{Snapshot, Supervisor};
 
 /// What it takes to tell how the server is.
@@ -53,13 +53,14 @@ impl Observer {
 
     /// Everything as it is now.
     pub async fn look(&self) -> Overview {
-        let (unreadable, database_problem) = match self.in_time(self.store.list()).await {
-            Ok(listing) => (listing.unreadable, None),
-            Err(problem) => (Vec::new(), Some(problem)),
+        let (listing, database_problem) = match self.in_time(self.store.list()).await {
+            Ok(listing) => (listing, None),
+            Err(problem) => (Listing::default(), Some(problem)),
         };
         let signal_reachable = self.signal_reachable(&self.supervisor.snapshots());
         let accounts = self.accounts();
         let healthy = database_problem.is_none()
+            && listing.lost == 0
             && signal_reachable != Some(false)
             && !accounts.iter().any(|account| account.needs_attention);
         Overview {
@@ -75,7 +76,7 @@ impl Observer {
                 signal_reachable,
             }),
             accounts,
-            unreadable,
+            unreadable: listing.unreadable,
         }
     }
 

@@ -126,11 +126,15 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Listing> {
     let mut listing = Listing::default();
     let mut readable: Vec<(i64, u64, Account)> = Vec::new();
     let mut places = std::collections::HashMap::new();
+    let mut spoilt = Vec::new();
     for entry in entries(connection)? {
         let Entry { rowid, id, registered, account } = entry;
         let whose = id.map_or_else(String::new, |id| format!(" (account {})", id.short()));
         match account {
-            Err(error) => listing.unreadable.push(format!("row {rowid}{whose}: {error}")),
+            Err(error) => {
+                listing.unreadable.push(format!("row {rowid}{whose}: {error}"));
+                spoilt.push(id);
+            }
             Ok(account) => match places.get(&account.id()).copied() {
                 None => {
                     places.insert(account.id(), readable.len());
@@ -148,6 +152,7 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Listing> {
             },
         }
     }
+    listing.lost = spoilt.iter().filter(|id| id.is_none_or(|id| !places.contains_key(&id))).count();
     listing.accounts = readable.into_iter().map(|(_, _, account)| account).collect();
     Ok(listing)
 }

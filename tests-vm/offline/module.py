@@ -58,12 +58,31 @@ REFUSED = [
     ("instances.this-name-is-far-too-long = { settings.port = 8021; };", "at most 19"),
     ('instances.a = { settings.port = 8021; vapid.keyFile = "/a"; vapid.credential = "b"; };', "instances.a.vapid: there is more"),
     ('nginx = { enable = true; virtualHost = "m"; }; instances.a = { settings.port = 8021; nginx = { enable = true; virtualHost = "m"; }; };', "same place of a virtual host"),
+    ('caddy = { enable = true; virtualHost = "m"; location = "/molly"; }; instances.a = { settings.port = 8021; caddy = { enable = true; virtualHost = "m"; location = "/molly/"; }; };', "same place of a virtual host"),
+    ("instances.admin = { settings.port = 8021; };", "have the same name, mollysocket-admin"),
+    ('adminGroup = "mollysocket";', "have the same name, mollysocket."),
+    ('nginx = { enable = true; virtualHost = "m"; location = "molly/"; };', "nginx.location must begin with /"),
+    ('nginx = { enable = true; virtualHost = "m"; location = "/a { }"; };', "nginx.location must begin with /"),
+    ('caddy = { enable = true; virtualHost = "m"; location = ""; };', "caddy.location must begin with /"),
+    ('vapid.credential = "/run/secrets/k";', "vapid.credential is the name of a credential"),
+    ('vapid.credential = "a:b";', "vapid.credential is the name of a credential"),
+    ('settings.db = "/srv/m.db";', "settings.db: the service can write only below /var/lib/mollysocket;"),
+    ('settings.db = "/var/lib/mollysocket-a/m.db";', "settings.db: the service can write only"),
+    ('settings.db = "../m.db";', "settings.db: the service can write only"),
+    ('settings.db = "/var/lib/mollysocket/../m.db";', "settings.db: the service can write only"),
+    ('settings.admin_socket = "/run/m.sock";', "settings.admin_socket: the service can write only"),
+    ('settings.vapid_key_file = "/etc/k";', "set vapid.keyFile instead"),
+    ('settings.heartbeat_url = "https://me:pw@status.example/x";', "MOLLY_HEARTBEAT_URL"),
+    ('settings.signal_url = "wss://me:pw@chat.example/";', "MOLLY_SIGNAL_URL"),
+    ('settings.public_url = "https://me:pw@molly.example/";', "phones send no user or password"),
 ]
 
 # (inside services.mollysocket, [(section of the output, regular expression that must match there, or with ! must not)])
 ACCEPTED = [
     ("", [("pages", "/usr/local/share"), ("units.mollysocket", "Type=notify"), ("units.mollysocket", "!LoadCredential"), ("units.mollysocket", "!MemoryMax")]),
-    ('settings = { db = "/srv/m.db"; made_up_later = 3; };', [("files.mollysocket/config.toml", 'db = "/srv/m.db"\n(.*\n)*made_up_later = 3\n')]),
+    ('settings = { db = "/var/lib/mollysocket/m.db"; made_up_later = 3; };', [("files.mollysocket/config.toml", 'db = "/var/lib/mollysocket/m.db"\n(.*\n)*made_up_later = 3\n')]),
+    ('settings = { db = "m..db"; admin_socket = "/run/mollysocket/a.sock"; vapid_key_file = "/run/credentials/mollysocket.service/k"; };', [("files.mollysocket/config.toml", 'db = "m..db"')]),
+    ('settings = { heartbeat_url = "https://status.example/a@b"; signal_url = "wss://chat.example/?a@b"; };', [("files.mollysocket/config.toml", "a@b")]),
     ('vapid.keyFile = "/run/secrets/k";', [("units.mollysocket", "LoadCredential=vapid.key:/run/secrets/k\n"), ("files./usr/local/lib/mollysocket-as-service", "'LoadCredential=vapid.key:/run/secrets/k'")]),
     ('vapid.encryptedKeyFile = "/etc/k.cred";', [("units.mollysocket", "LoadCredentialEncrypted=vapid.key:/etc/k.cred\n")]),
     ('vapid.credential = "molly";', [("units.mollysocket", "LoadCredential=vapid.key:molly\n")]),
@@ -79,6 +98,12 @@ ACCEPTED = [
     ("instances.a = { enable = false; };", [("units", "!mollysocket-a")]),
     ('caddy = { enable = true; virtualHost = "m"; location = "/molly"; };', [("caddy.m.extraConfig", r"path /molly/\* /molly\n(.*\n)*  uri strip_prefix /molly\n  reverse_proxy 127.0.0.1:8020 ")]),
     ('caddy = { enable = true; virtualHost = "m"; }; settings.host = "::";', [("caddy.m.extraConfig", r"reverse_proxy \[::1\]:8020 "), ("caddy.m.extraConfig", "!strip_prefix")]),
+    # The daemon at / would take what is for the others.
+    (
+        'caddy = { enable = true; virtualHost = "m"; }; instances.a = { settings.port = 8021; caddy = { enable = true; virtualHost = "m"; location = "/molly"; }; };'
+        ' instances.b = { settings.port = 8022; caddy = { enable = true; virtualHost = "m"; location = "/molly/b/"; }; };',
+        [("caddy.m.extraConfig", r"path /molly/b/\* /molly/b\n(.*\n)*.*path /molly/\* /molly\n(.*\n)*.*path /\* \n")],
+    ),
 ]
 NGINX = 'services.nginx.virtualHosts.m = { sslCertificate = "/c"; sslCertificateKey = "/k"; };'
 
@@ -95,6 +120,27 @@ def look(machine, path):
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def programs(script):
+    """What a script of simple commands runs: the first word of each, and the one after `--`."""
+    for line in script.replace("\\\n", " ").splitlines():
+        words = line.removeprefix("exec ").split()
+        if words and not words[0].startswith("#"):
+            yield words[0]
+            if "--" in words:
+                yield words[words.index("--") + 1]
+
+
+def as_service(machine):
+    """What sudo lets others run as root finds nothing by PATH, which may be theirs."""
+    scripts = [machine["files"].get(command, "") for rule in machine["sudo"] for command in rule["commands"]]
+    check(machine["sudo"] == machine["sudoRs"], "sudo and sudo-rs have the same rules")
+    check(len(scripts) == len(machine["units"]) and all(scripts), "one script that may be run as root for each daemon")
+    for script in scripts:
+        found = list(programs(script))
+        check(len(found) == 2 and all(name.startswith("/") for name in found), f"run as root by a bare name: {found}")
+        check("$(" not in script and "`" not in script, f"runs something more: {script}")
+
+
 def configurations():
     for inside, message in REFUSED:
         machine, error = render(f"{{ services.mollysocket = {{ enable = true; {inside} }}; }}")
@@ -102,6 +148,8 @@ def configurations():
     for inside, expected in ACCEPTED:
         machine, error = render(f"{{ services.mollysocket = {{ enable = true; {inside} }}; }}")
         check(machine is not None, f"refused: {inside}\n{error[-400:]}")
+        if machine:
+            as_service(machine)
         for path, pattern in expected if machine else []:
             wanted = not pattern.startswith("!")
             found = re.search(pattern.lstrip("!"), look(machine, path)) is not None
@@ -140,10 +188,13 @@ def readme():
 
 
 def options_page(machine):
+    everywhere = {option["name"].split(".")[2] for option in machine["options"]} - {"adminGroup", "instances"}
+    check(set(machine["instance"]) == everywhere and machine["instance"]["enable"], "what the page says of instances")
     lines = [
         "# Options of `services.mollysocket`",
         "",
-        "Made from the module; `tests-vm/offline/module.py --write` writes it. `instances.<name>` has all of them, too.",
+        "Made from the module; `tests-vm/offline/module.py --write` writes it. `instances.<name>` has the same options, but for",
+        "`adminGroup` and `instances`; its `enable` is `true` by default.",
         "",
         "| option | type | default | meaning |",
         "| --- | --- | --- | --- |",

@@ -61,7 +61,16 @@ let
     "util-linux"
   ];
   call = pkgs: file: given: let f = import file; in f (intersectAttrs (functionArgs f) pkgs // given);
-  static = pkgs: let final = pkgs // { sqlite = "sqlite, static"; callPackage = call final; }; in final;
+  static =
+    pkgs:
+    let
+      final = pkgs // {
+        sqlite = "sqlite, static";
+        callPackage = call final;
+        rustPlatform.buildRustPackage = given: made "rust" given // { outPath = "/store/${given.pname}-static"; };
+      };
+    in
+    final;
   packagesFor =
     system:
     let

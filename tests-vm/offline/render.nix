@@ -165,7 +165,7 @@ let
   # --- pkgs ------------------------------------------------------------------------------------------------------------
   quoted = toJSON;
   toml = value: if isBool value then (if value then "true" else "false") else if isList value then "[${concatStringsSep ", " (map toml value)}]" else if isString value then quoted value else toString value;
-  script = name: path: text: { outPath = path; inherit name; content = "#!/bin/sh\n${text}"; };
+  script = name: path: text: { outPath = path; inherit name; content = "#!/bin/bash\n${text}"; };
   pkgs = {
     formats.toml = _: {
       type = types.submodule { };
@@ -175,6 +175,7 @@ let
       };
     };
     coreutils = dirOf bin;
+    systemd = dirOf bin;
     runCommand = name: _: command: { outPath = "/generated/${name}"; inherit command; };
     writeShellScript = name: text: script name "/usr/local/lib/${name}" text;
     writeShellScriptBin = name: text: script name "/usr/local/bin/${name}" text;
@@ -251,6 +252,7 @@ let
       ${concatStringsSep "" (attrValues (mapAttrs location host.locations))}
     }
   '';
+  rulesOf = kind: map (rule: { inherit (rule) groups; commands = map (c: c.command) rule.commands; }) (final.security.${kind}.extraRules or [ ]);
   location = path: l: ''
     location ${path} {
       proxy_pass ${l.proxyPass};
@@ -260,6 +262,7 @@ let
 in
 {
   options = documented [ "services" "mollysocket" ] declared;
+  instance = mapAttrs (_: o: isOption o && o.default or null == true) declared.instances.type.each.sub.options;
 }
 // (
   if failed != [ ] then
@@ -271,7 +274,8 @@ in
       files =
         mapAttrs (_: file: file.source.content) (final.environment.etc or { })
         // listToAttrs (map (s: { name = s.outPath; value = s.content; }) (concatLists (map (s: if s ? asService then [ s s.asService ] else [ ]) (final.environment.systemPackages or [ ]))));
-      sudo = map (rule: { inherit (rule) groups; commands = map (c: c.command) rule.commands; }) (final.security.sudo.extraRules or [ ]);
+      sudo = rulesOf "sudo";
+      sudoRs = rulesOf "sudo-rs";
       firewall = final.networking.firewall.allowedTCPPorts or [ ];
       nginx = concatStringsSep "" (attrValues (mapAttrs server (virtualHosts "nginx")));
       caddy = virtualHosts "caddy";

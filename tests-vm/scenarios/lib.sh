@@ -70,13 +70,15 @@ registration() {
     sed -n 's/.*"status":"\([a-z_]*\)".*/\1/p' <<<"$answer"
 }
 
-# linked UUID [PORT] : a registered account whose connection stands. The first push was the test.
+# linked UUID [PORT] : a registered account whose connection stands, after the test push, which no answer waits for.
 linked() {
-    local endpoint status
+    local endpoint status pushes
     phone "$1"
+    pushes=$(sim pushes)
     endpoint=$(sim endpoint "up-$1")
     status=$(registration "$1" "$endpoint" "http://127.0.0.1:${2:-8020}/")
     [ "$status" = ok ] || fail "registration: $status"
+    sim wait-pushes $((pushes + 1)) 20 >/dev/null
     sim wait-connected "$1" 2 20 >/dev/null
 }
 

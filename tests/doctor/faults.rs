@@ -9,7 +9,7 @@ use sim::pki::Pki;
 use sim::push::{Answer, PushServer};
 use sim::signal::{Handshake, Mode};
 
-use crate::case::Case;
+use crate::case::{Case, DISCOVERY};
 use crate::support::{DEVICE, PATIENCE, eventually};
 
 /// Something that is wrong, and what must be said of it.
@@ -52,6 +52,9 @@ pub const ON_THIS_MACHINE: &[Fault] = &[
         "a database that is cut short",
         |case| {
             case.world.stop();
+            // The last who closes it writes to it once more.
+            let log = case.path("db.sqlite-wal");
+            eventually("the database is closed", || !log.exists());
             fs::OpenOptions::new().write(true).open(case.world.db()).unwrap().set_len(6000).unwrap();
         },
         "database",
@@ -84,7 +87,13 @@ pub const ON_THIS_MACHINE: &[Fault] = &[
     ),
     fault(
         "a clock that is two hours behind",
-        |case| case.world.signal().set_mode(Mode::ClockOffset(2 * 3600 * 1000)),
+        |case| {
+            case.world.signal().set_mode(Mode::ClockOffset(2 * 3600 * 1000));
+            // What is on this machine agrees with its clock.
+            let now = httpdate::fmt_http_date(std::time::SystemTime::now());
+            case.proxy.set_default_for("/discover", Answer::status(200).header("Date", &now).body(DISCOVERY));
+            case.world.push.set_default_for("/discover", Answer::status(404).header("Date", &now));
+        },
         "clock",
         &["behind that of Signal", "timedatectl"],
         &[],
@@ -279,6 +288,18 @@ pub const BEFORE_THE_SERVER: &[Fault] = &[
         &[],
     ),
     fault(
+        "a public URL without the slash that ends it",
+        |case| {
+            let url = format!("https://localhost:{}/molly", case.proxy.addr().port());
+            case.set("public_url", &format!("{url:?}"));
+            case.proxy.set_default_for("/molly/discover", Answer::status(200).body(DISCOVERY));
+            case.proxy.set_default_for("/molly", Answer::redirect(301, &format!("{url}/")));
+        },
+        "public_url",
+        &["301", "set public_url = \"https://localhost:", "/molly/\""],
+        &[],
+    ),
+    fault(
         "a proxy that wants a login",
         |case| case.proxy.set_default_for("/discover", Answer::status(401)),
         "public_url",
@@ -307,6 +328,22 @@ pub const BEFORE_THE_SERVER: &[Fault] = &[
         |case| {
             let other = PushServer::start(&Pki::new());
             case.set("public_url", &format!("\"https://localhost:{}/\"", other.addr().port()));
+            case.proxy = other;
+        },
+        "public_url",
+        &["no TLS connection", "phones trust public authorities only"],
+        &[],
+    ),
+    fault(
+        "a certificate only this machine trusts",
+        |case| {
+            let own = Pki::new();
+            let other = PushServer::start(&own);
+            let both = fs::read_to_string(case.path("ca.pem")).unwrap() + &own.ca_pem();
+            fs::write(case.path("both.pem"), both).unwrap();
+            case.set("push_ca_file", &format!("{:?}", case.path("both.pem")));
+            case.set("public_url", &format!("\"https://localhost:{}/\"", other.addr().port()));
+            other.set_default_for("/discover", Answer::status(200).body(DISCOVERY));
             case.proxy = other;
         },
         "public_url",

@@ -132,7 +132,14 @@ fn the_report_tells_nothing_about_anybody() {
     let mut case = Case::new();
     case.set("public_url", "\"https://molly.private-name.invalid/\"");
     case.set("vapid_contact", "\"mailto:somebody@private-name.invalid\"");
+    // Nor about accounts that are not in the database, or that cannot be read from it.
+    let (stranger, spoilt) = ("99999999-1111-4222-8333-444455556666", "1f2b1a3c-1111-4222-8333-444455556666");
+    case.world.store_row(spoilt, 900);
     case.world.stop();
+    let (code, text) = case.run(&["--report", stranger]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("ACCOUNT is not in") && text.contains("(account ACCOUNT)"), "{text}");
+    assert!(!text.contains(&stranger[..8]) && !text.contains(&spoilt[..8]), "{text}");
     let (code, text) = case.run(&["--report"]);
     assert_eq!(code, Some(1));
     assert!(text.starts_with("```text\nMollySocket ") && text.ends_with("```\n"), "{text}");

@@ -180,6 +180,7 @@ def the_quadlet():
     done = subprocess.run([os.environ["QUADLET"], "-dryrun"], env=env, capture_output=True, text=True)
     check(done.returncode == 0 and "nsupported" not in done.stderr, f"quadlet: {done.stderr}")
     check("Type=notify" in done.stdout, "the quadlet's unit does not wait until the daemon is ready")
+    check("mollysocket health --live" in done.stdout, "the quadlet kills the daemon for an outage of Signal")
     command = shlex.split(re.search(r"^ExecStart=(.*)$", done.stdout, re.MULTILINE)[1])
     at = command.index("run")
     # What only systemd can give: its unit's control group and its notification socket.
@@ -205,6 +206,9 @@ def compose():
         container = json.loads(inside)[0]
         check(container["HostConfig"]["ReadonlyRootfs"], "the root file system of the composed container can be written")
         check_equal(container["EffectiveCaps"] or [], [], "capabilities of the composed container")
+        test = container["Config"].get("Healthcheck", {}).get("Test")
+        check_equal(test, ["CMD", "mollysocket", "health"], "health check of the composed container")
+        check(container["HostConfig"]["Init"], "the composed container has no init")
     finally:
         as_written("podman-compose down -v")
     print("ok: compose.yaml, by the commands of the guide")

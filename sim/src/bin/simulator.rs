@@ -120,8 +120,14 @@ impl Servers {
                 signal.set_mode(Mode::Handshake(Handshake::Accept));
                 Ok(String::new())
             }
-            ["push-server", switch @ ("off" | "on")] => {
-                push.refuse(switch == "off");
+            ["push-server", "off"] => {
+                push.refuse(true);
+                // Pushes share a connection, which would outlive the refusal of new ones.
+                push.cut_all();
+                Ok(String::new())
+            }
+            ["push-server", "on"] => {
+                push.refuse(false);
                 Ok(String::new())
             }
             ["push", n, what] => {

@@ -9,6 +9,7 @@ fn at(seconds_ago: u64) -> SystemTime {
 fn side(state: &str, reason: &str, remedy: &str) -> SideView {
     SideView {
         state: state.into(),
+        needs_attention: false,
         since: Some(Moment(at(11_000))),
         reason: reason.into(),
         remedy: remedy.into(),

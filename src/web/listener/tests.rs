@@ -346,7 +346,8 @@ fn a_failing_accept_pauses_instead_of_spinning() {
         serve(app(), listener, bounds(), Arc::default(), executor.clone(), stop).await;
     }));
     let tries = tries.load(Ordering::Relaxed);
-    assert!((2..=4).contains(&tries), "{tries}");
+    // A busy machine tries less often.
+    assert!((1..=4).contains(&tries), "{tries}");
 }
 
 #[cfg(unix)]

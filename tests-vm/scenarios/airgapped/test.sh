@@ -22,6 +22,30 @@ sim wait-pushes 3 10
 ok 'a member of the group may use the command'
 refuses runuser -u otto -- mollysocket connection list </dev/null
 ok 'other users may not'
-refuses runuser -u anna -- mollysocket -c /etc/shadow connection list
+# NixOS' sudo leaves PATH as it is; others can be told to.
+fake=/run/e2e/fake
+mkdir $fake
+printf '#!/bin/sh\ntouch /run/e2e/fake-ran\n' >$fake/systemd-run
+chmod -R 755 $fake
+if [ -d /etc/sudoers.d ]; then
+    printf 'Defaults:anna !secure_path\nanna ALL=(root) NOPASSWD: /usr/bin/env ""\n' >/etc/sudoers.d/anna
+    contains "^PATH=$fake:" runuser -u anna -- env "PATH=$fake:$PATH" sudo -n /usr/bin/env
+    rm /etc/sudoers.d/anna
+    echo 'Defaults:anna !secure_path' >/etc/sudoers.d/anna
+fi
+contains $ACI runuser -u anna -- env "PATH=$fake:$PATH" mollysocket connection list
+[ ! -e /run/e2e/fake-ran ]
+ok 'root runs no program that a member put into PATH'
+cp /etc/mollysocket/config.toml /run/e2e/other.toml
+chmod 644 /run/e2e/other.toml
+contains $ACI runuser -u anna -- mollysocket -c /run/e2e/other.toml connection list
+chmod 600 /run/e2e/other.toml
+refuses runuser -u anna -- mollysocket -c /run/e2e/other.toml connection list
 ok 'not even a member reads what only root may read'
+phone $OTHER
+mollysocket connection add $OTHER 2 "$PASSWORD" "$(sim endpoint up-$OTHER)?a=\$x\${HOME}"
+containsF "up-$OTHER?a=\$x\${HOME}" sqlite3 /var/lib/mollysocket/db.sqlite "SELECT endpoint FROM connections WHERE uuid = '$OTHER'"
+ok 'a dollar in an endpoint stays one'
+contains 'systemctl status' sh -c '! mollysocket server 2>&1'
+ok 'the command starts no second daemon'
 mollysocket connection remove $ACI

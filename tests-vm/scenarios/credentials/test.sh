@@ -12,12 +12,15 @@ ok 'so does the system credential'
 [ -e /var/lib/mollysocket/db.sqlite.vapid ]
 ok 'a key is made only where none is given'
 for unit in mollysocket-plain mollysocket-sealed mollysocket-named; do
+    [ -s /run/credentials/$unit.service/vapid.key ]
     refuses runuser -u nobody -- cat /run/credentials/$unit.service/vapid.key
     refuses runuser -u nobody -- cat /var/lib/e2e/vapid.key
 done
 ok 'other users cannot read it'
 daemon=$(field mollysocket-plain MainPID)
-refuses nsenter -t "$daemon" -m -S "$(stat -c %u /proc/$daemon)" cat /var/lib/e2e/vapid.key
+as_daemon() { nsenter -t "$daemon" -m -S "$(stat -c %u "/proc/$daemon")" "$@"; }
+containsF "$VAPID_PRIVATE" as_daemon cat /run/credentials/mollysocket-plain.service/vapid.key
+refuses as_daemon cat /var/lib/e2e/vapid.key
 ok 'neither can the service read the original'
 {
     systemctl show mollysocket-plain mollysocket-sealed mollysocket-named

@@ -17,6 +17,7 @@ ok 'its own key, database and command'
 home=$(field mollysocket-home MainPID)
 uid=$(stat -c %u "/proc/$home")
 [ "$uid" != "$(stat -c %u "/proc/$(field mollysocket-work MainPID)")" ]
+contains db.sqlite nsenter -t "$home" -m -S "$uid" ls /var/lib/mollysocket-home/
 refuses nsenter -t "$home" -m -S "$uid" ls /var/lib/mollysocket-work/
 ok 'and cannot look into the other'
 systemctl stop mollysocket-home

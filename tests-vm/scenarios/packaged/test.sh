@@ -50,8 +50,25 @@ CREDENTIALS_DIRECTORY=/run/credentials/mollysocket.service mollysocket connectio
 hardened
 ok 'the key is sealed, and still the same'
 systemctl stop mollysocket
-rm /etc/mollysocket/vapid.cred
+mv /etc/mollysocket/vapid.cred /run/e2e/vapid.cred
+refuses systemctl start mollysocket
+[ ! -e /etc/mollysocket/vapid.cred ]
+contains 'seal the one in use' journalctl -b -u mollysocket-key -o cat --no-pager
 mv /var/lib/private/mollysocket /var/lib/private/kept
+cp /etc/mollysocket/config.toml /run/e2e/config.toml
+echo "vapid_privkey = \"$VAPID_PRIVATE\"" >>/etc/mollysocket/config.toml
+refuses systemctl start mollysocket
+[ ! -e /etc/mollysocket/vapid.cred ]
+contains 'remove the line' journalctl -b -u mollysocket-key -o cat --no-pager
+cp /run/e2e/config.toml /etc/mollysocket/config.toml
+ok 'no new key is made while there is a database or a configured key'
+mkdir -m 700 /var/lib/private/mollysocket
+echo old >/var/lib/private/mollysocket/db.sqlite.vapid
+echo older >/var/lib/private/mollysocket/mollysocket.db.vapid
+systemctl start mollysocket-key
+[ "$(systemd-creds decrypt --name=vapid.key /etc/mollysocket/vapid.cred -)" = old ]
+ok 'of two keys the one of the database in use is sealed'
+rm -r /etc/mollysocket/vapid.cred /var/lib/private/mollysocket
 systemctl start mollysocket
 new=$(public_key 8020)
 [ "$new" != "$key" ]
