@@ -17,8 +17,10 @@ const PART: u32 = 64;
 
 /// Where [`Alarm`]s come from.
 #[derive(Clone)]
-pub struct Alarms {
-    waiting: Arc<Mutex<Waiting>>,
+pub struct Alarms(Arc<Shared>);
+
+struct Shared {
+    waiting: Mutex<Waiting>,
     every: Duration,
     executor: Arc<Executor<'static>>,
 }
@@ -36,7 +38,7 @@ impl Alarms {
     /// For connections that send a keepalive as often as that. A task on `executor` works while there is an alarm.
     pub fn new(keepalive: Duration, executor: Arc<Executor<'static>>) -> Self {
         let every = COARSE.min(keepalive / PART).max(Duration::from_millis(1));
-        Self { waiting: Arc::default(), every, executor }
+        Self(Arc::new(Shared { waiting: Mutex::default(), every, executor }))
     }
 
     /// An alarm that is not set.
@@ -46,7 +48,7 @@ impl Alarms {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // A panic elsewhere does not make the table less true.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait(&self, at: Instant, number: Option<u64>, waker: &Waker) -> u64 {
@@ -61,7 +63,7 @@ impl Alarms {
         // Not under the lock: whose waker it is may have an alarm of its own to drop.
         drop(old);
         if !watched {
-            self.executor.spawn(self.clone().watch()).detach();
+            self.0.executor.spawn(self.clone().watch()).detach();
         }
         number
     }
@@ -69,7 +71,7 @@ impl Alarms {
     /// Wakes whoever is due, until nobody waits.
     async fn watch(self) {
         loop {
-            Timer::after(self.every).await;
+            Timer::after(self.0.every).await;
             let due = {
                 let mut waiting = self.lock();
                 let later = waiting.wakers.split_off(&(Instant::now(), u64::MAX));
@@ -87,7 +89,7 @@ impl Alarms {
 
 impl fmt::Debug for Alarms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Alarms").field("every", &self.every).finish_non_exhaustive()
+        f.debug_struct("Alarms").field("every", &self.0.every).finish_non_exhaustive()
     }
 }
 
