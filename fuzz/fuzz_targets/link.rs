@@ -41,6 +41,8 @@ fn round_trip(link: &str, url: &Url) {
 
 fn check_page(host: Option<&str>, original: Option<&str>, prefix: Option<&str>) {
     let html = page(host, original, prefix, VAPID);
+    // One script, the page's own.
+    assert!(html.matches("<script").count() == 1 && html.contains(include_str!("../../src/web/page.js")));
     // The same page without what came from headers: no request adds a tag or an attribute to it.
     for tag in html.split('<').skip(1).map(|rest| rest.split('>').next().unwrap_or_default()) {
         let name = tag.split([' ', '\n']).next().unwrap_or_default();
@@ -58,9 +60,9 @@ fn check_page(host: Option<&str>, original: Option<&str>, prefix: Option<&str>) 
     round_trip(&link, &url);
 }
 
-const TAGS: [&str; 26] = [
+const TAGS: [&str; 28] = [
     "!doctype", "!DOCTYPE", "html", "head", "meta", "title", "style", "link", "body", "main", "header", "footer", "h1",
-    "h2", "p", "a", "div", "svg", "path", "strong", "code", "ol", "li", "span", "small", "br",
+    "h2", "p", "a", "div", "svg", "path", "strong", "code", "ol", "li", "span", "small", "br", "button", "script",
 ];
 
 fn percent_decode(text: &str) -> String {

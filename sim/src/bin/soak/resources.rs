@@ -68,6 +68,11 @@ impl Rest {
     fn own_descriptors(&self) -> usize {
         self.sample.descriptors.saturating_sub(self.sockets)
     }
+
+    /// Whether it has more descriptors, besides its sockets to Signal, than may be by chance.
+    pub(crate) fn holds_more_than(&self, start: &Self) -> bool {
+        self.own_descriptors() > start.own_descriptors() + Limits::default().descriptors
+    }
 }
 
 /// The two phases of the longest life that are compared.

@@ -74,7 +74,7 @@ pub(crate) fn run(seed: u64, size: Size, dir: &Path) -> Result<Outcome> {
     run.carry_out(&plan)?;
     let phases = run.phases();
     let settled = run.settle()?;
-    let end = run.rest();
+    let end = run.rest_after(start);
     run.finish(start, end, phases, settled)
 }
 
@@ -234,6 +234,18 @@ impl Run {
         }
         let sockets = self.world.sockets();
         self.sample().map(|sample| Rest { sample, sockets })
+    }
+
+    /// The same at the end: connections to push servers may still wait for a next push, for 45 s.
+    fn rest_after(&mut self, start: Option<Rest>) -> Option<Rest> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let end = self.rest();
+            let more = end.zip(start).is_some_and(|(end, start)| end.holds_more_than(&start));
+            if !more || Instant::now() > deadline {
+                return end;
+            }
+        }
     }
 
     fn phases(&self) -> Option<Phases> {
