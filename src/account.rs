@@ -1,6 +1,7 @@
 //! Who an account is: identifiers, credentials and the push endpoint, parsed once and redacted in every log.
 
 use std::fmt;
+use std::sync::Arc;
 
 use hyper::http::uri::PathAndQuery;
 use url::{Host, Url};
@@ -127,8 +128,12 @@ impl fmt::Debug for Secret {
 /// A push resource (RFC 8030 section 2): the URL that wakes one phone. Whoever knows it can use it, so only its origin
 /// is ever shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    raw: String,
+pub struct Endpoint(Arc<Parts>);
+
+/// Shared, because the row of each account and what runs for it both hold its endpoint all the time.
+#[derive(PartialEq, Eq)]
+struct Parts {
+    raw: Box<str>,
     url: Url,
     target_at: usize,
 }
@@ -167,7 +172,7 @@ impl Endpoint {
         if target_at == authority_at {
             return Err(AccountError::Endpoint("it has no host"));
         }
-        let endpoint = Self { raw: text.to_owned(), url, target_at };
+        let endpoint = Self(Arc::new(Parts { raw: text.into(), url, target_at }));
         if PathAndQuery::try_from(endpoint.target()).is_err() {
             return Err(AccountError::Endpoint("its path holds characters no HTTP request may carry"));
         }
@@ -176,33 +181,33 @@ impl Endpoint {
 
     /// The endpoint exactly as the phone gave it. A capability: never log it.
     pub fn as_str(&self) -> &str {
-        &self.raw
+        &self.0.raw
     }
 
     /// Path and query exactly as given (RFC 8030: the push resource is opaque). Starts with `/`.
     pub fn target(&self) -> String {
-        let tail = &self.raw[self.target_at..];
+        let tail = &self.0.raw[self.0.target_at..];
         if tail.starts_with('/') { tail.to_owned() } else { format!("/{tail}") }
     }
 
     /// The parsed form, for the host, port and user info. Its path may be spelt differently from [`Self::target`].
     pub fn url(&self) -> &Url {
-        &self.url
+        &self.0.url
     }
 
     /// The host without brackets.
     pub fn host(&self) -> Host<String> {
-        self.url.host().map_or_else(|| Host::Domain(String::new()), |h| h.to_owned())
+        self.0.url.host().map_or_else(|| Host::Domain(String::new()), |h| h.to_owned())
     }
 
     /// The port, the scheme's own when the URL names none.
     pub fn port(&self) -> u16 {
-        self.url.port_or_known_default().unwrap_or(443)
+        self.0.url.port_or_known_default().unwrap_or(443)
     }
 
     /// ASCII serialisation of the origin: scheme, host and a port that is not the scheme's own. Safe to show.
     pub fn origin(&self) -> String {
-        self.url.origin().ascii_serialization()
+        self.0.url.origin().ascii_serialization()
     }
 }
 

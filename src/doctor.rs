@@ -13,6 +13,7 @@ use crate::account::{Account, AccountId};
 use crate::config::Config;
 use crate::net::{Net, NetOptions};
 use crate::push::Pusher;
+use crate::signal::alarms::Alarms;
 use crate::signal::gate::Gate;
 use crate::signal::{Checker, Signal};
 use crate::timings::{Limits, Timings};
@@ -169,6 +170,7 @@ impl<'a> Doctor<'a> {
             url: config.signal_url.clone(),
             user_agents: config.user_agents.clone(),
             gate: Gate::new(&limits),
+            alarms: Alarms::new(self.timings.keepalive, executor.clone()),
             metrics: Arc::default(),
             timings: self.timings.clone(),
             limits,

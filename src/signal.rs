@@ -14,6 +14,7 @@ use crate::net::Net;
 use crate::status::State;
 use crate::timings::{Limits, Timings};
 
+pub mod alarms;
 pub mod connect;
 pub mod gate;
 pub mod keepalive;
@@ -21,6 +22,7 @@ pub mod policy;
 pub mod session;
 pub mod wire;
 
+use alarms::Alarms;
 use connect::{ConnectError, Open, Purpose};
 use gate::Gate;
 use policy::{Policy, Retry, Step};
@@ -35,6 +37,8 @@ pub struct Signal {
     pub user_agents: Vec<String>,
     /// The one door to the host.
     pub gate: Gate,
+    /// The timer of the sessions.
+    pub alarms: Alarms,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Deadlines.
@@ -102,10 +106,17 @@ pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credenti
                 policy.accepted();
                 live.note_server_time(open.server_time, Instant::now());
                 live.note_alert(open.alert);
-                let (ended, connected) =
-                    session::run(&mut open.socket, live, &signal.metrics, &signal.timings, &mut rng).await;
+                let (ended, connected) = session::run(
+                    &mut *open.socket,
+                    live,
+                    &signal.metrics,
+                    &signal.timings,
+                    signal.alarms.alarm(),
+                    &mut rng,
+                )
+                .await;
                 if matches!(ended, session::Ended::TooLarge | session::Ended::Protocol(_)) {
-                    connect::linger(open.socket).await;
+                    Box::pin(connect::linger(open.socket)).await;
                 }
                 if let session::Ended::Halted(halt) = ended {
                     return End::Halted(halt);
@@ -116,7 +127,7 @@ pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credenti
         match step {
             Step::Unlinked => return End::Unlinked,
             Step::Retry(retry) => {
-                if let Some(halt) = wait(signal, live, &retry).await {
+                if let Some(halt) = Box::pin(wait(signal, live, &retry)).await {
                     return End::Halted(halt);
                 }
             }

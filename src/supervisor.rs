@@ -46,7 +46,7 @@ pub enum TestPush {
 /// One account known to the supervisor.
 struct Entry {
     /// The row as last read.
-    account: Account,
+    account: Arc<Account>,
     live: Arc<Live>,
     /// Tells a task from its successors, also when the account was removed in between: the end of an old one says nothing
     /// about the new one. 0 before the first.
@@ -246,6 +246,7 @@ impl Runner {
 
     /// Makes what runs agree with this row. A task that has to end first is told to; its end brings us here again.
     fn apply(&mut self, account: Account, test: TestPush) {
+        let account = Arc::new(account);
         let id = account.id();
         let suspended = suspension(&account);
         let mut entries = lock(&self.entries);

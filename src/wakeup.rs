@@ -40,11 +40,8 @@ impl Wakeup<'_> {
         loop {
             let changed = live.listen();
             match live.next_push(Instant::now()) {
-                Next::Send(kind) => {
-                    if self.turn(live).await {
-                        self.send(live, kind, &mut rng).await;
-                    }
-                }
+                // Boxed, so that nothing of it stays while nothing is owed.
+                Next::Send(kind) => Box::pin(self.send_in_turn(live, kind, &mut rng)).await,
                 Next::Wait(at) => {
                     let timer = async {
                         Timer::at(at).await;
@@ -64,8 +61,18 @@ impl Wakeup<'_> {
                 changed.await;
                 continue;
             }
-            self.save(live).await;
-            Timer::after(self.timings.cover_write).await;
+            // Boxed, as above.
+            let saved = async {
+                self.save(live).await;
+                Timer::after(self.timings.cover_write).await;
+            };
+            Box::pin(saved).await;
+        }
+    }
+
+    async fn send_in_turn(&self, live: &Live, kind: Kind, rng: &mut fastrand::Rng) {
+        if self.turn(live).await {
+            self.send(live, kind, rng).await;
         }
     }
 
@@ -90,8 +97,7 @@ impl Wakeup<'_> {
     /// One push. Given up when the endpoint changes meanwhile: what is owed goes to the new one.
     async fn send(&self, live: &Live, kind: Kind, rng: &mut fastrand::Rng) {
         let (endpoint, generation) = live.push_started(kind, Instant::now());
-        // Boxed, so that the request's large state is gone while nothing is owed.
-        let push = Box::pin(self.pusher.send(&endpoint, kind));
+        let push = self.pusher.send(&endpoint, kind);
         let moved = async {
             live.endpoint_changed(generation).await;
             None

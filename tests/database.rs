@@ -6,6 +6,7 @@ mod place;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use mollysocket::account::{Secret, ServerTime};
 use mollysocket::store::{IfMissing, Store, StoreError};
@@ -64,6 +65,38 @@ fn changes_are_dropped_when_somebody_else_changed_the_row_first() {
     assert!(!run(store.set_forbidden(new.credentials)).unwrap());
     run(store.touch(id(UUID), 1)).unwrap();
     assert_eq!(run(store.count()).unwrap(), 0);
+}
+
+#[test]
+fn of_changes_at_the_same_time_a_failing_one_fails_alone() {
+    let place = Place::new();
+    let store = place.open();
+    run(store.put(account(UUID))).unwrap();
+    let refuse = format!(
+        "CREATE TRIGGER refuse BEFORE INSERT ON connections WHEN new.uuid = '{UUID}'
+         BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    );
+    place.sql().execute_batch(&refuse).unwrap();
+    let accounts = |n: u32| account(&format!("{n:08x}-1111-4222-8333-444455556666"));
+    // Locked, so that the others line up behind the first.
+    let sql = place.sql();
+    sql.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let puts = (0..150).map(|n| store.put(if n % 10 == 5 { account(UUID) } else { accounts(n) }));
+    let unlock = async {
+        smol::Timer::after(Duration::from_millis(200)).await;
+        sql.execute_batch("COMMIT").unwrap();
+    };
+    let (results, ()) = run(futures_lite::future::zip(futures_util::future::join_all(puts), unlock));
+    for (n, result) in (0..).zip(results) {
+        assert_eq!(result.is_err(), n % 10 == 5, "{n}: {result:?}");
+        assert_eq!(run(store.get(accounts(n).id())).unwrap().is_some(), n % 10 != 5, "{n}");
+    }
+    drop(sql);
+    close(store, &place);
+    // A row is replaced by removing the old one first: that is undone.
+    let store = place.open();
+    assert!(run(store.get(id(UUID))).unwrap().is_some());
+    assert_eq!(run(store.count()).unwrap(), 136);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use mollysocket::cli;
 use mollysocket::config::{Config, Env};
 use mollysocket::daemon::Daemon as Built;
 use mollysocket::timings::{Limits, Timings};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 use crate::process::Process;
 
@@ -27,6 +27,8 @@ const STOP: Duration = Duration::from_secs(10);
 
 /// Is the daemon, until it is told to end.
 pub(crate) fn be_the_daemon(args: &[String]) -> ExitCode {
+    // When the driver is killed it must not go on alone.
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let env: Env = std::env::vars().collect();
     if args.first().is_none_or(|first| first != UNPACED) {
         return cli::main(args.to_vec(), env);

@@ -50,7 +50,7 @@ pub(crate) const KINDS: &[Kind] = &[
     less("rss_empty", "memory without accounts", "MiB", 10.0),
     less("rss", "memory with all connected and idle", "MiB", 180.0),
     less("rss_per_account", "memory per idle connection", "KiB", 17.0),
-    lower("kernel_per_account", "kernel memory per connection, our side (of the machine: rough)", "KiB"),
+    lower("kernel_per_account", "kernel memory per socket (as root; rough)", "KiB"),
     less("threads", "threads", "", 8.0),
     less("ready", "start until the web server answers, all rows there", "ms", 150.0),
     lower("ready_empty", "the same without rows", "ms"),

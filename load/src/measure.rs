@@ -10,7 +10,7 @@ use crate::args::Args;
 use crate::daemon::{Daemon, Pacing, Program};
 use crate::figures::Figures;
 use crate::latency::quantile;
-use crate::process::slab;
+use crate::process::sockets;
 use crate::progress::Progress;
 use crate::world::World;
 use crate::{http, traffic};
@@ -101,14 +101,14 @@ impl Run<'_> {
 
     /// How it is in use.
     fn paced(&mut self) -> Result<()> {
-        let slab_before = slab();
+        let sockets_before = sockets();
         let start = Instant::now();
         let daemon = Daemon::start(self.program, &self.world.setup, Pacing::Default)?;
         self.note("ready", ms(daemon.ready));
         self.all_connected("connect")?;
         self.note("connect_paced", start.elapsed().as_secs_f64());
         std::thread::sleep(self.args.calm);
-        self.at_rest(&daemon, slab_before)?;
+        self.at_rest(&daemon, sockets_before)?;
         self.traffic(&daemon)?;
         self.reconnect(&daemon)?;
         self.registrations(&daemon)?;
@@ -119,7 +119,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn at_rest(&mut self, daemon: &Daemon, slab_before: u64) -> Result<()> {
+    fn at_rest(&mut self, daemon: &Daemon, sockets_before: Option<u64>) -> Result<()> {
         let n = self.args.accounts as f64;
         let process = daemon.process();
         self.note("cpu_connect_paced", ms(process.cpu()?) / n);
@@ -127,8 +127,10 @@ impl Run<'_> {
         let empty = self.figures.get("rss_empty").context("measured before")?;
         self.note("rss", mib(rss));
         self.note("rss_per_account", (mib(rss) - empty) * 1024.0 / n);
-        // Both ends are on this machine.
-        self.note("kernel_per_account", slab().saturating_sub(slab_before) as f64 / 1024.0 / n / 2.0);
+        if let (Some(before), Some(now)) = (sockets_before, sockets()) {
+            // Both ends are on this machine.
+            self.note("kernel_per_account", now.saturating_sub(before) as f64 / 1024.0 / n / 2.0);
+        }
 
         self.progress.step("idle");
         self.world.fold();

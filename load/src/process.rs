@@ -43,9 +43,21 @@ impl Process {
     }
 }
 
-/// Kernel memory for objects such as sockets, of the whole machine, bytes. Other programs move it too.
-pub(crate) fn slab() -> u64 {
-    fs::read_to_string("/proc/meminfo").ok().and_then(|text| field(&text, "Slab:")).unwrap_or(0)
+/// The kernel's objects of which an open socket has one each (TCP over IPv4, inode, file, directory entry, epoll entry).
+const OBJECTS: [&str; 5] = ["TCP", "sock_inode_cache", "filp", "dentry", "eventpoll_epi"];
+
+/// Kernel memory for such objects, of the whole machine, bytes. Other programs move it too. `None` unless we are root.
+pub(crate) fn sockets() -> Option<u64> {
+    let slabs = fs::read_to_string("/proc/slabinfo").ok()?;
+    let of = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let known = fields.next().is_some_and(|name| OBJECTS.contains(&name));
+        let mut number = || fields.next()?.parse::<u64>().ok();
+        // Active objects, all objects, size of one.
+        let (active, _, size) = (number()?, number()?, number()?);
+        known.then_some(active * size)
+    };
+    Some(slabs.lines().filter_map(of).sum())
 }
 
 /// A field in kB, as bytes.

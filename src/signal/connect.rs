@@ -92,8 +92,8 @@ pub enum Purpose {
 /// An open connection and what its handshake told.
 #[derive(Debug)]
 pub struct Open {
-    /// The WebSocket.
-    pub socket: Socket,
+    /// The WebSocket. On the heap, because it is large and every future it is moved through would hold a copy's room.
+    pub socket: Box<Socket>,
     /// Signal's clock.
     pub server_time: Option<ServerTime>,
     /// `X-Signal-Alert`, such as `idle-primary-device`.
@@ -157,7 +157,7 @@ async fn upgrade(
         .max_frame_size(Some(limits.signal_message));
     match async_tungstenite::client_async_with_config(request, Paced::new(stream), Some(config)).await {
         Ok((socket, answer)) => Ok(Open {
-            socket,
+            socket: Box::new(socket),
             server_time: text(answer.headers(), "x-signal-timestamp").and_then(|t| t.parse().ok()).map(ServerTime),
             alert: text(answer.headers(), "x-signal-alert").map(str::to_owned),
         }),
@@ -176,7 +176,7 @@ async fn upgrade(
 
 /// Reads and drops what still arrives after our Close frame, for a moment: closing a socket with unread data in it
 /// resets the connection, and the peer would not get to know why.
-pub(super) async fn linger(mut socket: Socket) {
+pub(super) async fn linger(mut socket: Box<Socket>) {
     let stream = socket.get_mut();
     let discard = async {
         let mut scratch = [0; 4096];

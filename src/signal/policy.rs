@@ -39,7 +39,7 @@ pub struct Retry {
 
 /// The memory of one account between connections.
 #[derive(Debug)]
-pub struct Policy {
+pub struct Policy<'a> {
     backoff: Backoff,
     displaced: Backoff,
     /// Index of the User-Agent in use.
@@ -51,12 +51,12 @@ pub struct Policy {
     refused_once: bool,
     /// A new login was asked for, and no connection has lasted since.
     asked_to_log_in: bool,
-    timings: Timings,
+    timings: &'a Timings,
 }
 
-impl Policy {
+impl<'a> Policy<'a> {
     /// A fresh account with a choice of `agents` User-Agents.
-    pub fn new(timings: &Timings, agents: usize) -> Self {
+    pub fn new(timings: &'a Timings, agents: usize) -> Self {
         Self {
             backoff: Backoff::new(timings.backoff_base, timings.backoff_cap),
             displaced: Backoff::new(timings.displaced_base, timings.displaced_cap),
@@ -65,7 +65,7 @@ impl Policy {
             refused_agents: 0,
             refused_once: false,
             asked_to_log_in: false,
-            timings: timings.clone(),
+            timings,
         }
     }
 

@@ -18,6 +18,7 @@ use self::ended::{closed, farewell, lost};
 use crate::live::{Halt, Live};
 use crate::metrics::Metrics;
 use crate::notifier::Ticket;
+use crate::signal::alarms::Alarm;
 use crate::signal::keepalive::{Beat, Keepalive};
 use crate::signal::wire::{self, Incoming};
 use crate::status::State;
@@ -232,6 +233,7 @@ pub async fn run<S>(
     live: &Live,
     metrics: &Metrics,
     timings: &Timings,
+    mut alarm: Alarm,
     rng: &mut fastrand::Rng,
 ) -> (Ended, Duration)
 where
@@ -239,7 +241,6 @@ where
 {
     let mut session = Session::new(live, metrics, timings, Instant::now(), rng);
     let mut stopping_since = None;
-    let mut timer = Timer::never();
     let mut armed = None;
     let mut frames = 0_u32;
     let ended = loop {
@@ -248,10 +249,14 @@ where
         session.on_accepted(now);
         let over = session.on_time(now).err();
         // Acks first: an old connection that is renewed can still carry them.
-        if matches!(over, None | Some(Ended::Renewed))
-            && let Err(ended) = flush(&mut socket, session.take_outgoing(), timings.write).await
-        {
-            break ended;
+        if matches!(over, None | Some(Ended::Renewed)) {
+            let outgoing = session.take_outgoing();
+            // Boxed, so that nothing of it stays while there is nothing to write; so below.
+            if !outgoing.is_empty()
+                && let Err(ended) = Box::pin(flush(&mut socket, outgoing, timings.write)).await
+            {
+                break ended;
+            }
         }
         if let Some(ended) = over {
             break ended;
@@ -266,9 +271,9 @@ where
             }
             deadline = deadline.min(patience);
         }
-        // Re-arming costs a trip to the reactor: only when the deadline came nearer or the timer fired.
+        // Only when the deadline came nearer or the alarm went off: looking once too early costs less.
         if armed.is_none_or(|at| deadline < at || at <= now) {
-            timer.set_at(deadline);
+            alarm.set(deadline);
             armed = Some(deadline);
         }
         let frame = async { Event::Frame(socket.next().await) };
@@ -277,7 +282,7 @@ where
             Event::Changed
         };
         let time = async {
-            (&mut timer).await;
+            (&mut alarm).await;
             Event::Time
         };
         match frame.or(change).or(time).await {
@@ -297,7 +302,7 @@ where
         }
     };
     let connected = session.connected_for(Instant::now());
-    farewell(&mut socket, &ended, timings).await;
+    Box::pin(farewell(&mut socket, &ended, timings)).await;
     (ended, connected)
 }
 
@@ -305,9 +310,6 @@ async fn flush<S>(socket: &mut S, messages: Vec<Message>, patience: Duration) ->
 where
     S: Sink<Message, Error = tungstenite::Error> + Unpin,
 {
-    if messages.is_empty() {
-        return Ok(());
-    }
     let write = async {
         for message in messages {
             socket.feed(message).await?;

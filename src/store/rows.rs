@@ -2,7 +2,7 @@
 //! everything as text and older layouts differ.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row, Statement, ToSql, Transaction, params};
+use rusqlite::{Connection, Row, Statement, ToSql, params};
 
 use super::Listing;
 use super::spellings::Spellings;
@@ -173,14 +173,14 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<usize> {
 }
 
 /// See [`super::Store::put`].
-pub(super) fn put(transaction: &Transaction<'_>, spellings: &mut Spellings, account: &Account) -> rusqlite::Result<()> {
+pub(super) fn put(transaction: &Connection, spellings: &mut Spellings, account: &Account) -> rusqlite::Result<()> {
     remove(transaction, spellings, account.id())?;
     insert(transaction, account)
 }
 
 /// See [`super::Store::put_within`].
 pub(super) fn put_within(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     spellings: &mut Spellings,
     account: &Account,
     max_accounts: usize,
@@ -192,7 +192,7 @@ pub(super) fn put_within(
     Ok(room)
 }
 
-fn insert(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<()> {
+fn insert(transaction: &Connection, account: &Account) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare(
         "INSERT INTO connections (uuid, device_id, password, endpoint, forbidden, last_registration, endpoint_gone,
                                   covered_until, paused) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -212,11 +212,7 @@ fn insert(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<
 }
 
 /// See [`super::Store::remove`].
-pub(super) fn remove(
-    transaction: &Transaction<'_>,
-    spellings: &mut Spellings,
-    id: AccountId,
-) -> rusqlite::Result<bool> {
+pub(super) fn remove(transaction: &Connection, spellings: &mut Spellings, id: AccountId) -> rusqlite::Result<bool> {
     let found = entries_of(transaction, spellings, id)?;
     for entry in &found {
         transaction.prepare("DELETE FROM connections WHERE rowid = ?1")?.execute([entry.rowid])?;
@@ -241,7 +237,7 @@ pub(super) enum Change {
 /// Applies `change` to the account's row if it still is as `expected`; says whether it was. Another process may have
 /// edited the row since the caller read it, and its edit wins.
 pub(super) fn change(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     spellings: &mut Spellings,
     id: AccountId,
     expected: impl Fn(&Account) -> bool,

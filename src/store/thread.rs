@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use rusqlite::config::DbConfig;
@@ -13,24 +13,49 @@ use super::spellings::Spellings;
 use super::{Access, Database, open};
 
 /// Something to do with the database, in turn.
-type Job = Box<dyn FnOnce(&mut Database) + Send>;
+enum Job {
+    /// In whatever way.
+    Other(Box<dyn FnOnce(&mut Database) + Send>),
+    /// A change, which shares a transaction with those that wait behind it: what takes time is to bring a transaction to
+    /// the disk.
+    Write(Write),
+}
+
+/// A change. It is given the connection within a transaction, or why there is none.
+type Write = Box<dyn FnOnce(Result<(&Connection, &mut Spellings), StoreError>) -> Written + Send>;
+
+/// Tells whoever waits for a change how the commit went.
+type Tell = Box<dyn FnOnce(Result<(), StoreError>)>;
+
+/// What became of a change.
+enum Written {
+    /// It is to be committed; whoever waits is to be told how that went.
+    Done(Tell),
+    /// It failed, and is to be undone. Whoever waits knows.
+    Failed,
+}
+
+/// Changes that share one transaction at most. Readers wait meanwhile.
+const TOGETHER: usize = 64;
 
 /// Sends work to the thread, which ends with the last handle.
 #[derive(Debug, Clone)]
 pub(super) struct Handle {
     jobs: mpsc::Sender<Job>,
+    /// The file, for messages.
+    path: Arc<Path>,
 }
 
 impl Handle {
     /// Gives `database` a thread.
     pub(super) fn start(database: Database) -> Result<Self, StoreError> {
-        let path = database.path.clone();
+        let path: Arc<Path> = database.path.as_path().into();
         let (jobs, queue) = mpsc::channel::<Job>();
         thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || serve(database, &queue))
             .map_err(|error| StoreError::io(&path, &error))?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, path })
     }
 
     /// Runs `work` on the thread. It runs to its end even if the caller stops waiting.
@@ -39,10 +64,10 @@ impl Handle {
         work: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, wait) = smol::channel::bounded(1);
-        let job: Job = Box::new(move |database| {
+        let job = Job::Other(Box::new(move |database| {
             // Nobody waits any more: nothing to do.
             let _ = answer.try_send(work(database));
-        });
+        }));
         self.jobs.send(job).map_err(|_| StoreError::Closed)?;
         wait.recv().await.map_err(|_| StoreError::Closed)?
     }
@@ -62,23 +87,30 @@ impl Handle {
         .await
     }
 
-    /// Writes in one transaction, which is on the disk when this returns.
+    /// Writes in a transaction, which is on the disk when this returns. When `work` fails nothing of it stays.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>, &mut Spellings) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection, &mut Spellings) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.run(move |database| {
-            database.follow()?;
-            database.become_writable()?;
-            let Database { path, connection, spellings, .. } = database;
-            let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(on_sqlite)?;
-            let value = work(&transaction, spellings).map_err(on_sqlite)?;
-            transaction.commit().map_err(on_sqlite)?;
-            Ok(value)
-        })
-        .await
+        let (answer, wait) = smol::channel::bounded(1);
+        let path = self.path.clone();
+        let write: Write = Box::new(move |transaction| {
+            let done = transaction.and_then(|(connection, spellings)| {
+                work(connection, spellings).map_err(|error| StoreError::sqlite(&path, &error))
+            });
+            match done {
+                Ok(value) => Written::Done(Box::new(move |committed| {
+                    // Nobody waits any more: nothing to do.
+                    let _ = answer.try_send(committed.map(|()| value));
+                })),
+                Err(error) => {
+                    let _ = answer.try_send(Err(error));
+                    Written::Failed
+                }
+            }
+        });
+        self.jobs.send(Job::Write(write)).map_err(|_| StoreError::Closed)?;
+        wait.recv().await.map_err(|_| StoreError::Closed)?
     }
 
     /// See [`super::Store::writable`].
@@ -102,15 +134,85 @@ impl Handle {
 }
 
 fn serve(mut database: Database, queue: &mpsc::Receiver<Job>) {
-    while let Ok(job) = queue.recv() {
-        // The caller learns of a panic by the answer that never comes; the next one is served all the same.
-        if catch_unwind(AssertUnwindSafe(|| job(&mut database))).is_err() {
-            log::error!("a database operation panicked; this is a bug");
+    let mut left = None;
+    while let Some(job) = left.take().or_else(|| queue.recv().ok()) {
+        match job {
+            // The caller learns of a panic by the answer that never comes; the next one is served all the same.
+            Job::Other(work) => drop(survive(|| work(&mut database))),
+            Job::Write(first) => left = database.write_together(first, queue),
         }
     }
 }
 
+/// Makes one change of several. When it fails only this one is undone.
+fn one_of_them(
+    transaction: &mut Transaction<'_>,
+    write: Write,
+    spellings: &mut Spellings,
+    path: &Path,
+) -> Option<Tell> {
+    let savepoint = match transaction.savepoint() {
+        Ok(savepoint) => savepoint,
+        Err(error) => {
+            drop(survive(|| write(Err(StoreError::sqlite(path, &error)))));
+            return None;
+        }
+    };
+    // Dropped without a commit, the savepoint undoes what was done since.
+    let Written::Done(tell) = survive(|| write(Ok((&savepoint, spellings))))? else { return None };
+    match savepoint.commit() {
+        Ok(()) => Some(tell),
+        Err(error) => {
+            tell(Err(StoreError::sqlite(path, &error)));
+            None
+        }
+    }
+}
+
+fn survive<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(work)).ok();
+    if done.is_none() {
+        log::error!("a database operation panicked; this is a bug");
+    }
+    done
+}
+
 impl Database {
+    /// Makes the `first` change and those that wait behind it, in one transaction. What came behind them is returned.
+    fn write_together(&mut self, first: Write, queue: &mpsc::Receiver<Job>) -> Option<Job> {
+        if let Err(error) = self.follow().and_then(|()| self.become_writable()) {
+            drop(survive(|| first(Err(error))));
+            return None;
+        }
+        let Self { path, connection, spellings, .. } = self;
+        let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
+        let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let mut transaction = match begun.map_err(on_sqlite) {
+            Ok(transaction) => transaction,
+            Err(error) => {
+                drop(survive(|| first(Err(error))));
+                return None;
+            }
+        };
+        let (mut done, mut left, mut next) = (Vec::new(), None, Some(first));
+        while let Some(write) = next.take() {
+            done.extend(one_of_them(&mut transaction, write, spellings, path));
+            // After some errors SQLite has undone everything: the commit fails, and all are told.
+            if done.len() < TOGETHER && !transaction.is_autocommit() {
+                match queue.try_recv() {
+                    Ok(Job::Write(write)) => next = Some(write),
+                    Ok(other) => left = Some(other),
+                    Err(_) => {}
+                }
+            }
+        }
+        let committed = transaction.commit().map_err(on_sqlite);
+        for tell in done {
+            tell(committed.clone());
+        }
+        left
+    }
+
     /// Follows the name when somebody put another file there (a backup, say): what would be written to the old one is
     /// lost with it. And refuses a file that was damaged meanwhile, of which SQLite may only see what it remembers.
     fn follow(&mut self) -> Result<(), StoreError> {

@@ -32,7 +32,7 @@ pub struct Tools {
 
 /// Runs an account until it must not run any more. When it returns, the reason is in the database, unless writing it
 /// down panicked: then it returns after a wait, and whoever starts the account again finds the reason anew.
-pub(super) async fn run(tools: Arc<Tools>, live: Arc<Live>, account: Account) {
+pub(super) async fn run(tools: Arc<Tools>, live: Arc<Live>, account: Arc<Account>) {
     let signal = &tools.signal;
     if AssertUnwindSafe(live_and_write_down(&tools, &live, &account)).catch_unwind().await.is_err() {
         let wait = signal.timings.backoff_cap;
@@ -54,12 +54,13 @@ async fn live_and_write_down(tools: &Tools, live: &Live, account: &Account) {
                 None,
             );
             if let Some(endpoint) = live.gone_endpoint() {
-                persist(tools, live, || tools.store.set_endpoint_gone(account.id(), endpoint.clone(), true)).await;
+                let gone = || tools.store.set_endpoint_gone(account.id(), endpoint.clone(), true);
+                Box::pin(persist(tools, live, gone)).await;
             }
         }
         End::Unlinked => {
             live.enter(State::Unlinked, State::Unlinked.label(), "Signal refused the login twice (403)", None);
-            persist(tools, live, || tools.store.set_forbidden(account.credentials.clone())).await;
+            Box::pin(persist(tools, live, || tools.store.set_forbidden(account.credentials.clone()))).await;
         }
     }
 }
@@ -104,7 +105,7 @@ fn panicked(live: &Live, metrics: &Metrics, wait: Duration) {
     live.enter(State::Waiting, "panic", "the program failed at this account", SystemTime::now().checked_add(wait));
 }
 
-async fn lives(tools: &Tools, live: &Live, account: &Account) -> End {
+pub(super) async fn lives(tools: &Tools, live: &Live, account: &Account) -> End {
     let wakeup = Wakeup {
         pusher: &tools.pusher,
         store: &tools.store,
@@ -112,10 +113,11 @@ async fn lives(tools: &Tools, live: &Live, account: &Account) -> End {
         timings: &tools.signal.timings,
         credentials: &account.credentials,
     };
-    let receive = signal::keep_connected(&tools.signal, live, &account.credentials);
-    let push = async { match wakeup.run(live).await {} };
-    let end = receive.or(push).await;
-    wakeup.save(live).await;
+    // In one expression: a future that is named first and moved then takes room twice.
+    let end = signal::keep_connected(&tools.signal, live, &account.credentials)
+        .or(async { match wakeup.run(live).await {} })
+        .await;
+    Box::pin(wakeup.save(live)).await;
     end
 }
 

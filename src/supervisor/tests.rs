@@ -1,4 +1,4 @@
-//! Whose end it is.
+//! Whose end it is, and how much room an account takes.
 
 use super::*;
 use crate::account::{Credentials, DeviceId, Endpoint, Secret};
@@ -7,6 +7,7 @@ use crate::metrics::Metrics;
 use crate::net::{Net, NetOptions};
 use crate::push::Pusher;
 use crate::signal::Signal;
+use crate::signal::alarms::Alarms;
 use crate::signal::gate::Gate;
 use crate::store::{IfMissing, Store};
 use crate::timings::{Limits, Timings};
@@ -37,7 +38,8 @@ fn runner(directory: &std::path::Path, executor: &Arc<Executor<'static>>) -> Run
     let pusher = Pusher::new(net.clone(), vapid, AllowedEndpoints::parse(&["*"]).unwrap());
     let url = url::Url::parse("wss://127.0.0.1:1/").unwrap();
     let (gate, metrics, user_agents) = (Gate::new(&limits), Arc::new(Metrics::default()), vec!["x".to_owned()]);
-    let signal = Arc::new(Signal { net, url, user_agents, gate, metrics, timings, limits });
+    let alarms = Alarms::new(timings.keepalive, executor.clone());
+    let signal = Arc::new(Signal { net, url, user_agents, gate, alarms, metrics, timings, limits });
     let store = Store::open(&directory.join("db.sqlite"), IfMissing::Create).unwrap();
     Runner::new(Tools { signal, pusher: Arc::new(pusher), store, wake_for_own_sync: false }, executor.clone()).1
 }
@@ -85,4 +87,16 @@ fn the_end_of_an_old_task_says_nothing_about_the_new_one() {
             assert_eq!(running(&runner, id), (true, 3), "{stale}");
         }
     }));
+}
+
+#[test]
+fn an_idle_account_takes_little_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let runner = runner(directory.path(), &Arc::new(Executor::new()));
+    let account = Arc::new(account("x"));
+    let live = Arc::new(Live::new(&account, false, &Timings::default()));
+    let life = size_of_val(&task::lives(&runner.tools, &live, &account));
+    let task = size_of_val(&task::run(runner.tools.clone(), live, account));
+    // Ten thousand of each idle for months. Box what is only needed now and then (docs/performance.md).
+    assert!(life <= 1600 && task <= 600, "{life} and {task} bytes");
 }

@@ -1,10 +1,14 @@
+use std::sync::LazyLock;
+
 use super::*;
 use crate::net::{DialError, Stage};
 
 const S: Duration = Duration::from_secs(1);
 
-fn bench(agents: usize) -> (Policy, Rng) {
-    (Policy::new(&Timings::default(), agents), Rng::with_seed(3))
+static TIMINGS: LazyLock<Timings> = LazyLock::new(Timings::default);
+
+fn bench(agents: usize) -> (Policy<'static>, Rng) {
+    (Policy::new(&TIMINGS, agents), Rng::with_seed(3))
 }
 
 fn refusal(status: u16, by_signal: bool, retry_after: Option<Duration>) -> ConnectError {
