@@ -19,6 +19,7 @@ rustPlatform.buildRustPackage {
       ./Cargo.lock
       ./README.md
       ./SECURITY.md
+      ./bench
       ./certs
       ./clippy.toml
       ./config-sample.toml

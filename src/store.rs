@@ -208,16 +208,7 @@ impl Store {
         if covers.is_empty() {
             return Ok(());
         }
-        self.handle
-            .write(move |transaction, spellings| {
-                for (credentials, until) in covers {
-                    let id = credentials.id;
-                    let unchanged = |row: &Account| row.credentials == credentials;
-                    rows::change(transaction, spellings, id, unchanged, &Change::Covered(until))?;
-                }
-                Ok(())
-            })
-            .await
+        self.handle.write(move |transaction, spellings| rows::cover(transaction, spellings, &covers)).await
     }
 
     /// Pauses or resumes the account. Says whether it was there.

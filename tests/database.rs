@@ -68,6 +68,26 @@ fn changes_are_dropped_when_somebody_else_changed_the_row_first() {
 }
 
 #[test]
+fn what_is_noted_for_many_accounts_at_once_is_noted_for_each_that_is_still_the_same() {
+    let place = Place::new();
+    let store = place.open();
+    let accounts: Vec<_> = (0..5).map(|n| account(&format!("{n}{}", &UUID[1..]))).collect();
+    for account in &accounts {
+        run(store.put(account.clone())).unwrap();
+    }
+    let mut covers: Vec<_> =
+        accounts.iter().map(|a| (a.credentials.clone(), ServerTime(a.id().as_bytes()[0].into()))).collect();
+    covers[2].0.password = Secret::new("of before");
+    run(store.remove(covers[3].0.id)).unwrap();
+    run(store.set_covered(covers.clone())).unwrap();
+    let noted = |n: usize| run(store.get(covers[n].0.id)).unwrap().map(|row| row.covered_until);
+    for n in [0, 1, 4] {
+        assert_eq!(noted(n), Some(Some(covers[n].1)));
+    }
+    assert_eq!((noted(2), noted(3)), (Some(None), None));
+}
+
+#[test]
 fn of_changes_at_the_same_time_a_failing_one_fails_alone() {
     let place = Place::new();
     let store = place.open();

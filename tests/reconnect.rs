@@ -56,6 +56,22 @@ fn every_way_a_connection_ends_is_followed_by_a_new_one() {
     world.assert_one_socket_each();
 }
 
+/// It saves both sides the signatures: after a restart of Signal's that is most of what reconnecting costs.
+#[test]
+// native-tls offers no way to it.
+#[cfg(not(feature = "native-tls"))]
+fn a_new_connection_resumes_the_tls_session_of_the_last() {
+    let (world, phone) = World::connected();
+    let resumed = || world.signal().records().tls_resumed;
+    assert_eq!(resumed(), 0, "there was no session yet");
+    for n in 2..=6 {
+        assert!(world.signal().cut(&phone.uuid, DEVICE));
+        wait_for_connects(&world, &phone, n);
+        assert_eq!(resumed(), n - 1);
+        assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
+    }
+}
+
 #[test]
 fn every_failed_handshake_is_tried_again() {
     let (mut world, phone) = prepared();

@@ -58,11 +58,9 @@ fn run_times(name: &str, times: &str) -> ExitCode {
 
 /// Whether all is as committed.
 fn count(args: &Args) -> Result<bool> {
-    let path = args
-        .table
-        .clone()
-        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.toml"));
-    let chosen = |body: &&Body| args.words.is_empty() || args.words.iter().any(|word| body.name.contains(word.as_str()));
+    let path = args.table.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.toml"));
+    let chosen =
+        |body: &&Body| args.words.is_empty() || args.words.iter().any(|word| body.name.contains(word.as_str()));
     let mut measured =
         Table { rustc: rustc()?, architecture: env::consts::ARCH.to_owned(), instructions: Default::default() };
     for body in BODIES.iter().filter(chosen) {

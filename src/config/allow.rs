@@ -1,6 +1,6 @@
 //! The two allow lists.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
 use url::Url;
@@ -32,20 +32,20 @@ pub struct EntryError {
 /// Which push servers may be used.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AllowedEndpoints {
-    listed: Vec<Server>,
+    listed: HashSet<Server>,
+    /// For people, in the order of the list: holds no user info.
+    origins: Vec<String>,
     any_public: bool,
 }
 
 /// What must be the same for an endpoint to be on a listed server.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Server {
     scheme: String,
     host: String,
     port: Option<u16>,
     username: String,
     password: Option<String>,
-    /// For people: holds no user info.
-    origin: String,
 }
 
 impl Server {
@@ -57,7 +57,6 @@ impl Server {
             port: url.port_or_known_default(),
             username: url.username().to_owned(),
             password: url.password().map(str::to_owned),
-            origin: url.origin().ascii_serialization(),
         })
     }
 
@@ -72,7 +71,7 @@ impl AllowedEndpoints {
     /// # Errors
     /// Names the first entry that is neither.
     pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, EntryError> {
-        let mut list = Self { listed: Vec::new(), any_public: false };
+        let mut list = Self { listed: HashSet::new(), origins: Vec::new(), any_public: false };
         for (at, text) in entries.iter().map(|e| e.as_ref().trim()).enumerate() {
             let fail = |problem| EntryError { entry: at + 1, problem };
             if text == "*" {
@@ -84,7 +83,8 @@ impl AllowedEndpoints {
             if !matches!(url.scheme(), "http" | "https") {
                 return Err(fail("is not an http or https URL; write it like https://ntfy.example.org/"));
             }
-            list.listed.push(Server::of(&url).ok_or_else(|| fail("has no host"))?);
+            list.listed.insert(Server::of(&url).ok_or_else(|| fail("has no host"))?);
+            list.origins.push(url.origin().ascii_serialization());
         }
         Ok(list)
     }
@@ -104,13 +104,13 @@ impl AllowedEndpoints {
 
     /// The origins the list names.
     pub fn origins(&self) -> impl Iterator<Item = &str> {
-        self.listed.iter().map(|server| server.origin.as_str())
+        self.origins.iter().map(String::as_str)
     }
 
     /// Whether the list names `url`'s server and nothing else.
     pub(crate) fn is_only(&self, url: &Url) -> bool {
         let origin = url.origin().ascii_serialization();
-        !self.any_public && !self.listed.is_empty() && self.listed.iter().all(|s| s.origin == origin)
+        !self.any_public && !self.origins.is_empty() && self.origins.iter().all(|listed| *listed == origin)
     }
 
     /// Whether nothing at all is allowed.
@@ -122,7 +122,7 @@ impl AllowedEndpoints {
 /// For people: the origins, without user info.
 impl fmt::Display for AllowedEndpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts: Vec<&str> = self.listed.iter().map(|s| s.origin.as_str()).collect();
+        let mut parts: Vec<&str> = self.origins().collect();
         if self.any_public {
             parts.push("any public address");
         }

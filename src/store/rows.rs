@@ -103,22 +103,45 @@ fn entries(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
     statement.query_map([], |row| columns.read(row))?.collect()
 }
 
-/// The rows of one account, the one that counts first.
-fn entries_of(connection: &Connection, spellings: &mut Spellings, id: AccountId) -> rusqlite::Result<Vec<Entry>> {
-    let mut found = select(connection, "uuid = ?1", id.to_string())?;
-    for &rowid in spellings.of(connection, id)? {
-        found.extend(select(connection, "rowid = ?1", rowid)?);
-    }
-    found.retain(|entry| entry.id == Some(id));
-    found.sort_by_key(|entry| std::cmp::Reverse((entry.account.is_ok(), entry.registered, entry.rowid)));
-    found.dedup_by_key(|entry| entry.rowid);
-    Ok(found)
+/// Finds the rows of accounts within one transaction: to prepare a statement takes longer than to run it.
+struct Finder<'a> {
+    connection: &'a Connection,
+    spellings: &'a Spellings,
+    by_id: Statement<'a>,
+    columns: Columns,
 }
 
-fn select(connection: &Connection, which: &str, value: impl ToSql) -> rusqlite::Result<Vec<Entry>> {
-    let mut statement = connection.prepare(&format!("SELECT rowid, * FROM connections WHERE {which}"))?;
-    let columns = Columns::of(&statement)?;
+impl<'a> Finder<'a> {
+    fn new(connection: &'a Connection, spellings: &'a mut Spellings) -> rusqlite::Result<Self> {
+        spellings.follow(connection)?;
+        let by_id = connection.prepare("SELECT rowid, * FROM connections WHERE uuid = ?1")?;
+        Ok(Self { connection, spellings, columns: Columns::of(&by_id)?, by_id })
+    }
+
+    /// The rows of one account, the one that counts first.
+    fn entries(&mut self, id: AccountId) -> rusqlite::Result<Vec<Entry>> {
+        let Self { connection, spellings, by_id, columns } = self;
+        let mut found = read(by_id, columns, id.to_string())?;
+        let odd = spellings.of(id);
+        if !odd.is_empty() {
+            let mut by_row = connection.prepare("SELECT rowid, * FROM connections WHERE rowid = ?1")?;
+            for &rowid in odd {
+                found.extend(read(&mut by_row, columns, rowid)?);
+            }
+        }
+        found.retain(|entry| entry.id == Some(id));
+        found.sort_by_key(|entry| std::cmp::Reverse((entry.account.is_ok(), entry.registered, entry.rowid)));
+        found.dedup_by_key(|entry| entry.rowid);
+        Ok(found)
+    }
+}
+
+fn read(statement: &mut Statement<'_>, columns: &Columns, value: impl ToSql) -> rusqlite::Result<Vec<Entry>> {
     statement.query_map([value], |row| columns.read(row))?.collect()
+}
+
+fn entries_of(connection: &Connection, spellings: &mut Spellings, id: AccountId) -> rusqlite::Result<Vec<Entry>> {
+    Finder::new(connection, spellings)?.entries(id)
 }
 
 /// See [`super::Store::list`].
@@ -228,8 +251,6 @@ pub(super) enum Change {
     Forbidden,
     /// `endpoint_gone`.
     EndpointGone(bool),
-    /// `covered_until`.
-    Covered(ServerTime),
     /// `paused`.
     Paused(bool),
 }
@@ -252,10 +273,26 @@ pub(super) fn change(
         Change::Registered(at) => ("last_registration", signed(at)),
         Change::Forbidden => ("forbidden", 1),
         Change::EndpointGone(gone) => ("endpoint_gone", i64::from(gone)),
-        Change::Covered(until) => ("covered_until", signed(until.0)),
         Change::Paused(paused) => ("paused", i64::from(paused)),
     };
     let sql = format!("UPDATE connections SET {column} = ?1 WHERE rowid = ?2");
     transaction.prepare(&sql)?.execute([value, rowid])?;
     Ok(true)
+}
+
+/// See [`super::Store::set_covered`].
+pub(super) fn cover(
+    transaction: &Connection,
+    spellings: &mut Spellings,
+    covers: &[(Credentials, ServerTime)],
+) -> rusqlite::Result<()> {
+    let mut finder = Finder::new(transaction, spellings)?;
+    let mut update = transaction.prepare("UPDATE connections SET covered_until = ?1 WHERE rowid = ?2")?;
+    for (credentials, until) in covers {
+        let same = |entry: &Entry| entry.account.as_ref().is_ok_and(|row| row.credentials == *credentials);
+        if let Some(Entry { rowid, .. }) = finder.entries(credentials.id)?.into_iter().find(same) {
+            update.execute([signed(until.0), rowid])?;
+        }
+    }
+    Ok(())
 }

@@ -18,15 +18,20 @@ pub(super) struct Spellings {
 }
 
 impl Spellings {
-    /// The numbers of the rows that may be those of `id`. Reads the table when another process has changed the file;
-    /// the caller's transaction makes sure that none does so before it has read the rows.
-    pub(super) fn of(&mut self, connection: &Connection, id: AccountId) -> rusqlite::Result<&[i64]> {
+    /// Reads the table when another process has changed the file since. The caller's transaction makes sure that none
+    /// does so before it has read the rows.
+    pub(super) fn follow(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let version = connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
         if self.version != Some(version) {
             self.rows = read(connection)?;
             self.version = Some(version);
         }
-        Ok(self.rows.get(&id).map_or(&[], Vec::as_slice))
+        Ok(())
+    }
+
+    /// The numbers of the rows that may be those of `id`, as of [`Self::follow`].
+    pub(super) fn of(&self, id: AccountId) -> &[i64] {
+        self.rows.get(&id).map_or(&[], Vec::as_slice)
     }
 }
 

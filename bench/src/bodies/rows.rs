@@ -64,7 +64,7 @@ pub(super) fn register_and_remove() -> Once {
     })
 }
 
-/// Until when the envelopes of a hundred accounts are covered, as is noted once a minute.
+/// Until when the envelopes of a hundred accounts are covered, as is noted when the program ends.
 pub(super) fn cover() -> Once {
     let (store, directory) = filled();
     let whose: Vec<_> = (0..100).map(|n| account(n * 10).credentials).collect();

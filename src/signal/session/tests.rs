@@ -118,6 +118,21 @@ fn a_socket_that_announced_it_lives_until_its_renewal() {
 }
 
 #[test]
+fn accounts_that_connect_in_one_moment_ask_in_different_ones() {
+    let (bench, timings) = (Bench::new(), Timings::default());
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut in_second = std::collections::BTreeMap::new();
+    for _ in 0..1000 {
+        let session = Session::new(&bench.live, &bench.metrics, &timings, bench.now, &mut rng);
+        let first = session.keepalive.deadline() - bench.now;
+        assert!(first >= timings.keepalive / 2 && first <= timings.keepalive, "{first:?}");
+        *in_second.entry(first.as_secs()).or_insert(0) += 1;
+    }
+    // Over 15 seconds: each has some 67 of them.
+    assert!(in_second.values().all(|&n| n < 120), "{in_second:?}");
+}
+
+#[test]
 fn an_unanswered_keepalive_ends_the_session_within_45_seconds() {
     let bench = Bench::new();
     let mut session = bench.session();
