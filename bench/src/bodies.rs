@@ -1,4 +1,5 @@
-//! What is measured.
+//! What is measured. Futures are run by the plain `block_on` of `futures-lite`: smol's own may drive the reactor meanwhile,
+//! and whether it does is chance.
 
 use mollysocket::account::{Account, AccountId, Credentials, DeviceId, Endpoint, Secret};
 

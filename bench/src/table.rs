@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 
 /// A body may take this many times the committed number of instructions. What varies from run to run (seeds of hash
-/// tables, which thread waits for which) stays within five per cent.
+/// tables, which thread waits for which) stays within six per cent.
 pub const TOLERANCE: f64 = 1.10;
 
 /// Instructions of each body, and what they were counted with.

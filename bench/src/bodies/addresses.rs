@@ -11,6 +11,7 @@ use mollysocket::net::resolve::Resolve;
 use mollysocket::net::{Checked, Net, NetOptions};
 use mollysocket::timings::{Limits, Timings};
 use smol::Executor;
+use smol::future::block_on;
 
 use super::{Once, endpoint};
 
@@ -68,9 +69,9 @@ fn checked(url: &str, expected: Verdict) -> Once {
     let anything = AllowedEndpoints::parse(&["*"]).expect("the star");
     let endpoint = endpoint(url);
     // A name is found by a task of the executor; from then on it is known.
-    smol::block_on(executor.run(net.check_endpoint(&anything, &endpoint))).ok();
+    block_on(executor.run(net.check_endpoint(&anything, &endpoint))).ok();
     Box::new(move || {
-        let found = smol::block_on(net.check_endpoint(&anything, black_box::<&Endpoint>(&endpoint)));
+        let found = block_on(net.check_endpoint(&anything, black_box::<&Endpoint>(&endpoint)));
         match expected {
             Verdict::Public => assert_eq!(found, Ok(Checked::Fine)),
             Verdict::Private => assert!(found.is_err()),

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use mollysocket::account::ServerTime;
 use mollysocket::store::{IfMissing, Store};
-use smol::block_on;
+use smol::future::block_on;
 use tempfile::TempDir;
 
 use super::{Once, account};
