@@ -75,6 +75,7 @@ REFUSED = [
     ('settings.heartbeat_url = "https://me:pw@status.example/x";', "MOLLY_HEARTBEAT_URL"),
     ('settings.signal_url = "wss://me:pw@chat.example/";', "MOLLY_SIGNAL_URL"),
     ('settings.public_url = "https://me:pw@molly.example/";', "phones send no user or password"),
+    ('package = { type = "derivation"; outPath = "/p"; name = "mollysocket"; version = "1.7.1"; };', "package is mollysocket 1.7.1, but this module needs 2.0 or later"),
 ]
 
 # (inside services.mollysocket, [(section of the output, regular expression that must match there, or with ! must not)])
@@ -92,9 +93,12 @@ ACCEPTED = [
     ("blockedAddresses = [ ];", [("units.mollysocket", "!IPAddressDeny")]),
     ('allowedUuids = [ "u" ]; allowedEndpoints = [ "https://e" ];', [("files.mollysocket/config.toml", 'allowed_endpoints = \\["https://e"\\]\nallowed_uuids = \\["u"\\]\n'), ("triggers.mollysocket.restartTriggers", "!allowed")]),
     ('settings.user_agents = [ "A/1" ];', [("files.mollysocket/config.toml", 'user_agents = \\["A/1"\\]')]),
-    ("openFirewall = true;", [("firewall", "8020")]),
+    ('openFirewall = true; settings.host = "0.0.0.0";', [("firewall", "8020"), ("warnings", "!openFirewall")]),
+    ("openFirewall = true;", [("warnings", "openFirewall opens port 8020, but settings.host is 127.0.0.1")]),
+    # What nixpkgs' module and the reference take.
+    ('settings = { signal_env = "Production"; environment = "prod"; strategy = "x"; };', [("files.mollysocket/config.toml", 'signal_env = "Production"\n')]),
     ("openFirewall = true; settings.webserver = false;", [("firewall", "!8020")]),
-    ("instances.a = { settings.port = 8021; openFirewall = true; };", [("units.mollysocket-a", "StateDirectory=mollysocket-a\n"), ("units.mollysocket-a", "MOLLY_CONF=/etc/mollysocket-a/config.toml"), ("firewall", "8021"), ("firewall", "!8020")]),
+    ('instances.a = { settings.port = 8021; settings.host = "::"; openFirewall = true; };', [("units.mollysocket-a", "StateDirectory=mollysocket-a\n"), ("units.mollysocket-a", "MOLLY_CONF=/etc/mollysocket-a/config.toml"), ("firewall", "8021"), ("firewall", "!8020")]),
     ("instances.a = { enable = false; };", [("units", "!mollysocket-a")]),
     ('caddy = { enable = true; virtualHost = "m"; location = "/molly"; };', [("caddy.m.extraConfig", r"path /molly/\* /molly\n(.*\n)*  uri strip_prefix /molly\n  reverse_proxy 127.0.0.1:8020 ")]),
     ('caddy = { enable = true; virtualHost = "m"; }; settings.host = "::";', [("caddy.m.extraConfig", r"reverse_proxy \[::1\]:8020 "), ("caddy.m.extraConfig", "!strip_prefix")]),
