@@ -104,7 +104,7 @@ fn a_wrong_address_is_explained_in_words() {
         ("Host: localhost\r\n", "loopback"),
         ("Host: 192.168.1.5\r\n", "IP address"),
         ("Host: mollysocket\r\n", "without a domain"),
-        ("Host: upstream.internal\r\nX-Forwarded-Host: molly.example\r\n", "proxy_set_header Host $host"),
+        ("Host: upstream.internal\r\nX-Forwarded-Host: molly.example\r\n", "proxy_set_header Host $http_host;"),
     ] {
         let page = ask(&world, format!("GET / HTTP/1.1\r\n{headers}\r\n")).body;
         assert!(page.contains("class=\"warn\"") && page.contains(words), "{headers}");

@@ -35,7 +35,9 @@ fn is_found(fault: &Fault) {
         assert!(!said.trim_end().ends_with("to do:"), "{}: no remedy: {name}: {said}", fault.name);
     }
     let fails = all.iter().any(|(verdict, _, _)| verdict == "failure");
-    assert_eq!(findings.code, Some(i32::from(fails)), "{}", fault.name);
+    // Without a configuration nothing else can be checked.
+    let code = if findings.checks.len() == 1 { 2 } else { i32::from(fails) };
+    assert_eq!(findings.code, Some(code), "{}", fault.name);
 }
 
 #[test]
