@@ -12,13 +12,13 @@ from proxy import ROOT, SUB_PATH, Proxy
 from world import DEVICE, PHONE, Account, Daemon, World, check, check_equal
 
 PROXIES = ("nginx", "caddy", "apache", "haproxy")
-# What a client may claim; the daemon behind a trusted proxy would believe it. `Forwarded` decides whose limits count.
+# What a client may claim in the headers that the daemon reads behind a trusted proxy: X-Forwarded-For and Forwarded decide
+# whose limits count, the others make the link.
 HOSTILE = {
     "Forwarded": "for=203.0.113.7;host=evil.example;proto=http",
     "X-Forwarded-For": "203.0.113.7",
     "X-Forwarded-Host": "evil.example",
     "X-Forwarded-Prefix": "/evil",
-    "X-Forwarded-Server": "evil.example",
     "X-Original-URL": "/evil",
 }
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -97,6 +97,8 @@ class Echo:
     """A web server that answers with the headers it got, as JSON."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self):
             body = json.dumps(self.headers.items()).encode()
             self.send_response(200)
