@@ -71,7 +71,7 @@ impl Net {
 
     /// Whether one of these addresses of `host` takes a TCP connection.
     pub(crate) async fn takes_tcp(&self, host: &Host<String>, port: u16, addresses: &[IpAddr]) -> Result<(), NoTcp> {
-        let order: Vec<_> = addresses.iter().map(|&address| SocketAddr::new(address, port)).collect();
+        let order = dial::interleave(addresses.iter().map(|&address| SocketAddr::new(address, port)).collect());
         let connected = dial::connect(&order, &self.timings).await.map(drop);
         connected.map_err(|error| NoTcp { no_way: error.no_way, error: DialError::tcp(host, port, &error) })
     }
