@@ -108,6 +108,7 @@ fn a_wrong_address_is_explained_in_words() {
     ] {
         let page = ask(&world, format!("GET / HTTP/1.1\r\n{headers}\r\n")).body;
         assert!(page.contains("class=\"warn\"") && page.contains(words), "{headers}");
+        assert!(!page.contains("Host $host"), "it would lose a port other than 443: {headers}");
         assert!(page.contains("public_url") && page.contains("X-Original-URL") && link(&page).is_some(), "{headers}");
     }
     for headers in ["Host: not a host\r\n", "Host:\r\n", "Host: h.example\r\nX-Original-URL: molly\r\n"] {
