@@ -143,8 +143,12 @@ let
         extraConfig = ''
           proxy_set_header Host $http_host;
           proxy_set_header X-Original-URL $request_uri;
-          proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+          proxy_set_header X-Forwarded-For $remote_addr;
           proxy_set_header X-Forwarded-Proto $scheme;
+          # Clients can send these as well, and would be believed.
+          proxy_set_header X-Forwarded-Host $http_host;
+          proxy_set_header X-Forwarded-Prefix "";
+          proxy_set_header Forwarded "";
         '';
       };
     in
@@ -161,6 +165,9 @@ let
         ${if prefix == "" then "" else "uri strip_prefix ${prefix}"}
         reverse_proxy ${d.upstream} {
           header_up X-Original-URL {http.request.orig_uri}
+          # Clients can send these as well, and would be believed. Caddy sets the other X-Forwarded-* anew.
+          header_up -Forwarded
+          header_up -X-Forwarded-Prefix
         }
       }
     '';

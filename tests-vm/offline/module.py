@@ -100,7 +100,7 @@ ACCEPTED = [
     ("openFirewall = true; settings.webserver = false;", [("firewall", "!8020")]),
     ('instances.a = { settings.port = 8021; settings.host = "::"; openFirewall = true; };', [("units.mollysocket-a", "StateDirectory=mollysocket-a\n"), ("units.mollysocket-a", "MOLLY_CONF=/etc/mollysocket-a/config.toml"), ("firewall", "8021"), ("firewall", "!8020")]),
     ("instances.a = { enable = false; };", [("units", "!mollysocket-a")]),
-    ('caddy = { enable = true; virtualHost = "m"; location = "/molly"; };', [("caddy.m.extraConfig", r"path /molly/\* /molly\n(.*\n)*  uri strip_prefix /molly\n  reverse_proxy 127.0.0.1:8020 ")]),
+    ('caddy = { enable = true; virtualHost = "m"; location = "/molly"; };', [("caddy.m.extraConfig", r"path /molly/\* /molly\n(.*\n)*  uri strip_prefix /molly\n  reverse_proxy 127.0.0.1:8020 "), ("caddy.m.extraConfig", r"header_up -Forwarded\n +header_up -X-Forwarded-Prefix\n")]),
     ('caddy = { enable = true; virtualHost = "m"; }; settings.host = "::";', [("caddy.m.extraConfig", r"reverse_proxy \[::1\]:8020 "), ("caddy.m.extraConfig", "!strip_prefix")]),
     # The daemon at / would take what is for the others.
     (
@@ -164,6 +164,9 @@ def configurations():
         check(machine is not None, error)
         check(all(machine["nginx"].count(place) == 1 for place in places), f"nginx: {machine['nginx']}")
         check(machine["nginx"].count("X-Original-URL $request_uri") == len(places), "nginx passes the original path on")
+        for header in ('Forwarded ""', 'X-Forwarded-Prefix ""', "X-Forwarded-For $remote_addr", "X-Forwarded-Host $http_host"):
+            line = f"proxy_set_header {header};"
+            check(machine["nginx"].count(line) == len(places), f"nginx leaves no header of clients: {line}")
     machine, _ = render("{ }")
     check(machine and not machine["units"] and not machine["files"] and not machine["sudo"], "off by default")
     accepted = readme()
