@@ -9,7 +9,7 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
-from world import World, check, check_equal, wait_for
+from world import DEVICE, MOLLYSOCKET, Account, Daemon, World, check, check_equal, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,7 +76,43 @@ def alerting(world):
     print("ok: the example of an alert passes on what it gets")
 
 
+def moving(world):
+    """Each block on the server it is for, in the order of the page, while both servers run."""
+    export, import_, remove = guide("docs/operations.md", "Moving accounts between servers")
+    path = shim(world, "mollysocket", f'#!/bin/sh\nexec {MOLLYSOCKET} "$@"\n')
+    first = Daemon(world)
+    old = world.environment()
+    new = world.environment(MOLLY_DB=str(world.dir / "new.sqlite"), MOLLY_VAPID_KEY_FILE=old["MOLLY_DB"] + ".vapid")
+    account = Account(world)
+
+    def run(commands, env):
+        script = commands.replace("UUID", account.uuid)
+        done = subprocess.run(["bash", "-euc", script], cwd=world.dir, env={**env, "PATH": path}, capture_output=True, text=True)
+        check(done.returncode == 0, f"{script}: {done.stderr}")
+        check(account.password not in done.stdout + done.stderr, "a password is shown")
+
+    check_equal(account.register(world.simulator("endpoint", "moving")), "ok", "registration")
+    account.wait_connected()
+    run(export, old)
+    file = world.dir / "account.json"
+    check_equal(file.stat().st_mode & 0o777, 0o600, "mode of the file")
+    # Signal keeps it meanwhile.
+    wait_for(lambda: world.simulator("wait-connected", account.uuid, DEVICE, 0) is None, 5, "pause")
+    account.send()
+    second = Daemon(world, **new)
+    run(import_, new)
+    account.wait_acks(1)
+    check(not file.exists(), "the file with the secrets is still there")
+    run(remove, old)
+    account.send()
+    account.wait_acks(2)
+    for daemon in (first, second):
+        daemon.stop()
+    print("ok: an account moves to another server by the commands of the page, and loses no wake-up")
+
+
 if __name__ == "__main__":
     with World() as world:
         building(world)
         alerting(world)
+        moving(world)
