@@ -80,18 +80,20 @@ def moving(world):
     """Each block on the server it is for, in the order of the page, while both servers run."""
     export, import_, remove = guide("docs/operations.md", "Moving accounts between servers")
     path = shim(world, "mollysocket", f'#!/bin/sh\nexec {MOLLYSOCKET} "$@"\n')
-    first = Daemon(world)
-    old = world.environment()
-    new = world.environment(MOLLY_DB=str(world.dir / "new.sqlite"), MOLLY_VAPID_KEY_FILE=old["MOLLY_DB"] + ".vapid")
+    endpoint = world.simulator("endpoint", "moving")
+    old = {"MOLLY_DB": str(world.dir / "old.sqlite"), "MOLLY_ALLOWED_ENDPOINTS": json.dumps([endpoint])}
+    new = old | {"MOLLY_DB": str(world.dir / "new.sqlite"), "MOLLY_VAPID_KEY_FILE": old["MOLLY_DB"] + ".vapid"}
+    first = Daemon(world, **old)
     account = Account(world)
 
-    def run(commands, env):
+    def run(commands, settings):
+        env = {**world.environment(**settings), "PATH": path}
         script = commands.replace("UUID", account.uuid)
-        done = subprocess.run(["bash", "-euc", script], cwd=world.dir, env={**env, "PATH": path}, capture_output=True, text=True)
+        done = subprocess.run(["bash", "-euc", script], cwd=world.dir, env=env, capture_output=True, text=True)
         check(done.returncode == 0, f"{script}: {done.stderr}")
         check(account.password not in done.stdout + done.stderr, "a password is shown")
 
-    check_equal(account.register(world.simulator("endpoint", "moving")), "ok", "registration")
+    check_equal(account.register(endpoint), "ok", "registration")
     account.wait_connected()
     run(export, old)
     file = world.dir / "account.json"
