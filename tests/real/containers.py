@@ -14,6 +14,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+import yaml  # Of kubernetes-validate.
+
 from world import MOLLYSOCKET, check, check_equal, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -221,7 +223,30 @@ def the_manifests():
     ):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         check(done.returncode == 0, f"{command[0].name}: {done.stdout}{done.stderr}")
+    every_pod_has_a_name()
     print("ok: compose.yaml and the Kubernetes manifests are valid")
+
+
+def every_pod_has_a_name():
+    """In instances.yaml what belongs to a pod is found by its name: the code it shows, a Service, a rule, a certificate."""
+    things = list(yaml.safe_load_all((ROOT / "packaging/kubernetes/instances.yaml").read_text()))
+    named = {(thing["kind"], thing["metadata"]["name"]): thing["spec"] for thing in things}
+    instances, ingress = named["StatefulSet", "molly"], named["Ingress", "molly"]
+    check(instances["serviceName"] == "molly" and named["Service", "molly"]["clusterIP"] == "None", "the headless Service")
+    env = {each["name"]: each.get("value") for each in instances["template"]["spec"]["containers"][0]["env"]}
+    rules = {rule["host"]: rule["http"]["paths"][0]["backend"]["service"]["name"] for rule in ingress["rules"]}
+    check_equal(ingress["tls"][0]["hosts"], list(rules), "names in the certificate")
+    pods = [f"molly-{number}" for number in range(instances["replicas"])]
+    hosts = [env["MOLLY_PUBLIC_URL"].replace("$(POD_NAME)", pod).removeprefix("https://").rstrip("/") for pod in pods]
+    check_equal(rules, dict(zip(hosts, pods)), "rules of the Ingress")
+    labels = instances["template"]["metadata"]["labels"]
+    check_equal(instances["selector"]["matchLabels"], labels, "labels of the pods")
+    check_equal(named["Service", "molly"]["selector"], labels, "pods of the headless Service")
+    ports = {port["name"] for port in instances["template"]["spec"]["containers"][0]["ports"]}
+    for pod in pods:
+        service = named["Service", pod]
+        check_equal(service["selector"], {"statefulset.kubernetes.io/pod-name": pod}, f"the pod of Service {pod}")
+        check({port["targetPort"] for port in service["ports"]} <= ports, f"the port of Service {pod}")
 
 
 def openrc():

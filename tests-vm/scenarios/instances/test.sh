@@ -23,3 +23,17 @@ ok 'and cannot look into the other'
 systemctl stop mollysocket-home
 wakes $OTHER
 ok 'one can stop without the other'
+systemctl start mollysocket-home
+exported=$(mollysocket-work connection export --secrets $OTHER)
+grep -qF "$PASSWORD" <<<"$exported"
+lacks "$PASSWORD" mollysocket-work connection export
+mollysocket-work connection pause $OTHER
+refuses mollysocket-home connection import <<<"$exported"
+mollysocket-home connection import --other-key <<<"$exported"
+mollysocket-work connection remove $OTHER
+contains $OTHER mollysocket-home connection list
+lacks $OTHER mollysocket-work connection list
+systemctl stop mollysocket-work
+sim wait-connected $OTHER 2 20 >/dev/null
+wakes $OTHER
+ok 'an account moves from one to the other by their commands'
