@@ -62,7 +62,7 @@ impl World {
 
     /// What `connection export --secrets` prints. It holds a password, which is right for once.
     fn secrets(&self, uuids: &[&str]) -> String {
-        let args: Vec<&str> = ["connection", "export", "--secrets"].iter().chain(uuids).copied().collect();
+        let args: Vec<&str> = ["-vvv", "connection", "export", "--secrets"].iter().chain(uuids).copied().collect();
         let output = self.command(&args).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(0), "{stderr}");
