@@ -120,7 +120,8 @@ fn the_manager_is_told_when_it_is_ready_alive_and_ending() {
     for _ in 0..5 {
         assert_eq!(manager.next(PATIENCE).unwrap(), "WATCHDOG=1");
     }
-    assert!(start.elapsed() < Duration::from_millis(400) * 5, "a sign of life in every period: {:?}", start.elapsed());
+    // Two signs of life in a period; five times as long on a busy machine.
+    assert!(start.elapsed() < Duration::from_millis(200) * 5 * 5, "too few signs of life: {:?}", start.elapsed());
     // A process that stands still gives none.
     program.signal("-STOP");
     while manager.next(MOMENT).is_some() {}

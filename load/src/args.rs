@@ -39,6 +39,9 @@ struct Raw {
     /// seconds to wait for all accounts to be connected (default 300)
     #[argh(option, default = "300")]
     patience: u64,
+    /// how often each is measured; the medians are printed (default 1)
+    #[argh(option, default = "1")]
+    runs: usize,
     /// write all figures to this file
     #[argh(option)]
     json: Option<PathBuf>,
@@ -56,6 +59,7 @@ pub(crate) struct Args {
     pub(crate) traffic: Duration,
     pub(crate) calm: Duration,
     pub(crate) patience: Duration,
+    pub(crate) runs: usize,
     pub(crate) json: Option<PathBuf>,
 }
 
@@ -78,6 +82,9 @@ pub(crate) fn parse(args: &[String]) -> Result<Args, ExitCode> {
 fn check(raw: Raw) -> Result<Args, String> {
     if raw.accounts < 10 {
         return Err("--accounts must be at least 10".into());
+    }
+    if raw.runs == 0 {
+        return Err("--runs must be at least 1".into());
     }
     if !(1..=64).contains(&raw.origins) {
         return Err("--origins must be 1 to 64".into());
@@ -108,6 +115,7 @@ fn check(raw: Raw) -> Result<Args, String> {
         traffic: Duration::from_secs(raw.traffic),
         calm: Duration::from_secs(raw.calm),
         patience: Duration::from_secs(raw.patience),
+        runs: raw.runs,
         json: raw.json,
     })
 }

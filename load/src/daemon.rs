@@ -75,9 +75,14 @@ impl Program {
         self.path.is_none()
     }
 
-    /// Size of the executable, bytes. `None` for this program, which holds more than the daemon.
+    /// Size of the executable, bytes. This program holds more than the daemon: the one that was built beside it counts,
+    /// and where there is none it is `None`.
     pub(crate) fn size(&self) -> Option<u64> {
-        self.path.as_ref().and_then(|path| path.metadata().ok()).map(|file| file.len())
+        let path = match &self.path {
+            Some(path) => path.clone(),
+            None => std::env::current_exe().ok()?.with_file_name("mollysocket"),
+        };
+        path.metadata().ok().map(|file| file.len())
     }
 }
 

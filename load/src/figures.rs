@@ -88,6 +88,8 @@ pub(crate) const KINDS: &[Kind] = &[
 pub(crate) struct Figures {
     pub(crate) name: String,
     pub(crate) accounts: usize,
+    /// How many measurements these are the medians of.
+    pub(crate) runs: usize,
     values: Vec<(&'static str, f64)>,
     pub(crate) messages: usize,
     /// What was not correct.
@@ -96,7 +98,7 @@ pub(crate) struct Figures {
 
 impl Figures {
     pub(crate) fn new(program: &Program, accounts: usize) -> Self {
-        Self { name: program.name.clone(), accounts, values: Vec::new(), messages: 0, problems: Vec::new() }
+        Self { name: program.name.clone(), accounts, runs: 1, values: Vec::new(), messages: 0, problems: Vec::new() }
     }
 
     /// Notes a figure.
@@ -110,10 +112,52 @@ impl Figures {
     }
 }
 
+/// The median of each figure; all messages and problems. `None` when there is nothing.
+pub(crate) fn medians(all: Vec<Figures>) -> Option<Figures> {
+    let values = |key| {
+        let mut values: Vec<f64> = all.iter().filter_map(|figures| figures.get(key)).collect();
+        values.sort_by(f64::total_cmp);
+        // Of an even number the lower one in the middle: one that was measured.
+        values.get(values.len().saturating_sub(1) / 2).map(|median| (key, *median))
+    };
+    let first = all.first()?;
+    Some(Figures {
+        name: first.name.clone(),
+        accounts: first.accounts,
+        runs: all.len(),
+        values: KINDS.iter().filter_map(|kind| values(kind.key)).collect(),
+        messages: all.iter().map(|figures| figures.messages).sum(),
+        problems: all.iter().flat_map(|figures| figures.problems.clone()).collect(),
+    })
+}
+
 impl Kind {
     /// Whether the goal is met. `None` without a goal.
     pub(crate) fn met(&self, value: f64) -> Option<bool> {
         let goal = self.goal?;
         Some(if self.better == Better::More { value >= goal } else { value <= goal })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_of_each_figure_and_no_problem_is_lost() {
+        let program = Program::from_args(None, &[]).expect("this program");
+        let run = |rss, threads, problem: Option<&str>| {
+            let mut figures = Figures::new(&program, 10);
+            figures.note("rss", rss);
+            figures.note("threads", threads);
+            figures.messages = 5;
+            figures.problems.extend(problem.map(str::to_owned));
+            figures
+        };
+        let all = vec![run(30.0, 1.0, None), run(10.0, 3.0, Some("lost")), run(20.0, 2.0, None)];
+        let medians = medians(all).expect("three runs");
+        assert_eq!((medians.get("rss"), medians.get("threads")), (Some(20.0), Some(2.0)));
+        assert_eq!((medians.runs, medians.messages, medians.problems.len()), (3, 15, 1));
+        assert_eq!(medians.get("ready"), None);
     }
 }

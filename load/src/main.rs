@@ -1,7 +1,7 @@
 //! Measures from outside what accounts cost a daemon: memory, processor time, latency. Proves on the way that it loses
 //! nothing.
 //!
-//! `cargo run --release -p load -- --accounts 10000 [--daemon PATH] [--env K=V]… [--vs PATH] [--json FILE]`
+//! `cargo run --release -p load -- --accounts 10000 [--daemon PATH] [--env K=V]… [--vs PATH] [--runs N] [--json FILE]`
 //!
 //! Signal and the push servers are simulated in this process; the daemon is a child process, by default this very program.
 //! See docs/performance.md.
@@ -72,7 +72,13 @@ fn run(args: &Args) -> Result<bool> {
     Ok([Some(&first), second.as_ref()].into_iter().flatten().all(|figures| figures.problems.is_empty()))
 }
 
+/// Measures it as often as asked for.
 fn measure(args: &Args, program: &Program) -> Result<Figures> {
+    let all: Result<Vec<Figures>> = (0..args.runs).map(|_| measure_once(args, program)).collect();
+    figures::medians(all?).context("nothing was measured")
+}
+
+fn measure_once(args: &Args, program: &Program) -> Result<Figures> {
     let dir = std::env::temp_dir().join(format!("mollysocket-load-{}", std::process::id()));
     std::fs::create_dir(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
     let outcome = measure::run(args, program, &dir, &Progress::new(&program.name));

@@ -7,7 +7,8 @@ use crate::process::machine;
 
 /// Prints the table: one daemon, or two side by side with their ratio.
 pub(crate) fn print(first: &Figures, second: Option<&Figures>) {
-    println!("{} accounts; {}", first.accounts, machine());
+    let medians = if first.runs > 1 { format!("; medians of {} runs", first.runs) } else { String::new() };
+    println!("{} accounts{medians}; {}", first.accounts, machine());
     println!("A: {}{}", first.name, second.map_or_else(String::new, |s| format!("; B: {}", s.name)));
     let columns = if second.is_some() { "          A            B    A:B" } else { "      value" };
     println!("{:<66}{columns}   goal at 10,000", "");
@@ -70,7 +71,7 @@ pub(crate) fn json(first: &Figures, second: Option<&Figures>) -> Value {
         })
     };
     json!({
-        "accounts": first.accounts, "machine": machine(), "a": one(first), "b": second.map(one),
+        "accounts": first.accounts, "runs": first.runs, "machine": machine(), "a": one(first), "b": second.map(one),
     })
 }
 
