@@ -24,11 +24,14 @@ systemctl stop mollysocket-home
 wakes $OTHER
 ok 'one can stop without the other'
 systemctl start mollysocket-home
+contains 'up .* process' mollysocket-home status
+ok 'its command goes on after a restart, and finds the server'
 exported=$(mollysocket-work connection export --secrets $OTHER)
 grep -qF "$PASSWORD" <<<"$exported"
 lacks "$PASSWORD" mollysocket-work connection export
 mollysocket-work connection pause $OTHER
-refuses mollysocket-home connection import <<<"$exported"
+refused=$(mollysocket-home connection import 2>&1 <<<"$exported") && fail 'imported with another key'
+grep -q 'another VAPID key' <<<"$refused"
 mollysocket-home connection import --other-key <<<"$exported"
 mollysocket-work connection remove $OTHER
 contains $OTHER mollysocket-home connection list
