@@ -123,7 +123,7 @@ pub(super) fn read(text: &str) -> Result<Export, FileError> {
     let mut accounts: Vec<Account> = Vec::with_capacity(listed.len());
     let mut ids = std::collections::HashSet::new();
     for (at, value) in listed.iter().enumerate() {
-        let account = value.as_object().ok_or("it is not an object".to_owned()).and_then(read_one);
+        let account = value.as_object().ok_or_else(|| "it is not an object".to_owned()).and_then(read_one);
         let account = account.map_err(|why| FileError::Account(at + 1, why))?;
         if !ids.insert(account.id()) {
             return Err(FileError::Twice(account.id()));
@@ -140,9 +140,9 @@ fn read_one(fields: &Map<String, Value>) -> Result<Account, String> {
     if fields.len() > FIELDS.len() {
         return Err("it has a field that this format does not have".to_owned());
     }
-    let text = |name| fields[name].as_str().ok_or(format!("\"{name}\" is not a text"));
-    let number = |name| fields[name].as_u64().ok_or(format!("\"{name}\" is not a whole number from 0"));
-    let flag = |name| fields[name].as_bool().ok_or(format!("\"{name}\" is neither true nor false"));
+    let text = |name| fields[name].as_str().ok_or_else(|| format!("\"{name}\" is not a text"));
+    let number = |name| fields[name].as_u64().ok_or_else(|| format!("\"{name}\" is not a whole number from 0"));
+    let flag = |name| fields[name].as_bool().ok_or_else(|| format!("\"{name}\" is neither true nor false"));
     let says = |error: AccountError| error.to_string();
     Ok(Account {
         credentials: Credentials {
