@@ -45,6 +45,8 @@ let
 
   daemon = unit: cfg: rec {
     inherit unit cfg;
+    # What the user calls it.
+    option = if unit == "mollysocket" then "services.mollysocket" else "services.mollysocket.instances.${lib.removePrefix "mollysocket-" unit}";
     settings = lib.filterAttrs (_: value: value != null) (
       cfg.settings
       // optionalAttrs (cfg.allowedUuids != null) { allowed_uuids = cfg.allowedUuids; }
@@ -141,8 +143,12 @@ let
         extraConfig = ''
           proxy_set_header Host $http_host;
           proxy_set_header X-Original-URL $request_uri;
-          proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+          proxy_set_header X-Forwarded-For $remote_addr;
           proxy_set_header X-Forwarded-Proto $scheme;
+          # Clients can send these as well, and would be believed.
+          proxy_set_header X-Forwarded-Host $http_host;
+          proxy_set_header X-Forwarded-Prefix "";
+          proxy_set_header Forwarded "";
         '';
       };
     in
@@ -159,6 +165,9 @@ let
         ${if prefix == "" then "" else "uri strip_prefix ${prefix}"}
         reverse_proxy ${d.upstream} {
           header_up X-Original-URL {http.request.orig_uri}
+          # Clients can send these as well, and would be believed. Caddy sets the other X-Forwarded-* anew.
+          header_up -Forwarded
+          header_up -X-Forwarded-Prefix
         }
       }
     '';
@@ -191,7 +200,6 @@ let
     d:
     let
       inherit (d) cfg settings;
-      where = if d.unit == "mollysocket" then "services.mollysocket" else "services.mollysocket.instances.${lib.removePrefix "mollysocket-" d.unit}";
       sources = filter (source: source != null) [
         cfg.vapid.keyFile
         cfg.vapid.encryptedKeyFile
@@ -205,7 +213,7 @@ let
       reachable = isBelow (state ++ [ "/run/${d.unit}" ]);
       check = assertion: message: {
         inherit assertion;
-        message = "${where}${message}";
+        message = "${d.option}${message}";
       };
     in
     [
@@ -229,6 +237,8 @@ let
       (check (!cfg.caddy.enable || cfg.caddy.virtualHost != null) ".caddy.virtualHost: say which virtual host phones reach, for example \"molly.example.org\".")
       (check (isLocation cfg.nginx.location) ".nginx.location must begin with / and hold letters, digits and ._~- between single slashes, for example \"/molly/\".")
       (check (isLocation cfg.caddy.location) ".caddy.location must begin with / and hold letters, digits and ._~- between single slashes, for example \"/molly/\".")
+      # Without the flake's module or overlay `pkgs.mollysocket` is nixpkgs' own, which never tells that it is ready.
+      (check (builtins.compareVersions (cfg.package.version or "2") "2" >= 0) ".package is mollysocket ${cfg.package.version or ""}, but this module needs 2.0 or later: import mollysocket.nixosModules.default of the flake, or set the option to its package.")
       (check (match "[a-z0-9-]{1,31}" d.unit != null) ": the name of an instance has at most 19 small letters, digits and hyphens.")
     ];
 in
@@ -289,6 +299,16 @@ in
           message = "services.mollysocket: two daemons are at the same place of a virtual host; give each its own location.";
         }
       ]
+    );
+
+    warnings = concatLists (
+      map (
+        d:
+        if d.cfg.openFirewall && d.settings.webserver && elem d.settings.host [ "127.0.0.1" "::1" "localhost" ] then
+          [ "${d.option}.openFirewall opens port ${toString d.settings.port}, but settings.host is ${d.settings.host}: nothing answers there. Set settings.host, for example to \"0.0.0.0\", or leave the port to a reverse proxy." ]
+        else
+          [ ]
+      ) daemons
     );
 
     systemd.services = forAll unitOf;

@@ -26,6 +26,9 @@ let
     signal_env = option (types.enum [
       "production"
       "staging"
+      # As older versions wrote it.
+      "Production"
+      "Staging"
     ]) "production" "Which of Signal's services.";
     signal_url = optional types.str "Another chat server, for tests.";
     signal_ca_file = optional types.str "PEM file that replaces Signal's own roots, for tests.";

@@ -22,7 +22,10 @@ in
       WorkingDir = "/data";
       Volumes."/data" = { };
       # Other containers reach it; the port is published by the operator's decision only.
-      Env = [ "MOLLY_HOST=0.0.0.0" ];
+      Env = [
+        "MOLLY_HOST=0.0.0.0"
+        "RUST_LOG=info"
+      ];
       ExposedPorts."8020/tcp" = { };
       StopSignal = "SIGTERM";
     };

@@ -45,6 +45,7 @@ in
   CapabilityBoundingSet = [ "" ];
   AmbientCapabilities = [ "" ];
   NoNewPrivileges = true;
+  # Its files are a database and a socket; none is a program.
   RestrictSUIDSGID = true;
   # Its own users: even root outside of it means nobody inside. This is why low ports are out of reach.
   PrivateUsers = true;
@@ -54,6 +55,7 @@ in
   ProtectHome = true;
   PrivateTmp = true;
   PrivateMounts = true;
+  # It shares no memory or queues with others, and leaves none behind.
   PrivateIPC = true;
   RemoveIPC = true;
 
@@ -71,6 +73,7 @@ in
   ProtectKernelLogs = true;
   ProtectKernelModules = true;
   ProtectKernelTunables = true;
+  # Keys are files here, never the kernel's, and there are no programs of other ABIs.
   KeyringMode = "private";
   LockPersonality = true;
   # Nothing is compiled at run time.

@@ -25,10 +25,12 @@ use crate::timings::{Limits, Timings};
 use crate::vapid::{Create, Vapid, VapidKey};
 use crate::web;
 
+mod bulletin;
 mod service;
 
+use bulletin::counted;
 pub use service::Hooks;
-use service::{Reload, watchdog};
+use service::{Counts, Reload, watchdog};
 
 /// Threads beside the main one that run tasks. Two keep a second core busy with TLS; more only cost memory.
 const EXTRA_THREADS: usize = 1;
@@ -59,8 +61,8 @@ pub struct Daemon {
     supervisor: Supervisor,
     runner: Runner,
     report: String,
-    /// The report in one line, for the service manager.
-    summary: String,
+    /// Accounts at the start.
+    accounts: usize,
     /// Held until the daemon ends: no second one may use the database.
     _lock: DaemonLock,
 }
@@ -133,7 +135,6 @@ impl Daemon {
         }
         let report =
             report(&config, accounts, &key_origin, listener.as_ref().map(|(_, addr)| *addr), admin.as_ref().err());
-        let summary = summary(accounts, listener.as_ref().map(|(_, addr)| *addr));
         let site = listener.as_ref().map(|(_, addr)| format!("http://{addr}/"));
         let observer = Arc::new(Observer::new(supervisor.clone(), store.clone(), signal.clone(), &config.db, site));
         let app = Arc::new(web::App {
@@ -151,7 +152,7 @@ impl Daemon {
             metrics,
         });
         let admin = admin.ok();
-        Ok(Self { config, executor, listener, admin, app, observer, supervisor, runner, report, summary, _lock: lock })
+        Ok(Self { config, executor, listener, admin, app, observer, supervisor, runner, report, accounts, _lock: lock })
     }
 
     /// Where the web server listens, if it runs.
@@ -202,6 +203,8 @@ impl Daemon {
             uuids: self.app.allowed_uuids.clone(),
             endpoints: self.app.allowed_endpoints.clone(),
         };
+        let web = self.listener.as_ref().map(|(_, addr)| *addr);
+        let counts = Counts::new(self.supervisor.clone(), web, self.app.timings.clone());
         let (app, tasks, listener) = (self.app.clone(), executor.clone(), self.listener);
         let mut web = executor.spawn(async move {
             let stopped = async move {
@@ -234,10 +237,11 @@ impl Daemon {
         let alerts = alerts.map(|alerts| executor.spawn(alerts.run()));
         let work = async {
             let watchdog = watchdog(&hooks.service, self.supervisor, &executor);
-            hooks.service.ready(&self.summary).await;
+            counts.ready(&hooks.service, self.accounts).await;
             // Neither task ends before it is told to, unless it panicked: awaiting it passes the panic on, and the program
             // ends rather than live on as half of itself.
-            stop.or(reload.follow(hooks, &self.summary)).or(&mut runner).or(&mut web).await;
+            let told = counts.follow(&hooks.service);
+            stop.or(reload.follow(hooks, &counts)).or(told).or(&mut runner).or(&mut web).await;
             hooks.service.stopping().await;
             watchdog.cancel().await;
             if let Some(alerts) = alerts {
@@ -289,15 +293,6 @@ fn listen(config: &Config, inherited: Option<TcpListener>) -> Result<(smol::net:
     })
 }
 
-fn summary(accounts: usize, web: Option<SocketAddr>) -> String {
-    let accounts = format!("{accounts} {}", plural(accounts));
-    web.map_or_else(|| format!("{accounts}, no web server"), |addr| format!("{accounts}, listening on http://{addr}/"))
-}
-
-fn plural(accounts: usize) -> &'static str {
-    if accounts == 1 { "account" } else { "accounts" }
-}
-
 fn report(
     config: &Config,
     accounts: usize,
@@ -319,12 +314,11 @@ fn report(
         Some(addr) => line("listening on", &format_args!("http://{addr}/")),
         None => line("listening on", &"nothing (webserver = false)"),
     }
-    let plural = plural(accounts);
     match no_admin {
         None => line("admin socket", &config.admin_socket.display()),
         Some(error) => line("admin socket", &format_args!("none: {}: {error}", config.admin_socket.display())),
     }
-    line("database", &format_args!("{} ({accounts} {plural})", db.display()));
+    line("database", &format_args!("{} ({})", db.display(), counted(accounts)));
     line("VAPID key", &key_origin);
     line("allowed accounts", &config.allowed_uuids);
     line("push servers", &config.allowed_endpoints);

@@ -11,7 +11,8 @@ use smol::Executor;
 
 use crate::account::{Account, AccountId};
 use crate::config::Config;
-use crate::net::{Net, NetOptions};
+use crate::net::resolve::{Resolve, SystemResolver};
+use crate::net::{Net, NetError, NetOptions};
 use crate::push::Pusher;
 use crate::signal::alarms::Alarms;
 use crate::signal::gate::Gate;
@@ -102,6 +103,7 @@ pub struct Doctor<'a> {
     config: &'a Config,
     only: Option<AccountId>,
     timings: Timings,
+    resolver: Arc<dyn Resolve>,
     tell: &'a mut dyn FnMut(Check),
     /// Who showed which clock.
     clocks: Vec<clock::Heard>,
@@ -125,7 +127,15 @@ impl<'a> Doctor<'a> {
     pub fn new(config: &'a Config, only: Option<AccountId>, tell: &'a mut dyn FnMut(Check)) -> Self {
         // Nobody waits for an answer here as a phone does.
         let timings = Timings { check: Duration::from_secs(30), ..Timings::default() };
-        Self { config, only, timings, tell, clocks: Vec::new(), origins: HashMap::new(), key: None }
+        let resolver = Arc::new(SystemResolver);
+        Self { config, only, timings, resolver, tell, clocks: Vec::new(), origins: HashMap::new(), key: None }
+    }
+
+    /// The same with another resolver, for tests.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Arc<dyn Resolve>) -> Self {
+        self.resolver = resolver;
+        self
     }
 
     /// Checks everything. Look-ups run as tasks of `executor`, which must run meanwhile.
@@ -156,7 +166,10 @@ impl<'a> Doctor<'a> {
             NetOptions { signal_ca_file: config.signal_ca_file.clone(), push_ca_file: config.push_ca_file.clone() };
         let limits = Limits::default();
         let as_phones = NetOptions { push_ca_file: None, ..options.clone() };
-        let net = |options| Net::new(options, self.timings.clone(), limits.clone(), executor.clone()).map(Arc::new);
+        let net = |options| {
+            let net = Net::new(options, self.timings.clone(), limits.clone(), executor.clone())?;
+            Ok::<_, NetError>(Arc::new(net.with_resolver(self.resolver.clone())))
+        };
         let (net, public) = match net(&options).and_then(|ours| Ok((ours, net(&as_phones)?))) {
             Ok(both) => both,
             Err(error) => {

@@ -35,7 +35,7 @@ pub mod tls;
 type Tcp = Paced<smol::net::TcpStream>;
 
 pub use fetch::{SocketAnswer, ask_socket};
-pub(crate) use probe::{GetError, Page};
+pub(crate) use probe::{GetError, NoTcp, Page};
 
 /// What the way out needs to know.
 #[derive(Debug, Clone, Default)]
@@ -110,6 +110,13 @@ pub struct DialError {
     pub stage: Stage,
     /// For people: host and cause.
     pub reason: String,
+}
+
+impl DialError {
+    fn tcp(host: &Host<String>, port: u16, error: &dial::Unreached) -> Self {
+        let reason = format!("no connection to {host}, port {port} ({})", error.why);
+        Self { stage: Stage::Tcp, reason }
+    }
 }
 
 /// Which addresses a dial may use.
@@ -279,10 +286,8 @@ impl Net {
 
     async fn tcp(&self, host: &Host<String>, port: u16, addresses: &[IpAddr]) -> Result<Tcp, DialError> {
         let order = dial::interleave(addresses.iter().map(|&address| SocketAddr::new(address, port)).collect());
-        dial::connect(&order, &self.timings).await.map(Paced::new).map_err(|why| DialError {
-            stage: Stage::Tcp,
-            reason: format!("no connection to {host}, port {port} ({why})"),
-        })
+        let connected = dial::connect(&order, &self.timings).await.map(Paced::new);
+        connected.map_err(|error| DialError::tcp(host, port, &error))
     }
 
     async fn tls(&self, connector: &Connector, host: &Host<String>, tcp: Tcp) -> Result<tls::Stream, DialError> {

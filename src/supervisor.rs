@@ -23,7 +23,7 @@ mod view;
 
 use ending::{Ending, end};
 pub use task::Tools;
-pub use view::Snapshot;
+pub use view::{Snapshot, Tally};
 
 /// What is told to the supervisor.
 #[derive(Debug)]

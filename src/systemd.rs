@@ -71,6 +71,16 @@ impl Service {
         self.tell(&format!("READY=1\n{}", status_line(status))).await;
     }
 
+    /// What `systemctl status` shows from now on.
+    pub async fn status(&self, status: &str) {
+        self.tell(&status_line(status)).await;
+    }
+
+    /// Whether there is a manager to be told.
+    pub fn is_managed(&self) -> bool {
+        self.notify.is_some()
+    }
+
     /// The configuration is read again; [`Service::ready`] follows.
     pub async fn reloading(&self) {
         self.tell("RELOADING=1").await;

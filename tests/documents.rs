@@ -16,15 +16,18 @@ fn sources(directory: &Path, found: &mut Vec<(PathBuf, String)>) {
 }
 
 /// Who runs the commands below each heading as they are written.
-const RUN_BY: [(&str, &str, &str); 13] = [
+const RUN_BY: [(&str, &str, &str); 16] = [
     ("README.md", "Quick start", "tests/real/commands.py"),
+    ("README.md", "Link the phone", "tests/real/commands.py"),
     ("README.md", "Building", "tests/real/commands.py"),
     ("docs/containers.md", "The image", "tests/real/containers.py"),
     ("docs/containers.md", "Compose", "tests/real/containers.py"),
+    ("docs/containers.md", "Quadlet", "tests/real/containers.py"),
     ("docs/containers.md", "OpenRC", "tests/real/containers.py"),
     ("docs/operations.md", "Admin socket", "tests-vm/scenarios/packaged/test.sh"),
     ("docs/operations.md", "Alerts", "tests/real/commands.py"),
     ("docs/operations.md", "Moving accounts between servers", "tests/real/commands.py"),
+    ("docs/performance.md", "Running it", "load/tests/small.rs"),
     ("docs/systemd.md", "Install", "tests-vm/scenarios/packaged/test.sh"),
     ("docs/systemd.md", "Configuration", "tests-vm/scenarios/packaged/test.sh"),
     ("docs/systemd.md", "A sealed key", "tests-vm/scenarios/packaged/test.sh"),
@@ -51,7 +54,8 @@ fn the_commands_of_every_page_are_run() {
             if let Some(found) = line.strip_prefix("## ") {
                 heading = found;
             }
-            if !matches!(line, "```sh" | "```bash" | "```console" | "```shell") {
+            // In a list they are indented.
+            if !matches!(line.trim_start(), "```sh" | "```bash" | "```console" | "```shell") {
                 continue;
             }
             blocks += 1;
@@ -60,16 +64,29 @@ fn the_commands_of_every_page_are_run() {
                 assert!(text.contains("```sh\ncargo build --release\n```"));
                 continue;
             }
-            if (name.as_str(), heading) == ("docs/containers.md", "Quadlet") {
-                // It needs a systemd with Podman's generator; the command of its unit is run.
-                continue;
-            }
             let run = RUN_BY.iter().find(|(page, below, _)| (*page, *below) == (name.as_str(), heading));
             let (.., runner) = run.unwrap_or_else(|| panic!("{name}: nobody runs the commands below {heading:?}"));
             assert!(read(runner).contains(heading.split(',').next().unwrap()), "{runner} does not run {heading:?}");
         }
     }
-    assert!(blocks > 10, "{blocks}: the pages are read wrongly");
+    assert!(blocks > 12, "{blocks}: the pages are read wrongly");
+}
+
+#[test]
+fn the_measurements_on_the_page_are_made_with_flags_the_tests_use() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/performance.md")).unwrap();
+    let block = page.split_once("## Running it\n\n```sh\n").unwrap().1.split_once("\n```").unwrap().0;
+    let tests = fs::read_to_string(root.join("load/tests/small.rs")).unwrap();
+    let mut flags = 0;
+    for line in block.lines() {
+        let ours = line.strip_prefix("cargo run --release -p load -- ").unwrap();
+        for flag in ours.split_whitespace().filter(|word| word.starts_with("--")) {
+            assert!(tests.contains(&format!("\"{flag}\"")), "load/tests/small.rs does not use {flag}");
+            flags += 1;
+        }
+    }
+    assert!(flags > 4, "{flags}: the page is read wrongly");
 }
 
 #[test]
@@ -80,7 +97,7 @@ fn every_test_the_documents_name_is_there() {
         sources(&root.join(directory), &mut files);
     }
     let mut named = 0;
-    for document in ["docs/faults.md", "SECURITY.md"] {
+    for document in ["docs/faults.md", "docs/security.md", "SECURITY.md"] {
         let text = fs::read_to_string(root.join(document)).unwrap();
         for quoted in text.split('`').skip(1).step_by(2) {
             let Some((place, test)) = quoted.rsplit_once("::") else { continue };

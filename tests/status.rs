@@ -185,7 +185,7 @@ fn health_is_quick_and_needs_neither_accounts_nor_a_web_server() {
         assert_eq!((code, line.as_str()), (Some(0), "healthy: 0 accounts, Signal not needed\n"));
         start.elapsed()
     });
-    // 100 ms are promised.
+    // 100 ms are promised; five times as much is for machines that are busy with other tests.
     assert!(fastest.min().unwrap() < Duration::from_millis(500));
 }
 

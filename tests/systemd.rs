@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mollysocket::config::Env;
+use mollysocket::daemon::{Daemon, Hooks};
 use mollysocket::systemd::Service;
 use mollysocket::vapid::VapidKey;
 use support::{MOMENT, PATIENCE, World, eventually, get, register};
@@ -130,6 +131,34 @@ fn the_manager_is_told_when_it_is_ready_alive_and_ending() {
     manager.wait("WATCHDOG=1");
     program.signal("-TERM");
     manager.wait("STOPPING=1");
+}
+
+#[test]
+fn the_manager_shows_how_many_are_connected_and_in_trouble() {
+    let mut world = World::new();
+    let phones = [world.phone(1), world.phone(2)];
+    phones.iter().for_each(|phone| world.store_phone(phone));
+    let manager = Manager::new(&world);
+    let (service, _) = Service::from_env(&manager.env(&[]));
+    world.timings.bulletin_poll = Duration::from_millis(20);
+    world.timings.bulletin = Duration::from_millis(100);
+    let daemon = Daemon::new(world.config(), world.timings.clone(), world.limits.clone()).unwrap();
+    let (_reload, reloads) = smol::channel::bounded(1);
+    let reread = Box::new(|| panic!("nobody asked"));
+    let (stop, stopped) = smol::channel::bounded::<()>(1);
+    let running = std::thread::spawn(move || {
+        daemon.run_as_service(&Hooks { service: Arc::new(service), reloads, reread }, async {
+            let _ = stopped.recv().await;
+        });
+    });
+    manager.wait("READY=1\nSTATUS=2 accounts, 0 connected, listening on http://");
+    manager.wait("STATUS=2 accounts, 2 connected, listening on http://");
+    while manager.next(MOMENT).is_some() {}
+    assert_eq!(manager.next(MOMENT), None, "nothing changes, nothing is told");
+    world.signal().unlink(&phones[0].uuid, phones[0].device);
+    manager.wait("STATUS=2 accounts, 1 connected, 1 in trouble");
+    drop(stop);
+    running.join().unwrap();
 }
 
 #[test]

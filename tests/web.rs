@@ -104,10 +104,11 @@ fn a_wrong_address_is_explained_in_words() {
         ("Host: localhost\r\n", "loopback"),
         ("Host: 192.168.1.5\r\n", "IP address"),
         ("Host: mollysocket\r\n", "without a domain"),
-        ("Host: upstream.internal\r\nX-Forwarded-Host: molly.example\r\n", "proxy_set_header Host $host"),
+        ("Host: upstream.internal\r\nX-Forwarded-Host: molly.example\r\n", "proxy_set_header Host $http_host;"),
     ] {
         let page = ask(&world, format!("GET / HTTP/1.1\r\n{headers}\r\n")).body;
         assert!(page.contains("class=\"warn\"") && page.contains(words), "{headers}");
+        assert!(!page.contains("Host $host"), "it would lose a port other than 443: {headers}");
         assert!(page.contains("public_url") && page.contains("X-Original-URL") && link(&page).is_some(), "{headers}");
     }
     for headers in ["Host: not a host\r\n", "Host:\r\n", "Host: h.example\r\nX-Original-URL: molly\r\n"] {

@@ -1,6 +1,7 @@
 //! The driver works: a small run measures everything, and the daemon is correct in it.
 #![allow(missing_docs)]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 /// Figures of a run this small say nothing about memory or speed; that they are there is what counts.
@@ -29,6 +30,40 @@ fn a_small_run_measures_everything_and_loses_nothing() {
         );
     }
     assert!(json["a"]["messages"].as_u64().is_some_and(|n| n > 1000), "{text}");
+}
+
+/// As docs/performance.md shows it ("Running it"): two builds, and their figures in a file.
+#[test]
+fn two_builds_are_put_side_by_side() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // A daemon of its own file: the driver as the daemon, by another name.
+    let build = |name: &str| {
+        let path = dir.path().join(name);
+        let driver = env!("CARGO_BIN_EXE_load");
+        std::fs::write(&path, format!("#!/bin/sh\nexec '{driver}' --as-daemon \"$@\"\n")).expect("a script");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("its mode");
+        path
+    };
+    let (one, other, file) = (build("mollysocket"), build("another-build"), dir.path().join("figures.json"));
+    let run = Command::new(env!("CARGO_BIN_EXE_load"))
+        .args(["--accounts", "20", "--idle", "1", "--traffic", "1", "--calm", "1"])
+        .arg("--daemon")
+        .arg(one)
+        .arg("--vs")
+        .arg(other)
+        .arg("--json")
+        .arg(&file)
+        .env("TMPDIR", dir.path())
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{said}\n{}", String::from_utf8_lossy(&run.stderr));
+    assert!(said.contains("mollysocket") && said.contains("another-build"), "{said}");
+    let text = std::fs::read_to_string(&file).expect("the figures");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    for build in ["a", "b"] {
+        assert!(json[build]["figures"]["rss_per_account"]["value"].is_f64(), "{build}: {text}");
+    }
 }
 
 #[test]

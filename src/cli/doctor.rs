@@ -52,6 +52,8 @@ pub(super) fn run(start: &Start<'_>, args: &Args, paint: Paint, out: &mut impl W
     } else {
         writeln!(out, "\n{}", summary(failures, warnings))?;
     }
+    // Exit code 2, as every command has it.
+    config?;
     Ok(if failures == 0 { Answer::Yes } else { Answer::No })
 }
 

@@ -1,13 +1,19 @@
 //! The daemon as a service: tells the service manager how it goes, and reads the allow lists again when asked to.
 
+use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use smol::channel::Receiver;
-use smol::{Executor, Task};
+use smol::{Executor, Task, Timer};
+
+use super::bulletin::Bulletin;
 
 use crate::config::{AllowedEndpoints, AllowedUuids, Config, ConfigError, Reloadable};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Supervisor, Tally};
 use crate::systemd::Service;
+use crate::timings::Timings;
 
 /// How the daemon is looked after from outside.
 pub struct Hooks {
@@ -28,11 +34,11 @@ pub(super) struct Reload {
 
 impl Reload {
     /// Follows the requests. Resolves never.
-    pub(super) async fn follow(&self, hooks: &Hooks, ready: &str) {
+    pub(super) async fn follow(&self, hooks: &Hooks, counts: &Counts) {
         while hooks.reloads.recv().await.is_ok() {
             hooks.service.reloading().await;
             let outcome = self.apply((hooks.reread)());
-            hooks.service.ready(&format!("{ready}; {outcome}")).await;
+            hooks.service.ready(&format!("{}; {outcome}", counts.line())).await;
         }
         futures_lite::future::pending().await
     }
@@ -57,6 +63,48 @@ impl Reload {
         self.endpoints.set(new.allowed_endpoints);
         log::info!("allow lists reloaded: accounts: {uuids}; push servers: {endpoints}");
         "allow lists reloaded"
+    }
+}
+
+/// The accounts in numbers, for the manager.
+pub(super) struct Counts {
+    bulletin: RefCell<Bulletin>,
+    supervisor: Supervisor,
+    timings: Timings,
+}
+
+impl Counts {
+    pub(super) fn new(supervisor: Supervisor, web: Option<SocketAddr>, timings: Timings) -> Self {
+        Self { bulletin: RefCell::new(Bulletin::new(web, timings.bulletin)), supervisor, timings }
+    }
+
+    fn tally(&self) -> Tally {
+        self.supervisor.tally(SystemTime::now(), self.timings.attention)
+    }
+
+    /// The line to tell at a reload.
+    fn line(&self) -> String {
+        self.bulletin.borrow_mut().tell(self.tally())
+    }
+
+    /// Tells that the daemon is ready with so many `accounts`, of which none can be connected yet.
+    pub(super) async fn ready(&self, service: &Service, accounts: usize) {
+        let line = self.bulletin.borrow_mut().tell(Tally { accounts, connected: 0, in_trouble: 0 });
+        service.ready(&line).await;
+    }
+
+    /// Tells the manager what changes. Resolves never.
+    pub(super) async fn follow(&self, service: &Service) {
+        if !service.is_managed() {
+            return futures_lite::future::pending().await;
+        }
+        loop {
+            Timer::after(self.timings.bulletin_poll).await;
+            let news = self.bulletin.borrow_mut().look(self.tally(), Instant::now());
+            if let Some(line) = news {
+                service.status(&line).await;
+            }
+        }
     }
 }
 

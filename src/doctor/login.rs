@@ -7,7 +7,7 @@ use super::clock::Whose;
 use super::dial::{Server, remedy};
 use super::{Check, Doctor, Way};
 use crate::account::{Account, ServerTime};
-use crate::net::Stage;
+use crate::net::{NoTcp, Stage};
 use crate::signal::connect::ConnectError;
 use crate::signal::{Answered, Denial};
 use crate::status::State;
@@ -43,15 +43,19 @@ impl Doctor<'_> {
             let name = format!("Signal: {family}");
             self.add(match result {
                 Ok(()) => Check::ok(name, format!("port {port} takes connections")),
+                // As on most machines with one family only. It costs nothing.
+                Err(NoTcp { no_way: true, .. }) if any => {
+                    Check::note(name, format!("this machine has no way out by {family}; the other one is used"))
+                }
                 // The other one is used beside it (RFC 8305): it only costs a moment.
-                Err(error) if any => Check::warning(
+                Err(NoTcp { error, .. }) if any => Check::warning(
                     name,
                     error.reason,
                     format!(
                         "repair {family} on this machine, or take its addresses and routes away; the other one is used"
                     ),
                 ),
-                Err(error) => Check::failure(name, error.reason, remedy(Server::Signal, error.stage)),
+                Err(NoTcp { error, .. }) => Check::failure(name, error.reason, remedy(Server::Signal, error.stage)),
             });
         }
         any && self.serves(way).await

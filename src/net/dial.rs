@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_lite::{FutureExt as _, StreamExt as _, future};
 use futures_util::stream::FuturesUnordered;
+use rustix::io::Errno;
 use smol::Timer;
 use smol::net::TcpStream;
 
@@ -32,12 +33,28 @@ pub(super) fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     order
 }
 
-/// Connects to one of `addresses`, which are tried in order, each with a head start. The text of an error names the
-/// address that failed first, which is the one the resolver preferred.
-pub(super) async fn connect(addresses: &[SocketAddr], timings: &Timings) -> Result<TcpStream, String> {
+/// Why no address was reached.
+#[derive(Debug)]
+pub(super) struct Unreached {
+    /// For people; names the address that failed first, which is the one the resolver preferred.
+    pub(super) why: String,
+    /// This machine has no way to any of them: no address of that family, or no route.
+    pub(super) no_way: bool,
+}
+
+/// Whether nothing was sent, because the system knows no way there. Without IPv6 in the kernel there is no such socket
+/// (EAFNOSUPPORT).
+fn is_no_way(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable)
+        || error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
+}
+
+/// Connects to one of `addresses`, which are tried in order, each with a head start.
+pub(super) async fn connect(addresses: &[SocketAddr], timings: &Timings) -> Result<TcpStream, Unreached> {
     let mut waiting = addresses.iter();
     let mut running = FuturesUnordered::new();
     let mut failure: Option<(IpAddr, io::Error)> = None;
+    let mut no_way = true;
     loop {
         let started = waiting.next();
         match (started, running.is_empty()) {
@@ -56,16 +73,18 @@ pub(super) async fn connect(addresses: &[SocketAddr], timings: &Timings) -> Resu
         match async { running.next().await }.or(head_start).await {
             Some(Ok(stream)) => return Ok(stream),
             Some(Err(error)) => {
+                no_way &= is_no_way(&error.1);
                 failure.get_or_insert(error);
             }
             None => {}
         }
     }
-    Err(match failure {
+    let why = match failure {
         Some((address, error)) if addresses.len() == 1 => format!("{address}: {error}"),
         Some((address, error)) => format!("{address}: {error}, and so on for all {} addresses", addresses.len()),
         None => "it has no address".to_owned(),
-    })
+    };
+    Err(Unreached { why, no_way })
 }
 
 async fn attempt(address: SocketAddr, limit: Duration) -> Result<TcpStream, (IpAddr, io::Error)> {

@@ -1,7 +1,7 @@
 //! The way to a server in steps, for those who ask why it cannot be reached; and GET requests for operators. By the same
 //! look-up, guard, dialling and TLS as everything else.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use futures_lite::{AsyncRead, AsyncWrite, FutureExt as _};
@@ -16,7 +16,7 @@ use url::Host;
 use super::fetch::fetch;
 use super::http;
 use super::resolve::Purpose;
-use super::{DialError, Net, Reach, guard};
+use super::{DialError, Net, Reach, dial, guard};
 use crate::account::Endpoint;
 
 /// Head of the answer to a GET.
@@ -50,6 +50,15 @@ pub(crate) enum GetError {
     Http(String),
 }
 
+/// Why none of several addresses takes a TCP connection.
+#[derive(Debug, Clone)]
+pub(crate) struct NoTcp {
+    /// For people.
+    pub(crate) error: DialError,
+    /// Nothing was sent: this machine has no address of that family, or no route.
+    pub(crate) no_way: bool,
+}
+
 /// What HTTP is spoken over.
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
@@ -61,13 +70,10 @@ impl Net {
     }
 
     /// Whether one of these addresses of `host` takes a TCP connection.
-    pub(crate) async fn takes_tcp(
-        &self,
-        host: &Host<String>,
-        port: u16,
-        addresses: &[IpAddr],
-    ) -> Result<(), DialError> {
-        self.tcp(host, port, addresses).await.map(drop)
+    pub(crate) async fn takes_tcp(&self, host: &Host<String>, port: u16, addresses: &[IpAddr]) -> Result<(), NoTcp> {
+        let order = dial::interleave(addresses.iter().map(|&address| SocketAddr::new(address, port)).collect());
+        let connected = dial::connect(&order, &self.timings).await.map(drop);
+        connected.map_err(|error| NoTcp { no_way: error.no_way, error: DialError::tcp(host, port, &error) })
     }
 
     /// GET, of whose answer only the head is read, within the deadline of a push.

@@ -39,14 +39,17 @@ const URI: &AsciiSet = &CONTROLS.add(b' ').add(b'?').add(b'#').add(b'%');
 
 /// Opens `path`, making it if wanted, and leaves it ready for use.
 pub(super) fn open(path: &Path, missing: IfMissing) -> Result<Database, StoreError> {
+    // SQLite keeps its other files beside the file a link leads to, so that is where to look for them. Found out once: a
+    // link that leads elsewhere later is another database, which this process has not locked.
+    let target = private_file::through_links(path);
+    let path = target.as_path();
     let directory = private_file::directory(path);
     if !directory.is_dir() {
         return Err(StoreError::NoDirectory(directory.to_owned()));
     }
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => match missing {
-            // Where a link leads, if it is one: nothing can be made in the link's own place.
-            IfMissing::Create => create(&private_file::target(path))?,
+            IfMissing::Create => create(path)?,
             IfMissing::Fail => return Err(StoreError::Missing(path.to_owned())),
         },
         Err(error) => return Err(StoreError::io(path, &error)),

@@ -1,8 +1,10 @@
 //! What is seen of the running accounts from outside.
 
+use std::time::{Duration, SystemTime};
+
 use super::{Supervisor, lock};
 use crate::account::{AccountId, DeviceId};
-use crate::status::Status;
+use crate::status::{State, Status};
 
 /// One account at a moment. Holds no secret.
 #[derive(Debug, Clone)]
@@ -21,7 +23,30 @@ pub struct Snapshot {
     pub notice: Option<String>,
 }
 
+/// How many accounts there are, and how they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// All.
+    pub accounts: usize,
+    /// Signal delivers to these.
+    pub connected: usize,
+    /// Somebody should look at these.
+    pub in_trouble: usize,
+}
+
 impl Supervisor {
+    /// Counts the accounts at `now`. Trouble that may pass counts after `grace`.
+    pub fn tally(&self, now: SystemTime, grace: Duration) -> Tally {
+        let entries = lock(&self.entries);
+        let mut tally = Tally { accounts: entries.len(), connected: 0, in_trouble: 0 };
+        for entry in entries.values() {
+            let status = entry.live.status();
+            tally.connected += usize::from(status.signal.state == State::Connected);
+            tally.in_trouble += usize::from(status.needs_attention(now, grace));
+        }
+        tally
+    }
+
     /// Every account, in order of their ids.
     pub fn snapshots(&self) -> Vec<Snapshot> {
         let mut all: Vec<_> = lock(&self.entries)

@@ -128,7 +128,7 @@ fn explain_doubt(doubt: &Doubt) -> String {
         Doubt::OtherHost(other) => {
             return format!(
                 "The reverse proxy was asked for <strong>{}</strong> (<code>X-Forwarded-Host</code>) but passes on \
-                 another <code>Host</code>. With nginx add <code>proxy_set_header Host $host;</code>, with Apache \
+                 another <code>Host</code>. With nginx add <code>proxy_set_header Host $http_host;</code>, with Apache \
                  <code>ProxyPreserveHost On</code>, or set <code>public_url</code>.",
                 escape(other)
             );

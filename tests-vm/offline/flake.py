@@ -30,7 +30,7 @@ files = subprocess.run(["git", "-C", top, "ls-files", "--cached", "--others", "-
 
 # What is at the top level and named in Rust code as a file that is read.
 level = {file.split("/")[0] for file in files}
-rust = [(top / file).read_text() for file in files if file.endswith(".rs") and file.startswith(("src/", "sim/", "tests/", "examples/"))]
+rust = [(top / file).read_text() for file in files if file.endswith(".rs") and file.startswith(("src/", "sim/", "load/", "tests/", "examples/"))]
 read = {name for text in rust for name in re.findall(r'(?:include_\w+!|join|read\w*)\(\s*"(?:\.\./)*([\w.-]+)|"(?:\.\./)*([\w-]+(?:/[\w/-]+)?\.\w+)"', text)}
 named = {"Cargo.toml", "Cargo.lock", "src", "sim", "tests", "examples"} | {(one or other).split("/")[0] for one, other in read} & level
 check({"packaging", "docs", "SECURITY.md", "config-sample.toml", "certs"} <= named, f"what is read: {named}")

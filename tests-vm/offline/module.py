@@ -75,6 +75,7 @@ REFUSED = [
     ('settings.heartbeat_url = "https://me:pw@status.example/x";', "MOLLY_HEARTBEAT_URL"),
     ('settings.signal_url = "wss://me:pw@chat.example/";', "MOLLY_SIGNAL_URL"),
     ('settings.public_url = "https://me:pw@molly.example/";', "phones send no user or password"),
+    ('package = { type = "derivation"; outPath = "/p"; name = "mollysocket"; version = "1.7.1"; };', "package is mollysocket 1.7.1, but this module needs 2.0 or later"),
 ]
 
 # (inside services.mollysocket, [(section of the output, regular expression that must match there, or with ! must not)])
@@ -92,11 +93,14 @@ ACCEPTED = [
     ("blockedAddresses = [ ];", [("units.mollysocket", "!IPAddressDeny")]),
     ('allowedUuids = [ "u" ]; allowedEndpoints = [ "https://e" ];', [("files.mollysocket/config.toml", 'allowed_endpoints = \\["https://e"\\]\nallowed_uuids = \\["u"\\]\n'), ("triggers.mollysocket.restartTriggers", "!allowed")]),
     ('settings.user_agents = [ "A/1" ];', [("files.mollysocket/config.toml", 'user_agents = \\["A/1"\\]')]),
-    ("openFirewall = true;", [("firewall", "8020")]),
+    ('openFirewall = true; settings.host = "0.0.0.0";', [("firewall", "8020"), ("warnings", "!openFirewall")]),
+    ("openFirewall = true;", [("warnings", "openFirewall opens port 8020, but settings.host is 127.0.0.1")]),
+    # What nixpkgs' module and the reference take.
+    ('settings = { signal_env = "Production"; environment = "prod"; strategy = "x"; };', [("files.mollysocket/config.toml", 'signal_env = "Production"\n')]),
     ("openFirewall = true; settings.webserver = false;", [("firewall", "!8020")]),
-    ("instances.a = { settings.port = 8021; openFirewall = true; };", [("units.mollysocket-a", "StateDirectory=mollysocket-a\n"), ("units.mollysocket-a", "MOLLY_CONF=/etc/mollysocket-a/config.toml"), ("firewall", "8021"), ("firewall", "!8020")]),
+    ('instances.a = { settings.port = 8021; settings.host = "::"; openFirewall = true; };', [("units.mollysocket-a", "StateDirectory=mollysocket-a\n"), ("units.mollysocket-a", "MOLLY_CONF=/etc/mollysocket-a/config.toml"), ("firewall", "8021"), ("firewall", "!8020")]),
     ("instances.a = { enable = false; };", [("units", "!mollysocket-a")]),
-    ('caddy = { enable = true; virtualHost = "m"; location = "/molly"; };', [("caddy.m.extraConfig", r"path /molly/\* /molly\n(.*\n)*  uri strip_prefix /molly\n  reverse_proxy 127.0.0.1:8020 ")]),
+    ('caddy = { enable = true; virtualHost = "m"; location = "/molly"; };', [("caddy.m.extraConfig", r"path /molly/\* /molly\n(.*\n)*  uri strip_prefix /molly\n  reverse_proxy 127.0.0.1:8020 "), ("caddy.m.extraConfig", r"header_up -Forwarded\n +header_up -X-Forwarded-Prefix\n")]),
     ('caddy = { enable = true; virtualHost = "m"; }; settings.host = "::";', [("caddy.m.extraConfig", r"reverse_proxy \[::1\]:8020 "), ("caddy.m.extraConfig", "!strip_prefix")]),
     # The daemon at / would take what is for the others.
     (
@@ -160,6 +164,9 @@ def configurations():
         check(machine is not None, error)
         check(all(machine["nginx"].count(place) == 1 for place in places), f"nginx: {machine['nginx']}")
         check(machine["nginx"].count("X-Original-URL $request_uri") == len(places), "nginx passes the original path on")
+        for header in ('Forwarded ""', 'X-Forwarded-Prefix ""', "X-Forwarded-For $remote_addr", "X-Forwarded-Host $http_host"):
+            line = f"proxy_set_header {header};"
+            check(machine["nginx"].count(line) == len(places), f"nginx leaves no header of clients: {line}")
     machine, _ = render("{ }")
     check(machine and not machine["units"] and not machine["files"] and not machine["sudo"], "off by default")
     accepted = readme() + scaling()

@@ -273,7 +273,7 @@ in
       triggers = mapAttrs (_: u: { inherit (u) reloadTriggers restartTriggers; }) (final.systemd.services or { });
       files =
         mapAttrs (_: file: file.source.content) (final.environment.etc or { })
-        // listToAttrs (map (s: { name = s.outPath; value = s.content; }) (concatLists (map (s: if s ? asService then [ s s.asService ] else [ ]) (final.environment.systemPackages or [ ]))));
+        // listToAttrs (map (s: { name = s.outPath; value = s.content; }) (concatLists (map (s: if s ? asService then [ s s.asService s.withWords ] else [ ]) (final.environment.systemPackages or [ ]))));
       sudo = rulesOf "sudo";
       sudoRs = rulesOf "sudo-rs";
       firewall = final.networking.firewall.allowedTCPPorts or [ ];

@@ -2,21 +2,27 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, chown};
 
 use serde_json::Value;
 use sim::push::{Answer, PushServer};
 
-use crate::program::command;
+use crate::program::{command, command_as};
 use crate::support::{DEVICE, PATIENCE, Phone, World, get};
 
 /// What Molly expects of `GET /discover`.
 pub const DISCOVERY: &str = "{\"mollysocket\":{\"version\":\"2.0.0\"}}";
+
+/// "nobody".
+const NOBODY: u32 = 65534;
 
 /// A daemon with a phone, behind a proxy that phones reach, all of it well.
 pub struct Case {
     pub world: World,
     pub phone: Phone,
     pub proxy: PushServer,
+    /// `doctor` runs without the rights of root, whom no permission stops.
+    pub unprivileged: bool,
 }
 
 /// What `doctor` said.
@@ -38,7 +44,7 @@ impl Case {
         world.wait_state(&phone, "connected");
         proxy.set_default_for("/discover", Answer::status(200).body(DISCOVERY));
         proxy.set_default_for("/", Answer::status(200).body(get(world.web(), "/", "").1));
-        let case = Self { world, phone, proxy };
+        let case = Self { world, phone, proxy, unprivileged: false };
         // The name may have an IPv6 address, at which nobody listens here.
         case.edit("wss://localhost", "wss://127.0.0.1");
         case
@@ -69,7 +75,15 @@ impl Case {
 
     pub fn run(&self, args: &[&str]) -> (Option<i32>, String) {
         // In the place of the public authorities.
-        let mut doctor = command(&self.world, &[&["doctor"], args].concat());
+        let args = [&["doctor"], args].concat();
+        let mut doctor = if self.unprivileged && fs::metadata(self.path("ca.pem")).unwrap().uid() == 0 {
+            // As its own user, not somebody else's files.
+            let files = fs::read_dir(self.world.dir.path()).unwrap().map(|file| file.unwrap().path());
+            files.chain([self.world.dir.path().to_owned()]).for_each(|file| chown(file, Some(NOBODY), None).unwrap());
+            command_as(&self.world, NOBODY, &args)
+        } else {
+            command(&self.world, &args)
+        };
         let output = doctor.env("SSL_CERT_FILE", self.path("ca.pem")).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     }

@@ -68,6 +68,16 @@ pub const ON_THIS_MACHINE: &[Fault] = &[
         &["0644", "private"],
         &[],
     ),
+    fault(
+        "a database that cannot be written",
+        |case| {
+            case.unprivileged = true;
+            fs::set_permissions(case.world.db(), fs::Permissions::from_mode(0o400)).unwrap();
+        },
+        "database",
+        &["cannot be written", "give it and its directory to the user that runs mollysocket"],
+        &[],
+    ),
     fault("no server", |case| case.world.stop(), "server", &["no server answers", "start it"], &[]),
     fault(
         "a spoilt key file",

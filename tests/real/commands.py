@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import textwrap
 import urllib.request
 from pathlib import Path
 
@@ -17,7 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def guide(page, heading):
     """The commands below a heading, a line each."""
     text = (ROOT / page).read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    # In a list they are indented.
+    blocks = re.findall(r"^( *)```sh\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for _, block in blocks]
 
 
 def shim(world, name, script):
@@ -61,6 +64,27 @@ os.execv({shutil.which("cargo")!r}, ["cargo"] + args)
     server.send_signal(signal.SIGINT)
     check_equal(server.wait(10), 0, "exit code of the server")
     print("ok: the ways to build and to start that the README tells")
+
+
+def linking(world):
+    (line,) = guide("README.md", "Link the phone")
+    account = Account(world)
+    # Characters that a shell would take for its own.
+    endpoint = world.simulator("endpoint", "up1") + "?up=1&two=$2"
+    for word, value in {"UUID": account.uuid, "DEVICE": DEVICE, "PASSWORD": account.password, "ENDPOINT": endpoint}.items():
+        check_equal(line.count(word), 1, f"{word} in {line!r}")
+        line = line.replace(word, str(value))
+    path = shim(world, "mollysocket", f"#!/bin/sh\nexec {MOLLYSOCKET} \"$@\"\n")
+    origin = endpoint.split("/push/")[0]
+    daemon = Daemon(world, MOLLY_ALLOWED_ENDPOINTS=origin)
+    env = {**world.environment(MOLLY_ALLOWED_ENDPOINTS=origin), "PATH": path}
+    done = subprocess.run(["bash", "-euc", line], cwd=world.dir, env=env, capture_output=True, text=True)
+    check(done.returncode == 0, f"{line}: {done.stdout}{done.stderr}")
+    world.simulator.wait("wait-pushes", 1, seconds=10, what="test push")
+    account.wait_connected()
+    check(endpoint in world.command("connection", "list"), "the endpoint as it was given")
+    daemon.stop()
+    print("ok: the line that links an account by hand")
 
 
 def alerting(world):
@@ -116,5 +140,6 @@ def moving(world):
 if __name__ == "__main__":
     with World() as world:
         building(world)
+        linking(world)
         alerting(world)
         moving(world)

@@ -23,10 +23,11 @@ def replaced(text, *pairs):
 
 
 class Proxy:
-    """A proxy in front of the daemon. `change` edits the configuration, to break it."""
+    """A proxy in front of the daemon, or of `upstream`. `change` edits the configuration, to break it."""
 
-    def __init__(self, world, name, change=lambda text: text):
+    def __init__(self, world, name, change=lambda text: text, upstream=None):
         self.world, self.name, self.port = world, name, free_port()
+        self.upstream = upstream or world.daemon.address
         self.dir = world.dir / f"{name}-{self.port}"
         (self.dir / "run").mkdir(parents=True)
         # Workers that leave root behind must get here.
@@ -51,7 +52,7 @@ class Proxy:
     def configuration(self, file, change, *pairs):
         """The packaged file with the addresses and certificates of this test."""
         text = (CONFIGURATIONS / file).read_text()
-        return change(replaced(text, ("127.0.0.1:8020", self.world.daemon.address), *pairs))
+        return change(replaced(text, ("127.0.0.1:8020", self.upstream), *pairs))
 
     def certificates(self):
         return [(f"/etc/ssl/molly.{ours}", str(self.world.dir / file)) for ours, file in (("pem", "cert.pem"), ("key", "key.pem"))]

@@ -159,7 +159,7 @@ class Account:
     def __init__(self, world):
         self.world = world
         self.uuid = str(uuid.uuid4())
-        self.password = secrets.token_urlsafe(15) + "+/=="
+        self.password = secrets.token_hex(15) + "+/=="
         world.simulator("add", self.uuid, DEVICE, self.password)
 
     def register(self, endpoint, ping=False):

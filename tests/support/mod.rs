@@ -1,9 +1,8 @@
 //! A small world for the tests: a simulated Signal, a simulated push server and the real daemon between them.
-#![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::thread::JoinHandle;
@@ -18,6 +17,10 @@ use mollysocket::timings::{Limits, Timings};
 use sim::pki::Pki;
 use sim::push::PushServer;
 use sim::signal::{DeviceAddress, Queues, SignalServer};
+
+mod requests;
+
+pub use requests::{get, http, post, register};
 
 pub const DEVICE: u8 = 2;
 /// How long anything may take on a busy machine. Reached only when a test fails.
@@ -358,43 +361,6 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(start.elapsed() < PATIENCE, "never: {what}");
         std::thread::sleep(ms(5));
     }
-}
-
-pub fn register(web: SocketAddr, uuid: &str, device: u64, password: &str, endpoint: &str, ping: bool) -> String {
-    let body = serde_json::json!({
-        "uuid": uuid, "device_id": device, "password": password, "endpoint": endpoint, "ping": ping
-    });
-    let (status, answer) = post(web, &body.to_string());
-    assert_eq!(status, 200, "{answer}");
-    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-    answer["mollysocket"]["status"].as_str().unwrap().to_owned()
-}
-
-/// `POST /` as Molly sends it.
-pub fn post(web: SocketAddr, body: &str) -> (u16, String) {
-    let head = format!(
-        "POST / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Signal-Android/8.19.2 Android/36\r\n\
-         Content-Type: application/json; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    http(web, &format!("{head}{body}"))
-}
-
-pub fn get(web: SocketAddr, path: &str, headers: &str) -> (u16, String) {
-    http(web, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Connection: close\r\n\r\n"))
-}
-
-/// Sends bytes, reads to the end. Status and body.
-pub fn http(web: SocketAddr, request: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(web).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer.as_str(), ""));
-    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
-    (status, body.to_owned())
 }
 
 /// `MOLLYSOCKET_TEST_LOG=debug cargo test …` shows what the daemon says.

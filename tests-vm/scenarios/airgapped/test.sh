@@ -43,9 +43,13 @@ chmod 600 /run/e2e/other.toml
 refuses runuser -u anna -- mollysocket -c /run/e2e/other.toml connection list
 ok 'not even a member reads what only root may read'
 phone $OTHER
-mollysocket connection add $OTHER 2 "$PASSWORD" "$(sim endpoint up-$OTHER)?a=\$x\${HOME}"
+runuser -u anna -- mollysocket connection add $OTHER 2 "$PASSWORD" "$(sim endpoint up-$OTHER)?a=\$x\${HOME}"
 containsF "up-$OTHER?a=\$x\${HOME}" sqlite3 /var/lib/mollysocket/db.sqlite "SELECT endpoint FROM connections WHERE uuid = '$OTHER'"
 ok 'a dollar in an endpoint stays one'
+# Both lines were run by now, by root and by a member: neither sudo nor systemd tells of their words.
+contains 'A command of mollysocket' journalctl -b --no-pager
+lacks "pass.word/1==|up-$ACI|up-$OTHER" journalctl -b --no-pager
+ok 'neither password nor endpoint of a line is in the journal'
 contains 'systemctl status' sh -c '! mollysocket server 2>&1'
 ok 'the command starts no second daemon'
 mollysocket connection remove $ACI

@@ -39,7 +39,7 @@ if [ -e /run/e2e/kernel ]; then
     ip addr add 169.254.9.9/32 dev lo
     ip addr add 10.99.0.1/32 dev lo
     cat >/run/e2e/canary.conf <<CONF
-pid /run/e2e/canary.pid; events {} http { access_log off; server { listen 169.254.9.9:9000; listen 10.99.0.1:9000; return 200 hi; } }
+pid /run/e2e/canary.pid; error_log /run/e2e/canary.errors; events {} http { access_log off; server { listen 169.254.9.9:9000; listen 10.99.0.1:9000; return 200 hi; } }
 CONF
     nginx -c /run/e2e/canary.conf
     reach() { curl -sS --max-time 2 -o /dev/null "http://$1:9000/"; }
