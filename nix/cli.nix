@@ -15,10 +15,6 @@ let
     User = unit;
     StateDirectory = unit;
     StateDirectoryMode = "0700";
-    # For the admin socket. It must outlive the command, which shares it with the service.
-    RuntimeDirectory = unit;
-    RuntimeDirectoryMode = "0700";
-    RuntimeDirectoryPreserve = "yes";
     WorkingDirectory = state;
     UMask = "0077";
     NoNewPrivileges = "yes";
@@ -52,10 +48,13 @@ rec {
   '';
   # Run by root with the PATH of whoever called sudo: every program in it is named by its whole path, and no word of theirs
   # is among its arguments.
+  # The service's runtime directory, where the admin socket is, is only named: were it declared as the command's, too, the
+  # service manager would move it, and refuse every command after the next restart of the service.
   asService = pkgs.writeShellScript "${unit}-as-service" ''
     exec ${pkgs.systemd}/bin/systemd-run --quiet --pipe --wait --collect --service-type=exec \
       --description=${lib.escapeShellArg "A command of ${unit}"} \
       --setenv=MOLLY_CONF=${lib.escapeShellArg configPath} \
+      --setenv=RUNTIME_DIRECTORY=${lib.escapeShellArg "/run/${unit}"} \
       ${builtins.concatStringsSep " \\\n  " arguments} \
       -- ${withWords}
   '';

@@ -34,6 +34,7 @@ mod server;
 mod status;
 mod table;
 mod tools;
+mod transfer;
 
 /// Why a verb ended early.
 #[derive(Debug, thiserror::Error)]
@@ -207,6 +208,8 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
             ConnectionVerb::Resume(args) => {
                 connection::set_paused(&start.config()?, &args.uuid, connection::PauseChange::Resume, out)
             }
+            ConnectionVerb::Export(args) => transfer::export(&start.config()?, &args, out),
+            ConnectionVerb::Import(args) => transfer::import(&start.config()?, &args, io::stdin().lock(), out),
         },
         Verb::Test(test) => match test.verb {
             TestVerb::Endpoint(args) => tools::test_endpoint(&start.config()?, &args.endpoint, out),

@@ -229,6 +229,24 @@ impl Net {
         }
     }
 
+    /// What [`Self::check_endpoint`] says without a look-up: the allow list, and addresses that stand in the endpoint
+    /// itself. A name decides nothing here; each push looks at its addresses.
+    ///
+    /// # Errors
+    /// Why it may not be used and what to change.
+    pub fn check_without_look_up(allowed: &AllowedEndpoints, endpoint: &Endpoint) -> Result<(), Refusal> {
+        match allowed.permits(endpoint) {
+            Permission::Listed => return Ok(()),
+            Permission::No => return Err(Refusal(not_listed(endpoint))),
+            Permission::IfPublic => {}
+        }
+        let addresses = known_addresses(&endpoint.host(), Reach::Public).unwrap_or_default();
+        match Guard::default().public(addresses, endpoint.port()) {
+            Err((address, what)) => Err(Refusal(not_public(endpoint, address, what))),
+            Ok(_) => Ok(()),
+        }
+    }
+
     async fn look_up(
         &self,
         host: &Host<String>,
@@ -236,14 +254,9 @@ impl Net {
         reach: Reach,
         deadline: Duration,
     ) -> Result<Vec<IpAddr>, LookupError> {
-        match host {
-            // Known without asking; some resolvers do not know it.
-            Host::Domain(name) if reach == Reach::Public && guard::is_localhost(name) => {
-                Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)])
-            }
-            Host::Ipv4(address) => Ok(vec![IpAddr::V4(*address)]),
-            Host::Ipv6(address) => Ok(vec![IpAddr::V6(*address)]),
-            Host::Domain(name) => self.lookup.addresses(name, purpose, deadline).await,
+        match (known_addresses(host, reach), host) {
+            (None, Host::Domain(name)) => self.lookup.addresses(name, purpose, deadline).await,
+            (known, _) => Ok(known.unwrap_or_default()),
         }
     }
 
@@ -311,6 +324,19 @@ fn connector(
         key,
         what: error.to_string(),
     })
+}
+
+/// The addresses of a host, if they are known without a look-up.
+fn known_addresses(host: &Host<String>, reach: Reach) -> Option<Vec<IpAddr>> {
+    match host {
+        // Some resolvers do not know it.
+        Host::Domain(name) if reach == Reach::Public && guard::is_localhost(name) => {
+            Some(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)])
+        }
+        Host::Ipv4(address) => Some(vec![IpAddr::V4(*address)]),
+        Host::Ipv6(address) => Some(vec![IpAddr::V6(*address)]),
+        Host::Domain(_) => None,
+    }
 }
 
 fn not_listed(endpoint: &Endpoint) -> String {

@@ -14,6 +14,7 @@ use crate::account::{Account, AccountId, Credentials, Endpoint, ServerTime};
 use crate::private_file;
 
 mod error;
+mod import;
 mod open;
 mod rows;
 mod schema;
@@ -21,6 +22,7 @@ mod spellings;
 mod thread;
 
 pub use self::error::StoreError;
+pub use self::import::{Difference, IfDifferent, Import};
 
 /// What [`Store::list`] found.
 #[derive(Debug, Default)]
@@ -171,6 +173,24 @@ impl Store {
     pub async fn put_within(&self, account: Account, max_accounts: usize) -> Result<bool, StoreError> {
         self.handle
             .write(move |transaction, spellings| rows::put_within(transaction, spellings, &account, max_accounts))
+            .await
+    }
+
+    /// Stores accounts that another instance exported, each of another id: all of them in one transaction, or none. Rows of
+    /// other accounts stay as they are.
+    ///
+    /// # Errors
+    /// When it could not be committed.
+    pub async fn import(
+        &self,
+        accounts: Vec<Account>,
+        if_different: IfDifferent,
+        max_accounts: usize,
+    ) -> Result<Import, StoreError> {
+        self.handle
+            .write(move |transaction, spellings| {
+                import::import(transaction, spellings, accounts, if_different, max_accounts)
+            })
             .await
     }
 

@@ -16,7 +16,7 @@ fn sources(directory: &Path, found: &mut Vec<(PathBuf, String)>) {
 }
 
 /// Who runs the commands below each heading as they are written.
-const RUN_BY: [(&str, &str, &str); 15] = [
+const RUN_BY: [(&str, &str, &str); 16] = [
     ("README.md", "Quick start", "tests/real/commands.py"),
     ("README.md", "Link the phone", "tests/real/commands.py"),
     ("README.md", "Building", "tests/real/commands.py"),
@@ -26,6 +26,7 @@ const RUN_BY: [(&str, &str, &str); 15] = [
     ("docs/containers.md", "OpenRC", "tests/real/containers.py"),
     ("docs/operations.md", "Admin socket", "tests-vm/scenarios/packaged/test.sh"),
     ("docs/operations.md", "Alerts", "tests/real/commands.py"),
+    ("docs/operations.md", "Moving accounts between servers", "tests/real/commands.py"),
     ("docs/performance.md", "Running it", "load/tests/small.rs"),
     ("docs/systemd.md", "Install", "tests-vm/scenarios/packaged/test.sh"),
     ("docs/systemd.md", "Configuration", "tests-vm/scenarios/packaged/test.sh"),

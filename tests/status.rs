@@ -312,6 +312,7 @@ fn colours_are_shown_on_a_terminal_unless_unwanted() {
 fn whoever_restarts_the_server_asks_only_whether_it_lives() {
     for (file, live) in [
         ("kubernetes/mollysocket.yaml", "command: [mollysocket, health, --live]"),
+        ("kubernetes/instances.yaml", "command: [mollysocket, health, --live]"),
         ("quadlet/mollysocket.container", "\nHealthCmd=mollysocket health --live\n"),
         ("openrc/mollysocket", "\"$command\" health --live >"),
     ] {

@@ -23,8 +23,10 @@ _mollysocket() {
         'qrcode') next='url airgapped' ;;
         'qrcode url') options+=' --plain --svg --png' ;;
         'qrcode airgapped') options+=' --plain --svg --png' ;;
-        'connection') next='add list remove ping pause resume' ;;
+        'connection') next='add list remove ping pause resume export import' ;;
         'connection list') options+=' -a --anonymized --json' ;;
+        'connection export') options+=' --secrets' ;;
+        'connection import') options+=' --replace --other-key' ;;
         'test') next='endpoint uuid' ;;
         'status') options+=' --json' ;;
         'health') options+=' --live' ;;

@@ -183,6 +183,8 @@ pub(super) enum ConnectionVerb {
     Ping(ConnectionPing),
     Pause(ConnectionPause),
     Resume(ConnectionResume),
+    Export(ConnectionExport),
+    Import(ConnectionImport),
 }
 
 /// add or replace an account and send a test push; takes the line Molly copies
@@ -255,6 +257,32 @@ pub(super) struct ConnectionResume {
     /// account
     #[argh(positional, arg_name = "UUID")]
     pub(super) uuid: String,
+}
+
+/// write accounts as JSON to standard output, for another server
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[argh(subcommand, name = "export")]
+pub(super) struct ConnectionExport {
+    /// with passwords and endpoints, which import needs
+    #[argh(switch)]
+    pub(super) secrets: bool,
+    /// only these accounts
+    #[argh(positional, arg_name = "UUID")]
+    pub(super) uuids: Vec<String>,
+}
+
+/// store the accounts that export wrote, read from standard input: all of them or none
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[argh(subcommand, name = "import")]
+pub(super) struct ConnectionImport {
+    /// replace accounts that are here already and differ
+    #[argh(switch)]
+    pub(super) replace: bool,
+    /// even if their endpoints were made for another VAPID key
+    #[argh(switch)]
+    pub(super) other_key: bool,
 }
 
 /// ask what the allow lists say

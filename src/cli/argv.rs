@@ -7,7 +7,7 @@ use crate::config::nearest::hint;
 pub(super) struct Verb {
     /// Its words.
     path: &'static [&'static str],
-    /// Names of its arguments; those in brackets may be left out.
+    /// Names of its arguments; those in brackets may be left out, and one with dots may be repeated.
     arguments: &'static [&'static str],
     /// Its options.
     options: &'static [Choice],
@@ -44,6 +44,9 @@ const ANONYMIZED: Choice = switch(&["-a", "--anonymized"]);
 const JSON: Choice = switch(&["--json"]);
 const LIVE: Choice = switch(&["--live"]);
 const REPORT: Choice = switch(&["--report"]);
+const SECRETS: Choice = switch(&["--secrets"]);
+const REPLACE: Choice = switch(&["--replace"]);
+const OTHER_KEY: Choice = switch(&["--other-key"]);
 
 /// Every verb.
 pub(super) const VERBS: &[Verb] = &[
@@ -58,6 +61,8 @@ pub(super) const VERBS: &[Verb] = &[
     verb(&["connection", "ping"], &["UUID"], &[]),
     verb(&["connection", "pause"], &["UUID"], &[]),
     verb(&["connection", "resume"], &["UUID"], &[]),
+    verb(&["connection", "export"], &["[UUID...]"], &[SECRETS]),
+    verb(&["connection", "import"], &[], &[REPLACE, OTHER_KEY]),
     verb(&["test", "endpoint"], &["ENDPOINT"], &[]),
     verb(&["test", "uuid"], &["UUID"], &[]),
     verb(&["status"], &[], &[JSON]),
@@ -66,7 +71,7 @@ pub(super) const VERBS: &[Verb] = &[
 ];
 
 /// Words the reference implementation does not have. A beginning that it understood keeps its meaning.
-const LATER: &[&str] = &["status", "health", "doctor", "pause", "resume"];
+const LATER: &[&str] = &["status", "health", "doctor", "pause", "resume", "export", "import"];
 
 /// Other names of words: what the reference implementation called them.
 const ALIASES: &[(&str, &str)] = &[("qr-code", "qrcode")];
@@ -242,7 +247,8 @@ impl Line {
         self.verbs().any(|verb| verb.options.iter().any(takes)).then_some((option, value))
     }
 
-    /// An option of the verb; or an argument that looks like one, if there is still room for it.
+    /// An option of the verb; or an argument that looks like one, if one is still missing. What may be left out are ids,
+    /// which never look so.
     fn option(&mut self, token: &str) -> Result<(), UsageError> {
         let Some(verb) = self.verb() else {
             // Its verb may follow.
@@ -251,7 +257,7 @@ impl Line {
         };
         if verb.options.iter().any(|choice| choice.spellings.contains(&token)) {
             self.options.push((token.to_owned(), None));
-        } else if self.arguments.len() < verb.arguments.len() {
+        } else if verb.arguments.get(self.arguments.len()).is_some_and(|name| !name.starts_with('[')) {
             self.arguments.push(token.to_owned());
         } else {
             return Err(self.error(format!("{} is no option here", shown(token))));
@@ -285,7 +291,8 @@ impl Line {
         if given < needed {
             return Err(self.error(format!("missing {}", verb.arguments[given..needed].join(" "))));
         }
-        if given > wanted {
+        let repeated = verb.arguments.last().is_some_and(|name| name.ends_with("...]"));
+        if given > wanted && !repeated {
             let many = given - wanted;
             let noun = if many == 1 { "argument" } else { "arguments" };
             return Err(self.error(format!("{many} {noun} too many; quote values with spaces or &")));

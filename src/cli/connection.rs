@@ -15,7 +15,7 @@ use crate::push::{Delivery, Kind, Outcome};
 use crate::store::{IfMissing, Store};
 
 /// How soon a running daemon acts on a change of the database; a little more than `Timings::store_poll`.
-const NOTICED: &str = "a running server notices within 3 seconds";
+pub(super) const NOTICED: &str = "a running server notices within 3 seconds";
 
 /// `connection add`: checks, stores, and sends a test push.
 pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -> Result<Answer, CliError> {
@@ -177,7 +177,7 @@ pub(super) fn ping(config: &Config, uuid: &str, out: &mut impl Write) -> Result<
 const UNLINKED: &str = "Signal no longer knows this device; register again from Molly";
 const GONE: &str = "the push server said that the endpoint no longer exists";
 
-fn unknown(id: AccountId, db: &Path) -> CliError {
+pub(super) fn unknown(id: AccountId, db: &Path) -> CliError {
     CliError::failed(format_args!("{id} is not in {}; `mollysocket connection list` shows what is", shown(db)))
 }
 
@@ -253,6 +253,6 @@ fn seconds(now: SystemTime) -> u64 {
 }
 
 /// The whole path of the database: relative ones are the usual reason why two people look at two files.
-fn shown(db: &Path) -> String {
+pub(super) fn shown(db: &Path) -> String {
     std::path::absolute(db).unwrap_or_else(|_| PathBuf::from(db)).display().to_string()
 }

@@ -77,7 +77,8 @@ fn collect(command: &CommandInfoWithArgs, path: Vec<String>, found: &mut Vec<Pla
             .iter()
             .map(|argument| {
                 let optional = argument.optionality != Optionality::Required;
-                (argument.name.to_owned(), argument.description.trim().to_owned(), optional)
+                let dots = if argument.optionality == Optionality::Repeating { "..." } else { "" };
+                (format!("{}{dots}", argument.name), argument.description.trim().to_owned(), optional)
             })
             .collect(),
         next: command
@@ -177,7 +178,9 @@ fn every_verb_and_option_is_in_every_page() {
             assert!(words.all(|word| text.contains(word.as_str())), "{name}: {}", place.words());
             for option in &place.options {
                 // fish names them without hyphens, roff with escaped ones.
-                assert!(text.contains(&option.long), "{name}: {} --{}", place.words(), option.long);
+                let roff = option.long.replace('-', "\\-");
+                let there = text.contains(&option.long) || text.contains(&roff);
+                assert!(there, "{name}: {} --{}", place.words(), option.long);
             }
         }
     }

@@ -169,7 +169,7 @@ def configurations():
             check(machine["nginx"].count(line) == len(places), f"nginx leaves no header of clients: {line}")
     machine, _ = render("{ }")
     check(machine and not machine["units"] and not machine["files"] and not machine["sudo"], "off by default")
-    accepted = readme()
+    accepted = readme() + scaling()
     print(f"ok: {len(REFUSED)} configurations refused, {len(ACCEPTED) + 3 + accepted} accepted")
 
 
@@ -192,6 +192,25 @@ def readme():
                 check(line in settings, f"{line} in {settings}")
             check("server_name molly.example.org" in machine["nginx"] and "127.0.0.1:8020" in machine["nginx"], "the proxy of the example")
     return 3
+
+
+def scaling():
+    """The example of docs/scaling.md: two daemons behind one nginx, each with its own of everything but the key."""
+    (example,) = re.findall(r"```nix\n(.*?)```", (top / "docs/scaling.md").read_text(), re.S)
+    key = "/run/secrets/mollysocket-vapid"
+    machine, error = render(f'({example}) {{ config.sops.secrets.mollysocket-vapid.path = "{key}"; }}')
+    check(machine is not None, f"the example of docs/scaling.md: {error}")
+    if machine:
+        check(list(machine["units"]) == ["mollysocket-a", "mollysocket-b"] and not machine["warnings"], "its units")
+        # The proxy's servers, each with the one place it passes to.
+        servers = re.findall(r"server_name (\S+);(?:.|\n)*?proxy_pass (\S+);", machine["nginx"])
+        check(servers == [("molly-a.example.org", "http://127.0.0.1:8021/"), ("molly-b.example.org", "http://127.0.0.1:8022/")], f"its proxy: {servers}")
+        for name, port in (("a", 8021), ("b", 8022)):
+            settings = machine["files"][f"mollysocket-{name}/config.toml"]
+            check(f'public_url = "https://molly-{name}.example.org/"' in settings and f"port = {port}\n" in settings, settings)
+            unit = machine["units"][f"mollysocket-{name}"]
+            check(f"LoadCredential=vapid.key:{key}\n" in unit and f"StateDirectory=mollysocket-{name}\n" in unit, unit)
+    return 1
 
 
 def options_page(machine):

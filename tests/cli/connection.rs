@@ -206,7 +206,7 @@ fn ping_sends_a_test_push_and_tells_what_else_is_wrong() {
 }
 
 #[test]
-fn only_add_makes_a_database() {
+fn only_add_and_import_make_a_database() {
     let world = World::keyed();
     for line in
         ["connection list", "connection list --json", &format!("c remove {UUID}"), &format!("connection ping {UUID}")]

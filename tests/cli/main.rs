@@ -5,6 +5,7 @@
 mod connection;
 mod secrets;
 mod server;
+mod transfer;
 mod usage;
 mod verdicts;
 mod world;

@@ -32,6 +32,7 @@ fn no_verb_prints_a_secret() {
     check(&world.line("-vvv connection list"), &[TOKEN]);
     check(&world.line("-vvv connection list --json"), &[TOKEN]);
     check(&world.line("-vvv connection list -a"), &[]);
+    check(&world.line("-vvv connection export"), &[]);
     check(&world.line(&format!("-vvv test endpoint {endpoint}")), &[]);
     check(&world.line(&format!("-vvv test endpoint https://127.0.0.1/{TOKEN}")), &[]);
     check(&world.line(&format!("-vvv vapid test {endpoint}")), &["vapid t="]);

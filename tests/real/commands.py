@@ -100,8 +100,46 @@ def alerting(world):
     print("ok: the example of an alert passes on what it gets")
 
 
+def moving(world):
+    """Each block on the server it is for, in the order of the page, while both servers run."""
+    export, import_, remove = guide("docs/operations.md", "Moving accounts between servers")
+    path = shim(world, "mollysocket", f'#!/bin/sh\nexec {MOLLYSOCKET} "$@"\n')
+    endpoint = world.simulator("endpoint", "moving")
+    old = {"MOLLY_DB": str(world.dir / "old.sqlite"), "MOLLY_ALLOWED_ENDPOINTS": json.dumps([endpoint])}
+    new = old | {"MOLLY_DB": str(world.dir / "new.sqlite"), "MOLLY_VAPID_KEY_FILE": old["MOLLY_DB"] + ".vapid"}
+    first = Daemon(world, **old)
+    account = Account(world)
+
+    def run(commands, settings):
+        env = {**world.environment(**settings), "PATH": path}
+        script = commands.replace("UUID", account.uuid)
+        done = subprocess.run(["bash", "-euc", script], cwd=world.dir, env=env, capture_output=True, text=True)
+        check(done.returncode == 0, f"{script}: {done.stderr}")
+        check(account.password not in done.stdout + done.stderr, "a password is shown")
+
+    check_equal(account.register(endpoint), "ok", "registration")
+    account.wait_connected()
+    run(export, old)
+    file = world.dir / "account.json"
+    check_equal(file.stat().st_mode & 0o777, 0o600, "mode of the file")
+    # Signal keeps it meanwhile.
+    wait_for(lambda: world.simulator("wait-connected", account.uuid, DEVICE, 0) is None, 5, "pause")
+    account.send()
+    second = Daemon(world, **new)
+    run(import_, new)
+    account.wait_acks(1)
+    check(not file.exists(), "the file with the secrets is still there")
+    run(remove, old)
+    account.send()
+    account.wait_acks(2)
+    for daemon in (first, second):
+        daemon.stop()
+    print("ok: an account moves to another server by the commands of the page, and loses no wake-up")
+
+
 if __name__ == "__main__":
     with World() as world:
         building(world)
         linking(world)
         alerting(world)
+        moving(world)

@@ -249,7 +249,30 @@ def the_manifests():
     service = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["mollysocket"]
     check_equal(service.get("healthcheck", {}).get("test"), HEALTHCHECK, "health check in compose.yaml")
     check(service.get("init") is True, "compose.yaml asks for no init")
+    every_pod_has_a_name()
     print("ok: compose.yaml and the Kubernetes manifests are valid")
+
+
+def every_pod_has_a_name():
+    """In instances.yaml what belongs to a pod is found by its name: the code it shows, a Service, a rule, a certificate."""
+    things = list(yaml.safe_load_all((ROOT / "packaging/kubernetes/instances.yaml").read_text()))
+    named = {(thing["kind"], thing["metadata"]["name"]): thing["spec"] for thing in things}
+    instances, ingress = named["StatefulSet", "molly"], named["Ingress", "molly"]
+    check(instances["serviceName"] == "molly" and named["Service", "molly"]["clusterIP"] == "None", "the headless Service")
+    env = {each["name"]: each.get("value") for each in instances["template"]["spec"]["containers"][0]["env"]}
+    rules = {rule["host"]: rule["http"]["paths"][0]["backend"]["service"]["name"] for rule in ingress["rules"]}
+    check_equal(ingress["tls"][0]["hosts"], list(rules), "names in the certificate")
+    pods = [f"molly-{number}" for number in range(instances["replicas"])]
+    hosts = [env["MOLLY_PUBLIC_URL"].replace("$(POD_NAME)", pod).removeprefix("https://").rstrip("/") for pod in pods]
+    check_equal(rules, dict(zip(hosts, pods)), "rules of the Ingress")
+    labels = instances["template"]["metadata"]["labels"]
+    check_equal(instances["selector"]["matchLabels"], labels, "labels of the pods")
+    check_equal(named["Service", "molly"]["selector"], labels, "pods of the headless Service")
+    ports = {port["name"] for port in instances["template"]["spec"]["containers"][0]["ports"]}
+    for pod in pods:
+        service = named["Service", pod]
+        check_equal(service["selector"], {"statefulset.kubernetes.io/pod-name": pod}, f"the pod of Service {pod}")
+        check({port["targetPort"] for port in service["ports"]} <= ports, f"the port of Service {pod}")
 
 
 def openrc():

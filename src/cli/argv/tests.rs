@@ -55,6 +55,9 @@ fn unambiguous_prefixes_are_enough() {
         ("h", "health"),
         ("c pa U", "connection pause -- U"),
         ("c res U", "connection resume -- U"),
+        ("c e", "connection export"),
+        ("c ex --secrets U V W", "connection export --secrets -- U V W"),
+        ("c i --other-key --replace", "connection import --other-key --replace"),
     ] {
         reads_as(given, expected);
     }
@@ -135,6 +138,8 @@ fn mistakes_are_named_and_never_shown_when_they_may_be_secret() {
     fails("connection remove", "missing UUID");
     fails("connection list extra", "1 argument too many");
     fails("connection list --jsno", "\"--jsno\" is no option here");
+    fails("doctor --jsno", "\"--jsno\" is no option here");
+    fails("connection export U --jsno", "\"--jsno\" is no option here");
     fails("--bogus server", "\"--bogus\" is no option here");
     fails("server --json", "\"--json\" is no option here");
     fails("server -c", "-c needs a FILE");
@@ -152,8 +157,9 @@ fn mistakes_are_named_and_never_shown_when_they_may_be_secret() {
 fn usage_lines_name_everything() {
     let usage = |given: &str| normalise(&line(given)).unwrap_err().usage;
     assert_eq!(usage(""), "usage: mollysocket server|vapid|qrcode|connection|test|status|health|doctor");
-    assert_eq!(usage("connection"), "usage: mollysocket connection add|list|remove|ping|pause|resume");
+    assert_eq!(usage("connection"), "usage: mollysocket connection add|list|remove|ping|pause|resume|export|import");
     assert_eq!(usage("c add"), "usage: mollysocket connection add UUID DEVICE PASSWORD ENDPOINT");
+    assert_eq!(usage("c export -x"), "usage: mollysocket connection export [--secrets] [UUID...]");
     assert_eq!(usage("c list x"), "usage: mollysocket connection list [-a|--anonymized] [--json]");
 }
 

@@ -23,3 +23,20 @@ ok 'and cannot look into the other'
 systemctl stop mollysocket-home
 wakes $OTHER
 ok 'one can stop without the other'
+systemctl start mollysocket-home
+contains 'up .* process' mollysocket-home status
+ok 'its command goes on after a restart, and finds the server'
+exported=$(mollysocket-work connection export --secrets $OTHER)
+grep -qF "$PASSWORD" <<<"$exported"
+lacks "$PASSWORD" mollysocket-work connection export
+mollysocket-work connection pause $OTHER
+refused=$(mollysocket-home connection import 2>&1 <<<"$exported") && fail 'imported with another key'
+grep -q 'another VAPID key' <<<"$refused"
+mollysocket-home connection import --other-key <<<"$exported"
+mollysocket-work connection remove $OTHER
+contains $OTHER mollysocket-home connection list
+lacks $OTHER mollysocket-work connection list
+systemctl stop mollysocket-work
+sim wait-connected $OTHER 2 20 >/dev/null
+wakes $OTHER
+ok 'an account moves from one to the other by their commands'
