@@ -15,6 +15,9 @@ use pushing::{LOOPBACK, Options, SLACK, Sender, origin, pair};
 use sim::pki::Pki;
 use sim::push::{Answer, Behaviour, PushServer};
 
+/// How long a kept connection may be silent in tests about that. A busy machine answers sooner.
+const PATIENCE: Duration = Duration::from_millis(600);
+
 fn accepted(sender: &Sender, to: &str) {
     let delivery = sender.wake(to);
     assert_eq!(delivery.outcome, Outcome::Accepted, "{}", delivery.reason);
@@ -115,6 +118,63 @@ fn a_connection_that_the_server_closed_costs_no_wake_up_and_no_delay() {
         accepted(&sender, &endpoint);
         assert!(start.elapsed() < SLACK, "{behaviour:?}");
     }
+}
+
+/// A sender that gives a kept connection so much time for an answer, of so much in all.
+fn patient(kept: Duration, push: Duration) -> (PushServer, Sender) {
+    let pki = Pki::new();
+    let server = PushServer::start(&pki);
+    let mut options = Options::new(Some(&pki), &origin(&server));
+    (options.timings.push_kept, options.timings.push) = (kept, push);
+    let sender = options.build();
+    (server, sender)
+}
+
+#[test]
+fn a_kept_connection_that_went_silent_costs_one_short_wait() {
+    // Where the deadline is short, the wait is a part of it.
+    for (kept, push) in [(PATIENCE, Duration::from_secs(60)), (Duration::from_secs(60), 4 * PATIENCE)] {
+        let (server, sender) = patient(kept, push);
+        // Two that wait, because two pushes are under way at once.
+        let slow = Answer::created().delay(PATIENCE / 3);
+        server.script([slow.clone(), slow, Answer::hang()]);
+        std::thread::scope(|scope| {
+            (0..2).for_each(|_| drop(scope.spawn(|| accepted(&sender, &server.endpoint("a")))));
+        });
+        assert_eq!(server.open_connections(), 2);
+        let start = Instant::now();
+        accepted(&sender, &server.endpoint("a"));
+        assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
+        accepted(&sender, &server.endpoint("a"));
+        let used = connections(&server);
+        assert_eq!(used.len(), 5, "sent again once: {used:?}");
+        assert_eq!(used[3..], [2, 2], "on a fresh connection, which is kept");
+        assert!(server.wait_until(SLACK, |s| s.open() == 1), "the other old one is not trusted either");
+    }
+}
+
+#[test]
+fn a_server_that_became_slow_is_heard_out_on_a_fresh_connection() {
+    let (server, sender) = patient(PATIENCE, Duration::from_secs(60));
+    let slow = Answer::created().delay(3 * PATIENCE);
+    server.script([Answer::created(), slow.clone(), slow, Answer::created()]);
+    (0..4).for_each(|_| accepted(&sender, &server.endpoint("a")));
+    // One push is sent twice. A slow connection is not kept, so that this does not happen each time.
+    assert_eq!(connections(&server), [0, 0, 1, 2, 2]);
+}
+
+#[test]
+fn of_a_server_that_is_silent_throughout_one_deadline_is_waited() {
+    let push = 4 * PATIENCE;
+    let (server, sender) = patient(PATIENCE, push);
+    server.script([Answer::created(), Answer::hang(), Answer::hang()]);
+    accepted(&sender, &server.endpoint("a"));
+    let start = Instant::now();
+    let delivery = sender.wake(&server.endpoint("a"));
+    assert_eq!(delivery.outcome, Outcome::Failed);
+    assert!(delivery.reason.contains("(waiting for the answer)"), "{}", delivery.reason);
+    assert!((push..push + SLACK).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert_eq!(connections(&server), [0, 0, 1]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use futures_lite::FutureExt as _;
 use http_body_util::Full;
@@ -88,14 +89,22 @@ impl Backend {
         // Before anything else, also for a connection that is there: the guard judges each push.
         let addresses = net.addresses(&host, port, Purpose::Push, reach).await.map_err(failure)?;
         let origin = url.origin().ascii_serialization();
+        let patience = net.timings.push_kept.min(net.timings.push / 4);
         if let Some(mut connection) = net.pool.take(&origin, &addresses) {
             progress.now("waiting for the answer");
-            match connection.send(request.clone()).await {
-                Ok(answer) => return Ok(self.keep(origin, connection, answer)),
+            let late = async {
+                Timer::after(patience).await;
+                None
+            };
+            let answer = async { Some(connection.send(request.clone()).await) }.or(late).await;
+            match answer {
+                Some(Ok(answer)) => return Ok(self.keep(origin, connection, answer)),
                 // What came was an answer, and a bad one.
-                Err(error) if error.is_parse() => return Err(describe(error)),
-                // The server had closed it, or did so just now: that is no news about the push. The others are no younger.
-                Err(_) => net.pool.forget(&origin),
+                Some(Err(error)) if error.is_parse() => return Err(describe(error)),
+                // The server had closed it, or did so just now, or is gone without a word: that is no news about the push.
+                // The others are no younger. If the push did arrive, the phone is woken twice at worst, which is
+                // harmless: where the first one waits for it still, its `Topic` lets the second replace it (RFC 8030 section 5.4).
+                Some(Err(_)) | None => net.pool.forget(&origin),
             }
         }
         progress.now("connecting");
@@ -111,7 +120,12 @@ impl Backend {
         };
         progress.now("waiting for the answer");
         let mut connection = opened.map_err(describe)?;
+        let asked = Instant::now();
         let answer = connection.send(request).await.map_err(describe)?;
+        if asked.elapsed() >= patience {
+            // The next push would give it up, and be sent twice. Beside such a wait a handshake is nothing.
+            return Ok(answer.into_parts().0);
+        }
         Ok(self.keep(origin, connection, answer))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The guard judges every push all the same: whoever takes a connection says which addresses may be used now, and one to
 //! any other address is closed. Only what ended well is kept: an answer of 2xx whose body was read to its end. A server
-//! may close a connection at any moment; the sender then dials (`super::http`).
+//! may close a connection at any moment, or vanish; the sender then dials (`super::http`).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
