@@ -35,7 +35,7 @@ enum Written {
     Failed,
 }
 
-/// Changes that share one transaction at most. Readers wait meanwhile.
+/// Changes that share one transaction at most, also those that fail. Readers wait meanwhile.
 const TOGETHER: usize = 64;
 
 /// Sends work to the thread, which ends with the last handle.
@@ -194,11 +194,12 @@ impl Database {
                 return None;
             }
         };
-        let (mut done, mut left, mut next) = (Vec::new(), None, Some(first));
+        let (mut made, mut done, mut left, mut next) = (0, Vec::new(), None, Some(first));
         while let Some(write) = next.take() {
+            made += 1;
             done.extend(one_of_them(&mut transaction, write, spellings, path));
             // After some errors SQLite has undone everything: the commit fails, and all are told.
-            if done.len() < TOGETHER && !transaction.is_autocommit() {
+            if made < TOGETHER && !transaction.is_autocommit() {
                 match queue.try_recv() {
                     Ok(Job::Write(write)) => next = Some(write),
                     Ok(other) => left = Some(other),
@@ -250,5 +251,45 @@ impl Database {
         let epoch = self.epoch.wrapping_add(1) & 0x7fff_ffff;
         *self = Self { epoch, ..open::connect(path)? };
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use futures_lite::future::poll_once;
+
+    use super::*;
+    use crate::store::IfMissing;
+
+    #[test]
+    fn changes_that_fail_do_not_hold_up_those_they_share_a_transaction_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = open::open(&folder.path().join("db"), IfMissing::Create).unwrap();
+        let handle = Handle::start(database).unwrap();
+        let (start, started) = mpsc::channel::<()>();
+        let (told, learnt) = mpsc::channel::<()>();
+        let (last, ended) = mpsc::channel();
+        smol::block_on(async {
+            // Runs when everything below waits behind it.
+            let mut good = Box::pin(handle.write(move |_, _| Ok(started.recv().unwrap())));
+            assert!(poll_once(&mut good).await.is_none());
+            let bad = || Err::<(), _>(rusqlite::Error::InvalidQuery);
+            for _ in 0..2 * TOGETHER {
+                poll_once(Box::pin(handle.write(move |_, _| bad()))).await;
+            }
+            let end = handle.write(move |_, _| {
+                last.send(learnt.recv_timeout(Duration::from_secs(10)).is_ok()).unwrap();
+                bad()
+            });
+            poll_once(Box::pin(end)).await;
+            start.send(()).unwrap();
+            good.await.unwrap();
+        });
+        told.send(()).unwrap();
+        assert!(ended.recv().unwrap(), "whoever made the first change waited for all that failed after it");
     }
 }
