@@ -38,9 +38,12 @@ pub enum Import {
 pub struct Difference {
     /// The account.
     pub id: AccountId,
-    /// What differs, by name; no values.
+    /// What differs, by name; no values. Of a row that cannot be read, that.
     pub what: Vec<&'static str>,
 }
+
+/// What differs when there is nothing to compare with.
+const UNREADABLE: &str = "its row cannot be read";
 
 /// Compares first and writes then, so that a refusal leaves no trace in the transaction. `accounts` are of different ids.
 pub(super) fn import(
@@ -53,20 +56,28 @@ pub(super) fn import(
     let (mut added, mut unchanged) = (0, 0);
     let (mut differences, mut changes) = (Vec::new(), Vec::new());
     for account in accounts {
-        let Some(known) = rows::get(transaction, spellings, account.id())? else {
-            added += 1;
-            changes.push(account);
-            continue;
-        };
-        let what = differing(&known, &account);
-        if what.is_empty() {
-            unchanged += 1;
-            continue;
+        match rows::known(transaction, spellings, account.id())? {
+            None => {
+                added += 1;
+                changes.push(account);
+            }
+            // It may be damaged by hand, and mended by hand. Not ours to throw away unasked.
+            Some(Err(_)) => {
+                differences.push(Difference { id: account.id(), what: vec![UNREADABLE] });
+                changes.push(account);
+            }
+            Some(Ok(known)) => {
+                let what = differing(&known, &account);
+                if what.is_empty() {
+                    unchanged += 1;
+                    continue;
+                }
+                differences.push(Difference { id: account.id(), what });
+                // What Signal's clock says stays true for the same device only.
+                let covered_until = known.covered_until.filter(|_| known.credentials == account.credentials);
+                changes.push(Account { covered_until, ..account });
+            }
         }
-        differences.push(Difference { id: account.id(), what });
-        // What Signal's clock says stays true for the same device only.
-        let covered_until = known.covered_until.filter(|_| known.credentials == account.credentials);
-        changes.push(Account { covered_until, ..account });
     }
     if if_different == IfDifferent::Refuse && !differences.is_empty() {
         return Ok(Import::Different(differences));

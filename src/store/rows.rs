@@ -180,13 +180,22 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Listing> {
     Ok(listing)
 }
 
+/// What the row of an account says, or why it cannot be read. `None`: there is no row.
+pub(super) fn known(
+    connection: &Connection,
+    spellings: &mut Spellings,
+    id: AccountId,
+) -> rusqlite::Result<Option<Result<Account, AccountError>>> {
+    Ok(entries_of(connection, spellings, id)?.into_iter().next().map(|entry| entry.account))
+}
+
 /// See [`super::Store::get`].
 pub(super) fn get(
     connection: &Connection,
     spellings: &mut Spellings,
     id: AccountId,
 ) -> rusqlite::Result<Option<Account>> {
-    Ok(entries_of(connection, spellings, id)?.into_iter().next().and_then(|entry| entry.account.ok()))
+    Ok(known(connection, spellings, id)?.and_then(Result::ok))
 }
 
 /// See [`super::Store::count`].

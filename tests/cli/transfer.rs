@@ -237,6 +237,18 @@ fn an_account_that_is_here_already_is_replaced_only_when_asked_for() {
 }
 
 #[test]
+fn a_row_that_cannot_be_read_counts_as_one_that_differs() {
+    let mut world = holding(&format!("('{UUID}', 900, '{PASSWORD}', '{ENDPOINT}', 0, 1, 0, 0)"));
+    // The row has its place already.
+    world.set("MOLLY_MAX_ACCOUNTS", "1");
+    let same = file(&[account(UUID)]);
+    world.import(&same).fails(1, &["nothing imported", UUID, "cannot be read", "--replace"]);
+    world.import(&file(&[account(OTHER_UUID)])).fails(1, &["nothing imported", "2 accounts"]);
+    assert!(world.import_with(&["--replace"], &same).ok().contains("0 added, 1 replaced, 0 unchanged"));
+    assert_eq!((world.rows(), world.account()["device_id"].clone()), (1, 2.into()));
+}
+
+#[test]
 fn endpoints_made_for_another_key_are_imported_only_when_asked_for() {
     let mut world = world();
     let theirs = file(&[account(UUID)]).replace(PUBLIC, &format!("{}A", &PUBLIC[..86]));
