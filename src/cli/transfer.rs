@@ -12,7 +12,7 @@ use super::{Answer, CliError, note};
 use crate::account::{Account, AccountId};
 use crate::config::Config;
 use crate::net::Net;
-use crate::store::{Difference, IfDifferent, IfMissing, Import, Listing, Store};
+use crate::store::{Difference, IfDifferent, IfMissing, Import, Listing, Store, StoreError};
 use crate::vapid::{Create, VapidKey};
 
 mod file;
@@ -91,6 +91,17 @@ pub(super) fn import(
         .iter()
         .filter_map(|account| objection(config, account).map(|why| format!("{}: {why}", account.id())));
     one_line(refused).map_or(Ok(()), |why| Err(nothing(&why)))?;
+    let full = |rows| {
+        let most = config.max_accounts;
+        nothing(&format_args!("there would be {rows} accounts, and max_accounts is {most}; raise it"))
+    };
+    let coming = export.accounts.len();
+    // Said before there is a database: an import that is refused leaves none behind.
+    if coming > config.max_accounts
+        && let Err(StoreError::Missing(_)) = Store::open(&config.db, IfMissing::Fail)
+    {
+        return Err(full(coming));
+    }
     let store = Store::open(&config.db, IfMissing::Create)?;
     let if_different = if args.replace { IfDifferent::Replace } else { IfDifferent::Refuse };
     match smol::block_on(store.import(export.accounts, if_different, config.max_accounts))? {
@@ -99,10 +110,7 @@ pub(super) fn import(
             let all = all.unwrap_or_default();
             Err(nothing(&format_args!("here already, but not the same: {all}; --replace replaces what is here")))
         }
-        Import::Full(rows) => {
-            let most = config.max_accounts;
-            Err(nothing(&format_args!("there would be {rows} accounts, and max_accounts is {most}; raise it")))
-        }
+        Import::Full(rows) => Err(full(rows)),
         Import::Done { added, replaced, unchanged } => {
             let db = shown(&config.db);
             writeln!(out, "{added} added, {replaced} replaced, {unchanged} unchanged in {db}; {NOTICED}")?;

@@ -103,7 +103,8 @@ impl Backend {
                 Some(Err(error)) if error.is_parse() => return Err(describe(error)),
                 // The server had closed it, or did so just now, or is gone without a word: that is no news about the push.
                 // The others are no younger. If the push did arrive, the phone is woken twice at worst, which is
-                // harmless: where the first one waits for it still, its `Topic` lets the second replace it (RFC 8030 section 5.4).
+                // harmless; where the first still waits for the phone, the `Topic` lets the second replace it
+                // (RFC 8030 section 5.4).
                 Some(Err(_)) | None => net.pool.forget(&origin),
             }
         }

@@ -275,7 +275,8 @@ mod tests {
         let (last, ended) = mpsc::channel();
         smol::block_on(async {
             // Runs when everything below waits behind it.
-            let mut good = Box::pin(handle.write(move |_, _| Ok(started.recv().unwrap())));
+            let mut good =
+                Box::pin(handle.write(move |_, _| started.recv().map_err(|_| rusqlite::Error::InvalidQuery)));
             assert!(poll_once(&mut good).await.is_none());
             let bad = || Err::<(), _>(rusqlite::Error::InvalidQuery);
             for _ in 0..2 * TOGETHER {

@@ -195,6 +195,7 @@ fn an_account_that_may_not_register_is_not_imported() {
     }
     world.set("MOLLY_MAX_ACCOUNTS", "1");
     world.import(&both).fails(1, &["nothing imported", "max_accounts is 1", "2 accounts"]);
+    assert!(!world.path("db.sqlite").exists(), "what is refused leaves no empty database");
     world.import(&file(&[account(UUID)])).ok();
     assert!(world.import(&file(&[account(UUID)])).ok().contains("1 unchanged"), "a full database may stay as it is");
     world.import(&file(&[account(OTHER_UUID)])).fails(1, &["max_accounts"]);
