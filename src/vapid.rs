@@ -54,8 +54,8 @@ pub enum VapidError {
     /// know, and with another every phone must be linked again.
     #[error(
         "there is no VAPID key {}, as a server makes it at its first start: use the server's configuration and \
-         variables here; for a sealed key CREDENTIALS_DIRECTORY=/run/credentials/mollysocket.service, the \
-         credentials directory of the service",
+         variables here (vapid_privkey, vapid_key_file); for a sealed key \
+         CREDENTIALS_DIRECTORY=/run/credentials/mollysocket.service, the credentials directory of the service",
         .0.display()
     )]
     Missing(PathBuf),
