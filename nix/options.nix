@@ -36,7 +36,7 @@ let
     push_ca_file = optional types.str "PEM file trusted for push servers beside the system's certificates.";
     wake_for_own_sync = option types.bool false "Whether what the phone itself sent wakes it, too.";
     max_accounts = option types.ints.unsigned 10000 "New accounts beyond this many are refused.";
-    trusted_proxies = option (types.listOf types.str) [ "loopback" ] "Proxies whose forwarding headers count for the log.";
+    trusted_proxies = option (types.listOf types.str) [ "loopback" ] "Proxies whose forwarding headers count, for the limits of each client and the log.";
     metrics = option types.bool false "Whether the web server serves `/metrics` (Prometheus) to everybody.";
     admin_socket = optional types.str "Unix socket for status and metrics, in the runtime or the state directory. Default: `admin.sock` in the runtime directory.";
     alert_command = option (types.listOf types.str) [ ] "Program and arguments, run when an account needs attention and when it is well again; the account's state is on its standard input as JSON. It runs as the service, inside its sandbox.";

@@ -56,7 +56,7 @@ impl Alerts {
         let Some(command) = &self.command else { return futures_lite::future::pending().await };
         let mut watch = Watch::new(self.timings.alert_pause, self.timings.alert_settle, self.limits.alerts);
         loop {
-            for news in watch.look(&self.observer.accounts(), Instant::now()) {
+            while let Some(news) = watch.look(&self.observer.accounts(), Instant::now()) {
                 match command::run(command, &news, self.timings.alert_command).await {
                     Told::Yes => watch.told(&news),
                     Told::No(why) => log::warn!("{}: the alert command failed: {why}", news.account.short()),

@@ -216,7 +216,7 @@ impl Daemon {
             }
         });
         let admin_stop = stopped_too;
-        let admin = self.admin.map(|listener| {
+        let mut admin = self.admin.map(|listener| {
             let (app, observer, tasks) = (self.app.clone(), self.observer.clone(), executor.clone());
             executor.spawn(async move {
                 let stopped = async move {
@@ -234,14 +234,15 @@ impl Daemon {
             self.app.timings.clone(),
             self.app.limits.clone(),
         );
-        let alerts = alerts.map(|alerts| executor.spawn(alerts.run()));
+        let mut alerts = alerts.map(|alerts| executor.spawn(alerts.run()));
         let work = async {
             let watchdog = watchdog(&hooks.service, self.supervisor, &executor);
             counts.ready(&hooks.service, self.accounts).await;
-            // Neither task ends before it is told to, unless it panicked: awaiting it passes the panic on, and the program
-            // ends rather than live on as half of itself.
+            // No task ends before it is told to, unless it panicked: awaiting it passes the panic on, and the program ends
+            // rather than live on as a part of itself.
             let told = counts.follow(&hooks.service);
-            stop.or(reload.follow(hooks, &counts)).or(told).or(&mut runner).or(&mut web).await;
+            let beside = panic_of(&mut alerts).or(panic_of(&mut admin));
+            stop.or(reload.follow(hooks, &counts)).or(told).or(&mut runner).or(&mut web).or(beside).await;
             hooks.service.stopping().await;
             watchdog.cancel().await;
             if let Some(alerts) = alerts {
@@ -267,6 +268,15 @@ impl Daemon {
             drop(ending);
         });
     }
+}
+
+/// Never ends but by the panic of a task that may also be missing, or end for a reason of its own.
+async fn panic_of(task: &mut Option<smol::Task<()>>) {
+    if let Some(running) = task {
+        running.await;
+        *task = None;
+    }
+    std::future::pending().await
 }
 
 fn listen(config: &Config, inherited: Option<TcpListener>) -> Result<(smol::net::TcpListener, SocketAddr), StartError> {

@@ -1,4 +1,5 @@
-//! A fault of the program itself at one of two accounts: what it costs that one, and that the other notices nothing.
+//! A fault of the program itself: at one of two accounts, what it costs that one, and that the other notices nothing; beside
+//! all accounts, that the program ends and is started anew rather than live on without a part.
 //!
 //! The fault is planted in the log, which this test provides: a line about the account panics while it is written. An
 //! executable of its own, because there is one log for all.
@@ -6,6 +7,8 @@
 
 mod support;
 
+use std::net::TcpStream;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,6 +50,12 @@ fn log_through_us() {
 /// The next line about this phone that goes on like this panics.
 fn plant(phone: &Phone, line: &str) {
     PLANTED.lock().unwrap().push(format!("{}: {line}", phone.id().short()));
+}
+
+/// Whether nothing that was planted for this phone is left.
+fn all_was_met(phone: &Phone) -> bool {
+    let name = phone.id().short();
+    !PLANTED.lock().unwrap().iter().any(|line| line.starts_with(&name))
 }
 
 fn panics(world: &World) -> u64 {
@@ -106,8 +115,7 @@ fn a_panic_costs_its_account_one_back_off_and_others_nothing() {
         wakes(&world, &faulty);
     }
     thread::sleep(MOMENT);
-    let name = faulty.id().short();
-    assert!(!PLANTED.lock().unwrap().iter().any(|line| line.starts_with(&name)), "all happened");
+    assert!(all_was_met(&faulty), "all happened");
     assert_eq!((panics(&world), connects(&world, &other)), (2, 1), "the other one kept its connection");
     assert!(pushes(&world, &faulty) >= 4 && pushes(&world, &other) > 10);
     world.assert_one_socket_each();
@@ -134,4 +142,23 @@ fn a_panic_at_the_end_of_an_account_does_not_leave_it_running_for_ever() {
     assert_eq!(panics(&world), 1);
     wakes(&world, &other);
     assert_eq!(connects(&world, &other), 1);
+}
+
+#[test]
+fn a_panic_of_the_alerts_ends_the_program_so_that_it_is_started_anew() {
+    log_through_us();
+    let mut world = World::new();
+    world.timings.alert_poll = Duration::from_millis(20);
+    world.settings = "alert_command = [\"false\"]\n".into();
+    let phone = world.phone(5);
+    world.store_phone(&phone);
+    plant(&phone, "the alert command failed");
+    world.start();
+    world.wait_state(&phone, "connected");
+    let web = world.web();
+    world.signal().unlink(&phone.uuid, DEVICE);
+    eventually("the panic", || all_was_met(&phone));
+    eventually("the web server is gone", || TcpStream::connect(web).is_err());
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| world.stop()));
+    assert!(ended.is_err(), "the daemon ended as if it had been asked to");
 }

@@ -97,6 +97,14 @@ fn check(raw: Raw) -> Result<Args, String> {
             limit.maximum.unwrap_or_default()
         ));
     }
+    let ports = crate::process::local_ports();
+    if raw.accounts > ports {
+        return Err(format!(
+            "--accounts {}: Signal is simulated at one address, to which this machine opens {ports} connections at most; \
+             widen net.ipv4.ip_local_port_range",
+            raw.accounts
+        ));
+    }
     let variables = |words: Vec<String>| -> Result<Vec<(String, String)>, String> {
         let pair = |word: String| match word.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),

@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +22,12 @@ use crate::process::Process;
 pub(crate) const AS_DAEMON: &str = "--as-daemon";
 /// The one after it that makes a daemon which connects as fast as it can.
 const UNPACED: &str = "--unpaced";
+/// How long after the first program of one build the last one may be ready.
+const ONE_BUILD: Duration = Duration::from_secs(15 * 60);
+/// How often threads are counted.
+const COUNT: Duration = Duration::from_millis(20);
+/// What the packaged services set: glibc would else keep memory for each thread.
+const AS_PACKAGED: (&str, &str) = ("MALLOC_ARENA_MAX", "2");
 /// How long a start may take.
 const START: Duration = Duration::from_secs(60);
 /// How long a stop may take.
@@ -75,14 +83,16 @@ impl Program {
         self.path.is_none()
     }
 
-    /// Size of the executable, bytes. This program holds more than the daemon: the one that was built beside it counts,
-    /// and where there is none it is `None`.
+    /// Size of the executable, bytes. This program holds more than the daemon: the one that was built beside it counts.
+    /// `None` where there is none, or one that was built long before this program.
     pub(crate) fn size(&self) -> Option<u64> {
-        let path = match &self.path {
-            Some(path) => path.clone(),
-            None => std::env::current_exe().ok()?.with_file_name("mollysocket"),
-        };
-        path.metadata().ok().map(|file| file.len())
+        if let Some(path) = &self.path {
+            return path.metadata().ok().map(|file| file.len());
+        }
+        let driver = std::env::current_exe().ok()?;
+        let file = driver.with_file_name("mollysocket").metadata().ok()?;
+        let since = driver.metadata().and_then(|driver| driver.modified()).ok()?;
+        (file.modified().ok()? + ONE_BUILD >= since).then_some(file.len())
     }
 }
 
@@ -110,6 +120,8 @@ pub(crate) struct Daemon {
     pub(crate) web: SocketAddr,
     /// From its start to its first answer on the web server.
     pub(crate) ready: Duration,
+    /// Most threads it ever had.
+    threads: Arc<AtomicUsize>,
 }
 
 impl Daemon {
@@ -127,6 +139,7 @@ impl Daemon {
         command.arg(if pacing == Pacing::Off { UNPACED } else { "server" });
         command
             .env_clear()
+            .env(AS_PACKAGED.0, AS_PACKAGED.1)
             .env("MOLLY_HOST", web.ip().to_string())
             .env("MOLLY_PORT", web.port().to_string())
             .env("MOLLY_DB", &setup.db)
@@ -142,7 +155,8 @@ impl Daemon {
             .stderr(log);
         let started = Instant::now();
         let child = command.spawn().context("the daemon cannot be started")?;
-        let mut daemon = Self { child, web, ready: Duration::ZERO };
+        let threads = count_threads(Process(child.id()));
+        let mut daemon = Self { child, web, ready: Duration::ZERO, threads };
         while !answers(web) {
             if let Some(status) = daemon.child.try_wait()? {
                 bail!("the daemon ended at its start with {status}");
@@ -158,6 +172,11 @@ impl Daemon {
 
     pub(crate) fn process(&self) -> Process {
         Process(self.child.id())
+    }
+
+    /// Most threads it had at any time so far.
+    pub(crate) fn most_threads(&self) -> usize {
+        self.threads.load(Ordering::Relaxed)
     }
 
     /// Asks it to end; how long that took.
@@ -181,6 +200,19 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Counts until the process is gone.
+fn count_threads(process: Process) -> Arc<AtomicUsize> {
+    let most = Arc::new(AtomicUsize::new(0));
+    let counted = most.clone();
+    std::thread::spawn(move || {
+        while let Ok(now) = process.threads() {
+            counted.fetch_max(now, Ordering::Relaxed);
+            std::thread::sleep(COUNT);
+        }
+    });
+    most
 }
 
 /// Below the range from which thousands of connections take their own ports.

@@ -59,11 +59,20 @@ fn raise_limit() {
 
 /// Whether everything was correct. Figures that are not met are no failure.
 fn run(args: &Args) -> Result<bool> {
-    let first = measure(args, &Program::from_args(args.daemon.as_deref(), &args.env)?)?;
-    let second = match &args.vs {
-        Some(path) => Some(measure(args, &Program::from_args(Some(path), &args.vs_env)?)?),
-        None => None,
-    };
+    let mut programs = vec![Program::from_args(args.daemon.as_deref(), &args.env)?];
+    if let Some(path) = &args.vs {
+        programs.push(Program::from_args(Some(path), &args.vs_env)?);
+    }
+    // In turn, so that a machine that gets slower does so for both.
+    let mut all: Vec<Vec<Figures>> = programs.iter().map(|_| Vec::new()).collect();
+    for run in 0..args.runs {
+        for (n, (program, figures)) in programs.iter().zip(&mut all).enumerate() {
+            figures.push(measure(args, program, run * programs.len() + n)?);
+        }
+    }
+    let mut medians = all.into_iter().filter_map(figures::medians);
+    let first = medians.next().context("nothing was measured")?;
+    let second = medians.next();
     report::print(&first, second.as_ref());
     if let Some(file) = &args.json {
         let text = serde_json::to_string_pretty(&report::json(&first, second.as_ref()))?;
@@ -72,21 +81,15 @@ fn run(args: &Args) -> Result<bool> {
     Ok([Some(&first), second.as_ref()].into_iter().flatten().all(|figures| figures.problems.is_empty()))
 }
 
-/// Measures it as often as asked for.
-fn measure(args: &Args, program: &Program) -> Result<Figures> {
-    let all: Result<Vec<Figures>> = (0..args.runs).map(|_| measure_once(args, program)).collect();
-    figures::medians(all?).context("nothing was measured")
-}
-
-fn measure_once(args: &Args, program: &Program) -> Result<Figures> {
-    let dir = std::env::temp_dir().join(format!("mollysocket-load-{}", std::process::id()));
+/// Measures one in a directory of its own, which stays when something was wrong: the daemon's log is in it.
+fn measure(args: &Args, program: &Program, number: usize) -> Result<Figures> {
+    let dir = std::env::temp_dir().join(format!("mollysocket-load-{}-{number}", std::process::id()));
     std::fs::create_dir(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
-    let outcome = measure::run(args, program, &dir, &Progress::new(&program.name));
-    let correct = outcome.as_ref().is_ok_and(|figures| figures.problems.is_empty());
-    if correct {
+    let figures = measure::run(args, program, &dir, &Progress::new(&program.name));
+    if figures.problems.is_empty() {
         let _ = std::fs::remove_dir_all(&dir);
     } else {
-        eprintln!("the daemon's log: {}", dir.join("daemon.log").display());
+        eprintln!("load: what the daemon said is in {}", dir.join("daemon.log").display());
     }
-    outcome
+    Ok(figures)
 }

@@ -60,6 +60,16 @@ pub(crate) fn sockets() -> Option<u64> {
     Some(slabs.lines().filter_map(of).sum())
 }
 
+/// How many connections to one address there can be. Linux' default where it cannot be read.
+pub(crate) fn local_ports() -> usize {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ends = text.split_whitespace().filter_map(|end| end.parse::<usize>().ok());
+    match (ends.next(), ends.next()) {
+        (Some(first), Some(last)) => (last + 1).saturating_sub(first),
+        _ => 28_232,
+    }
+}
+
 /// A field in kB, as bytes.
 fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;

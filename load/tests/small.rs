@@ -32,7 +32,7 @@ fn a_small_run_measures_everything_and_loses_nothing() {
     assert!(json["a"]["messages"].as_u64().is_some_and(|n| n > 1000), "{text}");
 }
 
-/// As docs/performance.md shows it ("Running it"): two builds, and their figures in a file.
+/// By the guide docs/performance.md, "Running it": two builds, and their figures in a file.
 #[test]
 fn two_builds_are_put_side_by_side() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -66,6 +66,27 @@ fn two_builds_are_put_side_by_side() {
     }
 }
 
+/// What was measured of the first is printed, whatever the others do.
+#[test]
+fn a_build_that_fails_spoils_neither_the_other_nor_the_next_run() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("figures.json");
+    let run = Command::new(env!("CARGO_BIN_EXE_load"))
+        .args(["--accounts", "10", "--idle", "1", "--traffic", "1", "--calm", "1", "--runs", "2", "--vs", "/bin/false"])
+        .arg("--json")
+        .arg(&file)
+        .env("TMPDIR", dir.path())
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(!run.status.success() && said.ends_with("load: FAILED\n"), "{said}");
+    assert_eq!(said.matches("NOT CORRECT (false): it was not measured to the end").count(), 2, "{said}");
+    let text = std::fs::read_to_string(&file).expect("the figures");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert!(json["a"]["figures"]["warm_p99"]["value"].is_f64(), "{text}");
+    assert_eq!((json["a"]["problems"].as_array().map(Vec::len), json["runs"].as_u64()), (Some(0), Some(2)), "{text}");
+}
+
 #[test]
 fn a_daemon_that_is_none_is_an_error() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -74,8 +95,8 @@ fn a_daemon_that_is_none_is_an_error() {
         .args(["--accounts", "10", "--daemon", "/bin/false"])
         .output()
         .expect("it runs");
-    let said = String::from_utf8_lossy(&run.stderr);
-    assert!(!run.status.success() && said.contains("ended at its start"), "{said}");
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(!run.status.success() && said.contains("ended at its start") && said.ends_with("load: FAILED\n"), "{said}");
     let few = Command::new(env!("CARGO_BIN_EXE_load")).args(["--accounts", "1"]).output().expect("it runs");
     assert_eq!(few.status.code(), Some(2));
 }

@@ -1,5 +1,5 @@
 //! One timer for the deadlines of all connections. Thousands of them wait for a moment some seconds away, and do not mind
-//! a tenth of a second; the runtime's own timers each cost several system calls when they are set and when they fire.
+//! a quarter of a second; the runtime's own timers each cost several system calls when they are set and when they fire.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use smol::{Executor, Timer};
 
 /// Longest delay beyond a deadline.
-const COARSE: Duration = Duration::from_millis(100);
+const COARSE: Duration = Duration::from_millis(250);
 /// The same as a part of the interval between keepalives, for tests with short ones.
 const PART: u32 = 64;
 

@@ -86,7 +86,8 @@ fn differences(address: &Address) -> String {
         }
         Source::Host | Source::HostAndPath(_) => [
             "The reverse proxy does not pass on the <code>Host</code> header. With nginx add <code>proxy_set_header Host \
-             $http_host;</code>, with Apache <code>ProxyPreserveHost On</code>, or set <code>public_url</code>.",
+             $http_host;</code> (<code>$host</code> with HTTP/3), with Apache <code>ProxyPreserveHost On</code>, or set \
+             <code>public_url</code>.",
             "The reverse proxy does not say which path it was asked for. Let it send that path in \
              <code>X-Original-URL</code>, with nginx by <code>proxy_set_header X-Original-URL \
              $request_uri;</code>, or the part \
@@ -128,8 +129,8 @@ fn explain_doubt(doubt: &Doubt) -> String {
         Doubt::OtherHost(other) => {
             return format!(
                 "The reverse proxy was asked for <strong>{}</strong> (<code>X-Forwarded-Host</code>) but passes on \
-                 another <code>Host</code>. With nginx add <code>proxy_set_header Host $http_host;</code>, with Apache \
-                 <code>ProxyPreserveHost On</code>, or set <code>public_url</code>.",
+                 another <code>Host</code>. With nginx add <code>proxy_set_header Host $http_host;</code> \
+                 (<code>$host</code> with HTTP/3), with Apache <code>ProxyPreserveHost On</code>, or set <code>public_url</code>.",
                 escape(other)
             );
         }
@@ -139,7 +140,11 @@ fn explain_doubt(doubt: &Doubt) -> String {
 
 fn explain_missing(error: NoAddress) -> String {
     let what = match error {
-        NoAddress::NoHost => "There is no link, because the request has no <code>Host</code> header.".to_owned(),
+        NoAddress::NoHost => {
+            "There is no link, because the request has no <code>Host</code> header. (nginx' <code>$http_host</code> is \
+                              empty with HTTP/3; <code>$host</code> is not.)"
+                .to_owned()
+        }
         NoAddress::BadHost => {
             "There is no link, because the request's <code>Host</code> header is not a host name.".to_owned()
         }

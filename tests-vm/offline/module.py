@@ -164,7 +164,7 @@ def configurations():
         check(machine is not None, error)
         check(all(machine["nginx"].count(place) == 1 for place in places), f"nginx: {machine['nginx']}")
         check(machine["nginx"].count("X-Original-URL $request_uri") == len(places), "nginx passes the original path on")
-        for header in ('Forwarded ""', 'X-Forwarded-Prefix ""', "X-Forwarded-For $remote_addr", "X-Forwarded-Host $http_host"):
+        for header in ('Forwarded ""', 'X-Forwarded-Prefix ""', "X-Forwarded-For $proxy_add_x_forwarded_for", "X-Forwarded-Host $http_host"):
             line = f"proxy_set_header {header};"
             check(machine["nginx"].count(line) == len(places), f"nginx leaves no header of clients: {line}")
     machine, _ = render("{ }")
