@@ -111,6 +111,8 @@ pub struct Doctor<'a> {
     origins: HashMap<String, bool>,
     /// The public VAPID key.
     key: Option<String>,
+    /// Phones may be linked: there are accounts or a server, or it cannot be told.
+    in_use: bool,
 }
 
 /// The way out.
@@ -128,7 +130,8 @@ impl<'a> Doctor<'a> {
         // Nobody waits for an answer here as a phone does.
         let timings = Timings { check: Duration::from_secs(30), ..Timings::default() };
         let resolver = Arc::new(SystemResolver);
-        Self { config, only, timings, resolver, tell, clocks: Vec::new(), origins: HashMap::new(), key: None }
+        let (clocks, origins) = (Vec::new(), HashMap::new());
+        Self { config, only, timings, resolver, tell, clocks, origins, key: None, in_use: false }
     }
 
     /// The same with another resolver, for tests.
@@ -141,9 +144,9 @@ impl<'a> Doctor<'a> {
     /// Checks everything. Look-ups run as tasks of `executor`, which must run meanwhile.
     pub async fn examine(mut self, executor: Arc<Executor<'static>>) {
         self.configuration();
-        let vapid = self.vapid_key();
         let accounts = self.database().await;
         self.server().await;
+        let vapid = self.vapid_key();
         if let Some(way) = self.way(vapid, executor) {
             let reachable = self.signal(&way).await;
             let accounts = self.chosen(accounts);

@@ -2,7 +2,8 @@
 //! say (docs/operations.md). No password, key or path of an endpoint is in it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -20,8 +21,23 @@ pub use observer::{Observer, Readiness};
 /// Where the running server's admin socket is: where it noted beside the database, else where the configuration says.
 /// The variables of the service manager, which decide the default, are the server's own.
 pub fn admin_socket(config: &Config) -> PathBuf {
-    let noted = Store::noted_socket(&config.db).filter(|socket| socket.exists());
+    // Who may not look there learns of it when connecting.
+    let noted = Store::noted_socket(&config.db)
+        .filter(|socket| socket.try_exists().unwrap_or_else(|_| !config.admin_socket.exists()));
     noted.unwrap_or_else(|| config.admin_socket.clone())
+}
+
+/// What is wrong when nobody answers at the admin socket, and what to do. A server may run there all the same.
+pub fn absence(socket: &Path, error: &io::Error) -> (String, &'static str) {
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => "run this as the user of the server, or as root",
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            "start it, or use its configuration and variables here (db, admin_socket)"
+        }
+        _ => "look at its log",
+    };
+    let socket = std::path::absolute(socket).unwrap_or_else(|_| socket.to_owned());
+    (format!("no server answers at {} ({error})", socket.display()), remedy)
 }
 
 /// A moment, to the second; RFC 3339 in JSON.

@@ -50,9 +50,12 @@ pub enum VapidError {
         /// What is wrong with what it holds.
         flaw: Flaw,
     },
-    /// There is no key yet and this verb makes none.
+    /// There is no key and this verb makes none. Does not say to make one: the server may have one of which we do not
+    /// know, and with another every phone must be linked again.
     #[error(
-        "there is no VAPID key: set vapid_privkey or vapid_key_file, or start the server once, which makes {}",
+        "there is no VAPID key {}, as a server makes it at its first start: use the server's configuration and \
+         variables here (vapid_privkey, vapid_key_file); for a sealed key \
+         CREDENTIALS_DIRECTORY=/run/credentials/mollysocket.service, the credentials directory of the service",
         .0.display()
     )]
     Missing(PathBuf),

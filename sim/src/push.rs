@@ -88,6 +88,8 @@ pub struct PushState {
     script: VecDeque<Answer>,
     script_for: HashMap<String, VecDeque<Answer>>,
     default_for: HashMap<String, Answer>,
+    /// Beginning of a User-Agent, and the answer to it.
+    agent: Option<(String, Answer)>,
     in_flight: usize,
     max_in_flight: usize,
     connections: u64,
@@ -112,8 +114,12 @@ impl PushState {
         self.open
     }
 
-    /// The path's own answers go first, then the script, then the path's default, then the default.
-    fn answer(&mut self, target: &str) -> Answer {
+    /// That for the User-Agent goes first, then the path's own answers, then the script, then the path's default, then
+    /// the default.
+    fn answer(&mut self, target: &str, agent: &str) -> Answer {
+        if let Some((_, answer)) = self.agent.as_ref().filter(|(begin, _)| agent.starts_with(begin)) {
+            return answer.clone();
+        }
         let path = target.split('?').next().unwrap_or_default();
         let of_path = self.script_for.get_mut(path).and_then(VecDeque::pop_front);
         let scripted = of_path.or_else(|| self.script.pop_front());
@@ -216,6 +222,11 @@ impl PushServer {
     /// Takes back what `set_default_for` said.
     pub fn unset_default_for(&self, path: &str) {
         self.shared.update(|s| s.default_for.remove(path));
+    }
+
+    /// The answer to everybody whose User-Agent begins like this.
+    pub fn set_for_agent(&self, begin: &str, answer: Answer) {
+        self.shared.update(|s| s.agent = Some((begin.to_owned(), answer)));
     }
 
     /// Answers to the next requests, in turn; added behind those still left.

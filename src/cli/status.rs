@@ -8,7 +8,7 @@ use super::output::Paint;
 use super::{Answer, CliError, table};
 use crate::config::Config;
 use crate::net::ask_socket;
-use crate::overview::{Overview, admin_socket};
+use crate::overview::{Overview, absence, admin_socket};
 use crate::store::{IfMissing, Store};
 
 /// The server gives its database a second; ten thousand accounts take a moment to write down.
@@ -25,7 +25,8 @@ pub(super) fn run(config: &Config, args: &Status, paint: Paint, out: &mut impl W
         Err(error) => {
             let store = Store::open(&config.db, IfMissing::Fail)?;
             let overview = Overview::stored(smol::block_on(store.list())?, now);
-            (overview, Some(absence(config, &error)))
+            let (what, remedy) = absence(&admin_socket(config), &error);
+            (overview, Some(format!("{what}: {remedy}")))
         }
     };
     if args.json {
@@ -47,18 +48,4 @@ fn running(config: &Config) -> io::Result<Overview> {
         return Err(io::Error::other(format!("it answered {}", answer.status)));
     }
     serde_json::from_str(&answer.body).map_err(io::Error::other)
-}
-
-/// Why only the database was read, and what to do.
-fn absence(config: &Config, error: &io::Error) -> String {
-    let socket = admin_socket(config);
-    let socket = std::path::absolute(&socket).unwrap_or(socket);
-    let remedy = match error.kind() {
-        io::ErrorKind::PermissionDenied => "run this as the user of the server, or as root",
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            "start it, or use its configuration and variables here (db, admin_socket)"
-        }
-        _ => "look at its log",
-    };
-    format!("no server answers at {} ({error}): {remedy}", socket.display())
 }

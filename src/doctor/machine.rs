@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use super::{Check, Doctor, Verdict, halves, shown};
 use crate::account::{Account, AccountId};
 use crate::config::VapidSource;
 use crate::net::ask_socket;
-use crate::overview::{AccountView, Overview, Server, SideView, admin_socket};
+use crate::overview::{AccountView, Overview, Server, SideView, absence, admin_socket};
 use crate::store::{IfMissing, Listing, Store, StoreError};
-use crate::vapid::{Create, Vapid, VapidKey};
+use crate::vapid::{Create, Vapid, VapidError, VapidKey};
 
 /// How long the server may take to say how it is.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,6 +22,9 @@ const MOST: usize = 64 * 1024 * 1024;
 
 /// What to do when the database fails for a reason that names nothing better.
 const DISK: &str = "look at the disk and its file system";
+
+/// What else to do without a key, but only where nobody uses one yet: phones know the key they were linked with.
+const NO_KEY_YET: &str = "; if the server never ran, start it once";
 
 impl Doctor<'_> {
     pub(super) fn configuration(&mut self) {
@@ -41,25 +44,28 @@ impl Doctor<'_> {
         }
     }
 
+    /// Comes after the database and the server, which tell whether there may be no key yet.
     pub(super) fn vapid_key(&mut self) -> Option<Vapid> {
         let source = &self.config.vapid;
         let (key, origin) = match VapidKey::load(source, Create::No) {
             Ok(loaded) => loaded,
             Err(error) => {
-                let (what, remedy) = halves(&error.to_string());
+                let (what, mut remedy) = halves(&error.to_string());
+                if matches!(error, VapidError::Missing(_)) && !self.in_use {
+                    remedy.push_str(NO_KEY_YET);
+                }
                 self.add(Check::failure("VAPID key", what, remedy));
                 return None;
             }
         };
         self.add(Check::ok("VAPID key", origin));
         if let VapidSource::File(file) = source
-            && let Some(mode) = open_to_others(file)
+            && let Ok(metadata) = fs::metadata(file)
+            && let Some(remedy) = exposed(metadata.mode() & 0o777, in_our_group(metadata.gid()))
         {
-            self.add(Check::warning(
-                "VAPID key",
-                format!("other users of this machine can read {} (mode {mode:04o})", file.display()),
-                format!("give it to the user of the server alone: chmod 600 {}", file.display()),
-            ));
+            let (file, mode) = (file.display(), metadata.mode() & 0o777);
+            let what = format!("other users of this machine can read {file} (mode {mode:04o})");
+            self.add(Check::warning("VAPID key", what, format!("{remedy} {file}")));
         }
         let vapid = Vapid::new(key, self.config.vapid_contact.clone());
         self.key = Some(vapid.public().to_owned());
@@ -84,6 +90,7 @@ impl Doctor<'_> {
         };
         match read.await {
             Ok((listing, writable)) => {
+                self.in_use |= !listing.accounts.is_empty() || !listing.unreadable.is_empty();
                 self.add(Check::ok("database", format!("{}: {}", shown(&path), count(listing.accounts.len()))));
                 if !writable {
                     let what = format!("{} cannot be written", shown(&path));
@@ -93,6 +100,7 @@ impl Doctor<'_> {
                 self.rows(listing)
             }
             Err(error) => {
+                self.in_use |= !matches!(error, StoreError::Missing(_) | StoreError::NoDirectory(_));
                 let (what, remedy) = of_database(&error.to_string());
                 self.add(Check::failure("database", what, remedy));
                 Vec::new()
@@ -121,12 +129,13 @@ impl Doctor<'_> {
         let overview = match asked.await {
             Ok(overview) => overview,
             Err(error) => {
-                let what = format!("no server answers at {}: {error}", shown(socket));
-                let remedy =
-                    "start it (`mollysocket server`), with the same configuration and variables as this command";
+                // Else there may be one, which this user cannot ask.
+                self.in_use |= !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
+                let (what, remedy) = absence(socket, &error);
                 return self.add(Check::failure("server", what, remedy));
             }
         };
+        self.in_use = true;
         let ours = env!("CARGO_PKG_VERSION");
         match &overview.server {
             Some(server) => {
@@ -183,6 +192,22 @@ fn count(accounts: usize) -> String {
     format!("{accounts} {}", if accounts == 1 { "account" } else { "accounts" })
 }
 
+/// What takes the operator's key file from whom it is not for. Files that come from elsewhere, such as the secrets of
+/// Kubernetes, may be the server's by its group alone.
+fn exposed(mode: u32, our_group: bool) -> Option<&'static str> {
+    match (mode & 0o007 != 0, mode & 0o070 != 0 && !our_group) {
+        (true, true) => Some("give it to the user of the server alone: chmod go="),
+        (true, false) => Some("give it to the user of the server alone: chmod o="),
+        (false, true) => Some("unless its group is that of the server: chmod g="),
+        (false, false) => None,
+    }
+}
+
+fn in_our_group(group: u32) -> bool {
+    let own = rustix::process::getgroups().unwrap_or_default();
+    own.into_iter().chain([rustix::process::getegid()]).any(|own| own.as_raw() == group)
+}
+
 /// The permissions of a file that others may do something with.
 fn open_to_others(path: &Path) -> Option<u32> {
     let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
@@ -225,6 +250,22 @@ mod tests {
             let checks = attention(&AccountView::of(&snapshot, then + grace, grace));
             assert_eq!(checks.len(), failures, "{signal:?}, {push:?}: {checks:?}");
             assert!(checks.iter().all(|check| !check.remedy.is_empty()), "{checks:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_file_may_be_the_servers_by_its_group() {
+        for (mode, our_group, bits) in [
+            (0o600, false, None),
+            (0o440, true, None),
+            (0o660, true, None),
+            (0o440, false, Some("g=")),
+            (0o444, true, Some("o=")),
+            (0o644, false, Some("go=")),
+            (0o604, false, Some("o=")),
+        ] {
+            let remedy = exposed(mode, our_group);
+            assert_eq!(remedy.and_then(|remedy| remedy.rsplit(' ').next()), bits, "{mode:o}, {our_group}");
         }
     }
 

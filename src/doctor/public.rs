@@ -31,7 +31,22 @@ impl Doctor<'_> {
             Err(error) => self.unreachable(error),
             Ok(page) => match complaint(&page, &url) {
                 Some((what, remedy)) => self.add(Check::failure(NAME, what, remedy)),
-                None => self.link(way, &url).await,
+                None => self.as_molly(way, &url).await,
+            },
+        }
+    }
+
+    /// Some proxies treat programs by the names they give themselves.
+    async fn as_molly(&mut self, way: &Way, url: &Url) {
+        match self.fetch(way, &below(url, "discover"), MOLLY).await {
+            Err(error) => self.unreachable(error),
+            Ok(page) => match complaint(&page, url) {
+                Some((what, _)) => {
+                    let what = format!("Molly's User-Agent ({MOLLY}) is treated unlike ours: {what}");
+                    let remedy = "let the proxy, and any protection from robots there, pass it on as any other";
+                    self.add(Check::failure(NAME, what, remedy));
+                }
+                None => self.link(way, url).await,
             },
         }
     }

@@ -80,6 +80,11 @@ impl Doctor<'_> {
 
     /// The push servers the allow list names, also those no account uses yet.
     pub(super) async fn listed_push_servers(&mut self, way: &Way) {
+        let all = self.config.allowed_endpoints.origins().count();
+        if all > MOST_LISTED {
+            let what = format!("of the {all} in allowed_endpoints the first {MOST_LISTED} are looked at");
+            self.add(Check::note("push servers", what));
+        }
         let origins: Vec<&str> = self.config.allowed_endpoints.origins().take(MOST_LISTED).collect();
         for origin in origins {
             self.reachable(way, origin, Reach::Anywhere).await;

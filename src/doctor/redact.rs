@@ -8,10 +8,21 @@ use uuid::Uuid;
 
 use crate::account::Account;
 use crate::config::{Config, VapidSource};
+use crate::private_file;
+use crate::store::Store;
 
 /// Public services: their names say nothing about anybody, and much about the trouble.
 const PUBLIC: [&str; 5] =
     ["chat.signal.org", "chat.staging.signal.org", "ntfy.sh", "updates.push.services.mozilla.com", "localhost"];
+
+/// What stands for a directory.
+const DIRECTORY: &str = "DIRECTORY";
+
+/// Paths in remedies, the same everywhere.
+const EVERYWHERE: [&str; 2] = ["/etc/resolv.conf", "/run/credentials/mollysocket.service"];
+
+/// What does not belong to a path any more. Spaces may: names of directories have them.
+const ENDS: [&str; 9] = [": ", ", ", "; ", " | ", "://", "\"", "`", "\n", DIRECTORY];
 
 /// What is replaced, and by what.
 #[derive(Default)]
@@ -47,7 +58,9 @@ impl Redactor {
                 VapidSource::Inline(_) => {}
             }
             redactor.path(&config.db);
+            redactor.path(&private_file::through_links(&config.db));
             redactor.path(&config.admin_socket);
+            Store::noted_socket(&config.db).iter().for_each(|socket| redactor.path(socket));
         }
         paths.iter().for_each(|path| redactor.path(path));
         redactor.known.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
@@ -73,7 +86,7 @@ impl Redactor {
         let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         for path in [path, &whole] {
             if let Some(directory) = path.parent().filter(|directory| directory.components().count() > 1) {
-                self.replace(&directory.display().to_string(), "DIRECTORY");
+                self.replace(&directory.display().to_string(), DIRECTORY);
             }
         }
     }
@@ -84,8 +97,67 @@ impl Redactor {
         for (known, by) in &self.known {
             text = text.replace(known, by);
         }
-        without_addresses(&without_accounts(&without_certificate_names(&text)))
+        without_addresses(&without_accounts(&without_certificate_names(&without_directories(&text))))
     }
+}
+
+/// Takes out directories nobody knows here: where links lead, what the server or the system named.
+fn without_directories(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let begin = if rest.starts_with("DIRECTORY/") { DIRECTORY.len() } else { 0 };
+        let kept = EVERYWHERE.iter().find(|kept| rest.starts_with(**kept));
+        let taken = match kept {
+            _ if !begins(&out, rest) => None,
+            Some(kept) => {
+                out.push_str(kept);
+                rest = &rest[kept.len()..];
+                continue;
+            }
+            None => directory(&rest[begin..], out.ends_with("directory ")),
+        };
+        match taken {
+            Some(length) => {
+                out.push_str(DIRECTORY);
+                rest = &rest[begin + length..];
+            }
+            None => {
+                out.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+    }
+    out
+}
+
+/// Whether a path may begin here: not within a word, a URL or a path.
+fn begins(before: &str, rest: &str) -> bool {
+    match before.chars().next_back() {
+        Some(':') => !rest.starts_with("//"),
+        Some(c) => !c.is_alphanumeric() && !"/._-~%])".contains(c),
+        None => true,
+    }
+}
+
+/// How much of the path at the beginning is its directory, if it has two separators or more; `whole` if it is a
+/// directory itself. `/discover` and `/molly/` are likelier on the web than on a disk.
+fn directory(text: &str, whole: bool) -> Option<usize> {
+    let word = |text: &str| text.find(char::is_whitespace).unwrap_or(text.len());
+    let has_two = |text: &str| text.starts_with('/') && text.trim_end_matches('/').rfind('/').is_some_and(|i| i > 0);
+    let mut path = &text[..ENDS.iter().filter_map(|end| text.find(end)).min().unwrap_or(text.len())];
+    let first = word(path);
+    if !has_two(&path[..first]) {
+        return None;
+    }
+    let mut others = path[first..].match_indices('/').map(|(at, _)| first + at);
+    if let Some(other) = others.find(|&at| begins(&path[..at], &path[at..])) {
+        path = &path[..other];
+    }
+    // What follows a separator at the end of a word is not of the path.
+    let path = path.split_once("/ ").map_or(path, |(path, _)| path).trim_end_matches('/');
+    let last = path.rfind('/')?;
+    Some(if whole { last + word(&path[last..]) } else { last })
 }
 
 /// TLS tells for which names a certificate is that is not for ours.
@@ -194,6 +266,34 @@ mod tests {
     fn directories_are_taken_out_of_paths() {
         let redactor = Redactor::new(None, &[], &[Path::new("/home/alice/conf/molly.toml")]);
         assert_eq!(redactor.redact("/home/alice/conf/molly.toml: wrong"), "DIRECTORY/molly.toml: wrong");
+    }
+
+    #[test]
+    fn directories_nobody_knows_are_taken_out() {
+        for (text, expected) in [
+            ("no /home/alice/db.sqlite: look", "no DIRECTORY/db.sqlite: look"),
+            ("uses /srv/alice/a.db, this /mnt/bob/b/c.db", "uses DIRECTORY/a.db, this DIRECTORY/c.db"),
+            ("at /home/John Smith/run/a.sock (no)", "at DIRECTORY/a.sock (no)"),
+            (
+                "\"/home/é/x\" DB=/home/a/b unix:/run/a/b (/a/b)",
+                "\"DIRECTORY/x\" DB=DIRECTORY/b unix:DIRECTORY/b (DIRECTORY/b)",
+            ),
+            ("the directory /home/alice for", "the directory DIRECTORY for"),
+            ("DIRECTORY/alice/x and DIRECTORY/x", "DIRECTORY/x and DIRECTORY/x"),
+            ("/home/alice/ and /home/bob/", "DIRECTORY/alice/ and DIRECTORY/bob/"),
+        ] {
+            assert_eq!(without_directories(text), expected);
+        }
+        for same in [
+            "pass / and all below it on, without https://host-1:8443/a/b/c",
+            "wss://host-1/v1/websocket/ and host-1/a/b, /discover, /molly/",
+            "(/etc/resolv.conf, the container's DNS)",
+            "CREDENTIALS_DIRECTORY=/run/credentials/mollysocket.service, the",
+            "1/2/3 and/or/not é/é/é /",
+            "",
+        ] {
+            assert_eq!(without_directories(same), same);
+        }
     }
 
     #[test]

@@ -42,8 +42,8 @@ pub(super) struct Unreached {
     pub(super) no_way: bool,
 }
 
-/// Whether nothing was sent, because the system knows no way there. Without IPv6 in the kernel there is no such socket
-/// (EAFNOSUPPORT).
+/// Whether there is no way there, which mostly the system itself knows; a router's "no route" (ICMPv6, RFC 4443
+/// section 3.1) is the same error. Without IPv6 in the kernel there is no such socket (EAFNOSUPPORT).
 fn is_no_way(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable)
         || error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())

@@ -139,7 +139,7 @@ fn vapid_test_prints_the_header() {
 fn without_a_key_the_remedy_is_named_and_nothing_is_made() {
     let mut world = World::new();
     for line in ["vapid test https://h/x", "qrcode airgapped", "qr url https://molly.example/"] {
-        world.line(line).fails(1, &["VAPID", "vapid_key_file"]);
+        world.line(line).fails(1, &["VAPID", "vapid_key_file", "CREDENTIALS_DIRECTORY="]);
     }
     assert_eq!(fs::read_dir(world.dir.path()).unwrap().count(), 0);
     world.set("MOLLY_VAPID_PRIVKEY", "tooshort");

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::Path;
 
 use serde_json::Value;
 use sim::push::{Answer, PushServer};
@@ -67,6 +68,19 @@ impl Case {
         let others = text.lines().filter(|line| !line.starts_with(&format!("{key} =")));
         let text: String = others.map(|line| format!("{line}\n")).collect();
         fs::write(self.path("config.toml"), format!("{text}{key} = {value}\n")).unwrap();
+    }
+
+    /// The server's key in a file the operator names, with these permissions.
+    pub fn key_file(&self, mode: u32) {
+        let file = self.path("operator.key");
+        fs::copy(self.path("db.sqlite.vapid"), &file).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        self.set("vapid_key_file", &format!("{file:?}"));
+    }
+
+    /// As a server notes where its admin socket is.
+    pub fn note_socket(&self, socket: &Path) {
+        fs::write(self.path("db.sqlite.lock"), format!("1\n{}\n", socket.display())).unwrap();
     }
 
     pub fn origin(&self) -> String {

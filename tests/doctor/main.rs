@@ -3,16 +3,20 @@
 
 mod case;
 mod faults;
+mod machine;
 #[path = "../support/program.rs"]
 mod program;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
 use case::Case;
-use faults::{AT_SIGNAL, AT_THE_PUSH_SERVER, BEFORE_THE_SERVER, Fault, ON_THIS_MACHINE};
+use faults::{AT_SIGNAL, AT_THE_PUSH_SERVER, BEFORE_THE_SERVER, Fault};
+use machine::ON_THIS_MACHINE;
 use mollysocket::doctor::{Check, Doctor, Verdict};
 use mollysocket::net::resolve::Resolve;
 use mollysocket::status::State;
@@ -162,6 +166,48 @@ fn only_a_named_account_gets_a_notification() {
 }
 
 #[test]
+fn a_new_key_is_suggested_only_where_nobody_uses_one() {
+    let mut case = Case::new();
+    let said = |case: &Case| {
+        let findings = case.examine(&[]);
+        let (_, _, said) = findings.complaints().find(|(_, name, _)| name == "VAPID key").expect("there is no key");
+        said.clone()
+    };
+    let once = "start it once";
+    fs::remove_file(case.path("db.sqlite.vapid")).unwrap();
+    assert!(!said(&case).contains(once), "{}", said(&case));
+    case.world.stop();
+    assert!(!said(&case).contains(once), "{}", said(&case));
+    case.set("db", "\"new.sqlite\"");
+    assert!(said(&case).contains(once), "{}", said(&case));
+}
+
+#[test]
+fn a_key_file_for_the_group_of_this_process_is_no_fault() {
+    let case = Case::new();
+    case.key_file(0o440);
+    let findings = case.examine(&[]);
+    assert_eq!(findings.complaints().collect::<Vec<_>>(), Vec::<&(String, String, String)>::new());
+}
+
+#[test]
+fn listed_push_servers_that_are_not_looked_at_are_mentioned() {
+    let case = Case::new();
+    let mentioned = |case: &Case| {
+        let findings = case.examine(&[]);
+        findings.checks.into_iter().find(|(_, name, _)| name == "push servers").map(|(_, _, said)| said)
+    };
+    // Nobody listens at these.
+    let list =
+        |n: u16| (1..n).map(|port| format!("https://localhost:{port}")).chain([case.origin()]).collect::<Vec<_>>();
+    case.set("allowed_endpoints", &format!("{:?}", list(10)));
+    assert_eq!(mentioned(&case), None);
+    case.set("allowed_endpoints", &format!("{:?}", list(11)));
+    let said = mentioned(&case).expect("one is left out");
+    assert!(said.contains("of the 11") && said.contains("first 10"), "{said}");
+}
+
+#[test]
 fn progress_is_shown_in_lines_with_what_to_do() {
     let case = Case::new();
     case.world.push.set_default(Answer::status(507));
@@ -195,4 +241,28 @@ fn the_report_tells_nothing_about_anybody() {
     for secret in [&phone.uuid, &phone.uuid[..8], &phone.password, &phone.token, "private-name", &directory] {
         assert!(!text.contains(secret), "{secret}: {text}");
     }
+}
+
+#[test]
+fn the_report_names_no_directory_only_links_and_the_server_know() {
+    let mut case = Case::new();
+    // A link, and a server that has its things elsewhere.
+    let own = case.path("alice");
+    fs::create_dir(&own).unwrap();
+    symlink("alice/linked.sqlite", case.path("link.sqlite")).unwrap();
+    case.set("db", "\"link.sqlite\"");
+    let (other, _) = World::connected();
+    symlink(other.dir.path().join("db.sqlite.sock"), case.path("other.sock")).unwrap();
+    case.set("admin_socket", "\"other.sock\"");
+    let (_, text) = case.run(&["--report"]);
+    assert!(text.contains("there is no database DIRECTORY/linked.sqlite | check"), "{text}");
+    assert!(text.contains("it uses DIRECTORY/db.sqlite, this command DIRECTORY/link.sqlite"), "{text}");
+    assert!(!text.contains("alice") && !text.contains(other.dir.path().to_str().unwrap()), "{text}");
+    // Nobody is behind the one that is noted.
+    case.world.stop();
+    case.set("db", "\"db.sqlite\"");
+    case.note_socket(&own.join("admin.sock"));
+    fs::write(own.join("admin.sock"), "").unwrap();
+    let (_, text) = case.run(&["--report"]);
+    assert!(text.contains("no server answers at DIRECTORY/admin.sock") && !text.contains("alice"), "{text}");
 }

@@ -121,7 +121,7 @@ where
         let Ok(body) = read_body(stream, &mut buffer, &head).await else { return After::Close };
         let close = head.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
         let (request, answer) = shared.update(|s| {
-            let answer = s.answer(&head.target);
+            let answer = s.answer(&head.target, head.header("user-agent").unwrap_or_default());
             let request = s.received;
             s.received += 1;
             let path = head.target.split('?').next().unwrap_or_default().to_owned();

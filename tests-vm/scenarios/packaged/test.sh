@@ -47,6 +47,12 @@ wakes $ACI
 refuses runuser -u nobody -- cat /etc/mollysocket/vapid.cred
 lacks 'BEGIN|^[A-Za-z0-9_-]{43}$' cat /etc/mollysocket/vapid.cred
 CREDENTIALS_DIRECTORY=/run/credentials/mollysocket.service mollysocket connection ping $ACI >/dev/null
+# Without the key it names what is missing, not a new one; with it the key is found, whatever else it finds here.
+mollysocket doctor >/run/e2e/doctor || true
+contains 'CREDENTIALS_DIRECTORY=/run/credentials/mollysocket.service' cat /run/e2e/doctor
+lacks 'start it once' cat /run/e2e/doctor
+CREDENTIALS_DIRECTORY=/run/credentials/mollysocket.service mollysocket doctor >/run/e2e/doctor || true
+contains '^ok .*VAPID key: credential ' cat /run/e2e/doctor
 hardened
 ok 'the key is sealed, and still the same'
 systemctl stop mollysocket
