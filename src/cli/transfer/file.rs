@@ -96,7 +96,7 @@ fn one(account: &Account, secrets: Secrets<'_>) -> Value {
     fields
 }
 
-/// Reads what [`write`] wrote with secrets.
+/// Reads what [`write()`] wrote with secrets.
 ///
 /// # Errors
 /// Says what is wrong and where, in words without values: any of them may be a password.
