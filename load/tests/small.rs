@@ -66,25 +66,24 @@ fn two_builds_are_put_side_by_side() {
     }
 }
 
-/// What was measured of the first is printed, whatever the others do.
+/// What was measured of one is printed, whatever the other does.
 #[test]
-fn a_build_that_fails_spoils_neither_the_other_nor_the_next_run() {
+fn a_build_that_fails_spoils_not_what_was_measured_of_the_other() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("figures.json");
     let run = Command::new(env!("CARGO_BIN_EXE_load"))
-        .args(["--accounts", "10", "--idle", "1", "--traffic", "1", "--calm", "1", "--runs", "2", "--vs", "/bin/false"])
-        .arg("--json")
+        .args(["--accounts", "10", "--idle", "1", "--traffic", "1", "--calm", "1", "--vs", "/bin/false", "--json"])
         .arg(&file)
         .env("TMPDIR", dir.path())
         .output()
         .expect("it runs");
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(!run.status.success() && said.ends_with("load: FAILED\n"), "{said}");
-    assert_eq!(said.matches("NOT CORRECT (false): it was not measured to the end").count(), 2, "{said}");
+    assert!(said.contains("NOT CORRECT (false): it was not measured to the end"), "{said}");
     let text = std::fs::read_to_string(&file).expect("the figures");
     let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert!(json["a"]["figures"]["warm_p99"]["value"].is_f64(), "{text}");
-    assert_eq!((json["a"]["problems"].as_array().map(Vec::len), json["runs"].as_u64()), (Some(0), Some(2)), "{text}");
+    assert_eq!(json["a"]["problems"].as_array().map(Vec::len), Some(0), "{text}");
 }
 
 #[test]
@@ -92,11 +91,12 @@ fn a_daemon_that_is_none_is_an_error() {
     let dir = tempfile::tempdir().expect("a directory");
     let run = Command::new(env!("CARGO_BIN_EXE_load"))
         .env("TMPDIR", dir.path())
-        .args(["--accounts", "10", "--daemon", "/bin/false"])
+        .args(["--accounts", "10", "--daemon", "/bin/false", "--runs", "2"])
         .output()
         .expect("it runs");
     let said = String::from_utf8_lossy(&run.stdout);
-    assert!(!run.status.success() && said.contains("ended at its start") && said.ends_with("load: FAILED\n"), "{said}");
+    assert!(!run.status.success() && said.ends_with("load: FAILED\n"), "{said}");
+    assert_eq!(said.matches("ended at its start").count(), 2, "each run is tried: {said}");
     let few = Command::new(env!("CARGO_BIN_EXE_load")).args(["--accounts", "1"]).output().expect("it runs");
     assert_eq!(few.status.code(), Some(2));
 }
