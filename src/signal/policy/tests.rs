@@ -1,14 +1,10 @@
-use std::sync::LazyLock;
-
 use super::*;
 use crate::net::{DialError, Stage};
 
 const S: Duration = Duration::from_secs(1);
 
-static TIMINGS: LazyLock<Timings> = LazyLock::new(Timings::default);
-
-fn bench(agents: usize) -> (Policy<'static>, Rng) {
-    (Policy::new(&TIMINGS, agents), Rng::with_seed(3))
+fn bench(timings: &Timings, agents: usize) -> (Policy<'_>, Rng) {
+    (Policy::new(timings, agents), Rng::with_seed(3))
 }
 
 fn refusal(status: u16, by_signal: bool, retry_after: Option<Duration>) -> ConnectError {
@@ -24,7 +20,8 @@ fn retry(step: Step) -> Retry {
 
 #[test]
 fn a_403_of_signal_ends_the_account_only_when_confirmed() {
-    let (mut p, mut rng) = bench(1);
+    let timings = Timings::default();
+    let (mut p, mut rng) = bench(&timings, 1);
     let first = retry(p.failed(&refusal(403, true, None), &mut rng));
     assert!(first.after >= 5 * S && first.after <= 8 * S && first.state == State::Waiting);
     assert_eq!(p.failed(&refusal(403, true, None), &mut rng), Step::Unlinked);
@@ -33,7 +30,8 @@ fn a_403_of_signal_ends_the_account_only_when_confirmed() {
 #[test]
 fn a_403_is_not_confirmed_across_a_success_or_another_answer() {
     for between in [None, Some(refusal(500, true, None)), Some(refusal(403, false, None))] {
-        let (mut p, mut rng) = bench(1);
+        let timings = Timings::default();
+        let (mut p, mut rng) = bench(&timings, 1);
         retry(p.failed(&refusal(403, true, None), &mut rng));
         match &between {
             None => p.accepted(),
@@ -45,7 +43,8 @@ fn a_403_is_not_confirmed_across_a_success_or_another_answer() {
 
 #[test]
 fn a_network_failure_does_not_forget_the_first_403() {
-    let (mut p, mut rng) = bench(1);
+    let timings = Timings::default();
+    let (mut p, mut rng) = bench(&timings, 1);
     retry(p.failed(&refusal(403, true, None), &mut rng));
     retry(p.failed(&ConnectError::Timeout("upgrade"), &mut rng));
     assert_eq!(p.failed(&refusal(403, true, None), &mut rng), Step::Unlinked);
@@ -68,7 +67,8 @@ fn a_403_of_a_proxy_and_all_other_answers_only_back_off() {
         ConnectError::Timeout("upgrade"),
         ConnectError::Handshake("x".into()),
     ] {
-        let (mut p, mut rng) = bench(1);
+        let timings = Timings::default();
+        let (mut p, mut rng) = bench(&timings, 1);
         for step in 0..20 {
             let r = retry(p.failed(&error, &mut rng));
             let ceiling = (S * 2u32.pow(step.min(10))).min(60 * S);
@@ -79,7 +79,8 @@ fn a_403_of_a_proxy_and_all_other_answers_only_back_off() {
 
 #[test]
 fn waits_after_404_grow_to_ten_minutes() {
-    let (mut p, mut rng) = bench(1);
+    let timings = Timings::default();
+    let (mut p, mut rng) = bench(&timings, 1);
     let longest = (0..60).map(|_| retry(p.failed(&refusal(404, true, None), &mut rng)).after).max().unwrap();
     assert!(longest > 300 * S && longest <= 600 * S, "{longest:?}");
 }
@@ -87,7 +88,8 @@ fn waits_after_404_grow_to_ten_minutes() {
 #[test]
 fn retry_after_wins_within_a_second() {
     for status in [429, 503, 500, 403, 508] {
-        let (mut p, mut rng) = bench(1);
+        let timings = Timings::default();
+        let (mut p, mut rng) = bench(&timings, 1);
         let r = retry(p.failed(&refusal(status, false, Some(777 * S)), &mut rng));
         assert!(r.after >= 777 * S && r.after <= 778 * S, "{status}: {:?}", r.after);
         assert!(!r.ends_with_outage);
@@ -97,19 +99,22 @@ fn retry_after_wins_within_a_second() {
 #[test]
 fn a_retry_after_of_nothing_starts_no_storm() {
     for error in [refusal(429, true, Some(Duration::ZERO)), refusal(503, false, Some(Duration::ZERO))] {
-        let (mut p, mut rng) = bench(1);
+        let timings = Timings::default();
+        let (mut p, mut rng) = bench(&timings, 1);
         let waits: Vec<_> = (0..40).map(|_| retry(p.failed(&error, &mut rng)).after).collect();
         assert!(waits.iter().all(|w| *w >= S), "{waits:?}");
         assert!(waits.iter().any(|w| *w > 20 * S), "it must grow: {waits:?}");
     }
-    let (mut p, mut rng) = bench(1);
+    let timings = Timings::default();
+    let (mut p, mut rng) = bench(&timings, 1);
     assert!(retry(p.failed(&refusal(499, false, Some(Duration::ZERO)), &mut rng)).after > 3000 * S);
 }
 
 #[test]
 fn an_absurd_retry_after_silences_no_account_for_ever() {
     for status in [429, 503, 499] {
-        let (mut p, mut rng) = bench(1);
+        let timings = Timings::default();
+        let (mut p, mut rng) = bench(&timings, 1);
         let r = retry(p.failed(&refusal(status, false, Some(crate::retry_after::LONGEST)), &mut rng));
         assert!(r.after >= 24 * 3600 * S && r.after <= 24 * 3600 * S + S, "{status}: {:?}", r.after);
     }
@@ -117,7 +122,8 @@ fn an_absurd_retry_after_silences_no_account_for_ever() {
 
 #[test]
 fn a_499_tries_each_user_agent_then_waits_an_hour_as_refused() {
-    let (mut p, mut rng) = bench(3);
+    let timings = Timings::default();
+    let (mut p, mut rng) = bench(&timings, 3);
     for next in [1, 2] {
         let r = retry(p.failed(&refusal(499, false, None), &mut rng));
         assert!(r.after <= S && r.state == State::Waiting);
@@ -134,7 +140,8 @@ fn a_499_tries_each_user_agent_then_waits_an_hour_as_refused() {
 
 #[test]
 fn an_accepted_user_agent_is_kept() {
-    let (mut p, mut rng) = bench(2);
+    let timings = Timings::default();
+    let (mut p, mut rng) = bench(&timings, 2);
     retry(p.failed(&refusal(499, false, None), &mut rng));
     p.accepted();
     retry(p.ended(&Ended::Lost("x".into()), 90 * S, &mut rng));
@@ -143,7 +150,8 @@ fn an_accepted_user_agent_is_kept() {
 
 #[test]
 fn a_499_never_unlinks() {
-    let (mut p, mut rng) = bench(1);
+    let timings = Timings::default();
+    let (mut p, mut rng) = bench(&timings, 1);
     for _ in 0..10 {
         assert_eq!(retry(p.failed(&refusal(499, true, None), &mut rng)).state, State::Refused);
     }
@@ -151,7 +159,8 @@ fn a_499_never_unlinks() {
 
 #[test]
 fn displacement_backs_off_from_a_minute_to_an_hour_and_only_an_hour_of_peace_resets_it() {
-    let (mut p, mut rng) = bench(1);
+    let timings = Timings::default();
+    let (mut p, mut rng) = bench(&timings, 1);
     let elsewhere = Ended::Closed(4409, "Connected elsewhere".into());
     for ceiling in [60, 120, 240, 480, 960, 1920, 3600, 3600] {
         let r = retry(p.ended(&elsewhere, 120 * S, &mut rng));
@@ -165,7 +174,8 @@ fn displacement_backs_off_from_a_minute_to_an_hour_and_only_an_hour_of_peace_res
 #[test]
 fn a_request_for_a_new_login_is_followed_within_seconds() {
     for _ in 0..50 {
-        let (mut p, mut rng) = bench(1);
+        let timings = Timings::default();
+        let (mut p, mut rng) = bench(&timings, 1);
         let mut asked = |connected| retry(p.ended(&Ended::Closed(4401, String::new()), connected, &mut rng));
         let first = asked(S);
         assert!(first.after <= 3 * S && first.state == State::Waiting);
@@ -188,7 +198,8 @@ fn every_other_end_backs_off_and_a_minute_connected_resets_it() {
         Ended::TooLarge,
         Ended::Protocol("x".into()),
     ] {
-        let (mut p, mut rng) = bench(1);
+        let timings = Timings::default();
+        let (mut p, mut rng) = bench(&timings, 1);
         let longest = (0..50).map(|_| retry(p.ended(&ended, 10 * S, &mut rng)).after).max().unwrap();
         assert!(longest > 20 * S && longest <= 60 * S, "{ended:?} {longest:?}");
         assert!(retry(p.ended(&ended, 60 * S, &mut rng)).after <= S, "{ended:?}");
@@ -197,7 +208,8 @@ fn every_other_end_backs_off_and_a_minute_connected_resets_it() {
 
 #[test]
 fn a_socket_that_never_delivered_does_not_reset_the_back_off() {
-    let (mut p, mut rng) = bench(1);
+    let timings = Timings::default();
+    let (mut p, mut rng) = bench(&timings, 1);
     let longest = (0..50).map(|_| retry(p.ended(&Ended::Silent, Duration::ZERO, &mut rng)).after).max().unwrap();
     assert!(longest > 20 * S, "{longest:?}");
 }
