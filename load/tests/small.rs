@@ -2,34 +2,39 @@
 #![allow(missing_docs)]
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
+
+/// Runs the driver in `dir`: what it printed, whether it went well, and the figures it wrote.
+fn driver(dir: &Path, args: &[&str]) -> (String, bool, serde_json::Value) {
+    let file = dir.join("figures.json");
+    let run = Command::new(env!("CARGO_BIN_EXE_load"))
+        .args(args)
+        .args(["--idle", "1", "--calm", "1", "--json"])
+        .arg(&file)
+        .env("TMPDIR", dir)
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&run.stdout).into_owned();
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|_| panic!("no figures: {said}"));
+    (said, run.status.success(), serde_json::from_str(&text).expect("JSON"))
+}
 
 /// Figures of a run this small say nothing about memory or speed; that they are there is what counts.
 #[test]
 fn a_small_run_measures_everything_and_loses_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("figures.json");
-    let run = Command::new(env!("CARGO_BIN_EXE_load"))
-        .args(["--accounts", "50", "--idle", "1", "--traffic", "2", "--calm", "1", "--origins", "3", "--json"])
-        .arg(&file)
-        .env("TMPDIR", dir.path())
-        .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&run.stdout);
-    assert!(run.status.success(), "{said}\n{}", String::from_utf8_lossy(&run.stderr));
-    assert!(said.contains("woke and were acked only then") && said.ends_with("load: ok\n"), "{said}");
-
-    let text = std::fs::read_to_string(&file).expect("the figures");
-    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let (said, correct, json) = driver(dir.path(), &["--accounts", "50", "--traffic", "2", "--origins", "3"]);
+    assert!(correct && said.contains("woke and were acked only then") && said.ends_with("load: ok\n"), "{said}");
     let figures = json["a"]["figures"].as_object().expect("figures");
     for key in ["rss_per_account", "connect_paced", "connect_unpaced", "warm_p99", "cold_p50", "registrations", "stop"]
     {
         assert!(
             figures.get(key).is_some_and(|figure| figure["value"].as_f64().is_some_and(|v| v > 0.0)),
-            "{key}: {text}"
+            "{key}: {json}"
         );
     }
-    assert!(json["a"]["messages"].as_u64().is_some_and(|n| n > 1000), "{text}");
+    assert!(json["a"]["messages"].as_u64().is_some_and(|n| n > 1000), "{json}");
 }
 
 /// By the guide docs/performance.md, "Running it": two builds, and their figures in a file.
@@ -44,25 +49,13 @@ fn two_builds_are_put_side_by_side() {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("its mode");
         path
     };
-    let (one, other, file) = (build("mollysocket"), build("another-build"), dir.path().join("figures.json"));
-    let run = Command::new(env!("CARGO_BIN_EXE_load"))
-        .args(["--accounts", "20", "--idle", "1", "--traffic", "1", "--calm", "1"])
-        .arg("--daemon")
-        .arg(one)
-        .arg("--vs")
-        .arg(other)
-        .arg("--json")
-        .arg(&file)
-        .env("TMPDIR", dir.path())
-        .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&run.stdout);
-    assert!(run.status.success(), "{said}\n{}", String::from_utf8_lossy(&run.stderr));
-    assert!(said.contains("mollysocket") && said.contains("another-build"), "{said}");
-    let text = std::fs::read_to_string(&file).expect("the figures");
-    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let (one, other) = (build("mollysocket"), build("another-build"));
+    let [one, other] = [&one, &other].map(|path| path.to_str().expect("a name in UTF-8"));
+    let (said, correct, json) =
+        driver(dir.path(), &["--accounts", "20", "--traffic", "1", "--daemon", one, "--vs", other]);
+    assert!(correct && said.contains("mollysocket") && said.contains("another-build"), "{said}");
     for build in ["a", "b"] {
-        assert!(json[build]["figures"]["rss_per_account"]["value"].is_f64(), "{build}: {text}");
+        assert!(json[build]["figures"]["rss_per_account"]["value"].is_f64(), "{build}: {json}");
     }
 }
 
@@ -70,20 +63,11 @@ fn two_builds_are_put_side_by_side() {
 #[test]
 fn a_build_that_fails_spoils_not_what_was_measured_of_the_other() {
     let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("figures.json");
-    let run = Command::new(env!("CARGO_BIN_EXE_load"))
-        .args(["--accounts", "10", "--idle", "1", "--traffic", "1", "--calm", "1", "--vs", "/bin/false", "--json"])
-        .arg(&file)
-        .env("TMPDIR", dir.path())
-        .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&run.stdout);
-    assert!(!run.status.success() && said.ends_with("load: FAILED\n"), "{said}");
+    let (said, correct, json) = driver(dir.path(), &["--accounts", "10", "--traffic", "1", "--vs", "/bin/false"]);
+    assert!(!correct && said.ends_with("load: FAILED\n"), "{said}");
     assert!(said.contains("NOT CORRECT (false): it was not measured to the end"), "{said}");
-    let text = std::fs::read_to_string(&file).expect("the figures");
-    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    assert!(json["a"]["figures"]["warm_p99"]["value"].is_f64(), "{text}");
-    assert_eq!(json["a"]["problems"].as_array().map(Vec::len), Some(0), "{text}");
+    assert!(json["a"]["figures"]["warm_p99"]["value"].is_f64(), "{json}");
+    assert_eq!(json["a"]["problems"].as_array().map(Vec::len), Some(0), "{json}");
 }
 
 #[test]
