@@ -48,18 +48,28 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// One attempt, through the gate.
+    /// One attempt, through the gate. What an attempt needs is on the heap only once it is its turn: after an outage all
+    /// accounts wait at the gate at the same time.
     async fn attempt(
         &self,
         credentials: Option<&Credentials>,
         agent: usize,
         purpose: Purpose,
     ) -> Result<Open, ConnectError> {
-        let permit = self.gate.enter().await;
+        let _permit = self.gate.enter().await;
+        Box::pin(self.admitted(credentials, agent, purpose)).await
+    }
+
+    /// One attempt that the gate let through.
+    async fn admitted(
+        &self,
+        credentials: Option<&Credentials>,
+        agent: usize,
+        purpose: Purpose,
+    ) -> Result<Open, ConnectError> {
         let agent = self.user_agents.get(agent).map_or("", String::as_str);
         let open =
             connect::connect(&self.net, &self.url, credentials, agent, purpose, &self.timings, &self.limits).await;
-        drop(permit);
         let failed = |reason: String| {
             if let Some(credentials) = credentials {
                 self.gate.failed(credentials.id, &reason);
@@ -96,9 +106,10 @@ pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credenti
         if !std::mem::take(&mut first) {
             signal.metrics.reconnection();
         }
-        // Boxed, so that the handshake's large state is gone while the session idles.
-        let attempt = Box::pin(signal.attempt(Some(credentials), policy.agent(), Purpose::Messages));
-        let open = async { Ok(attempt.await) }.or(async { Err(live.halted().await) }).await;
+        // In one expression: a future that is named first and moved then takes room twice.
+        let open = async { Ok(signal.attempt(Some(credentials), policy.agent(), Purpose::Messages).await) }
+            .or(async { Err(live.halted().await) })
+            .await;
         let step = match open {
             Err(halt) => return End::Halted(halt),
             Ok(Err(error)) => policy.failed(&error, &mut rng),

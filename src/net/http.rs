@@ -69,7 +69,9 @@ impl HttpClient for Backend {
             let what = *progress.0.lock().unwrap_or_else(PoisonError::into_inner);
             Err(failure(format!("no answer within {:?} ({what})", net.timings.push)))
         };
-        let head = self.exchange(request, &progress).or(late).await.inspect_err(|_| net.pool.forget(&origin))?;
+        // On the heap once there is a slot: many pushes may wait for theirs, and the state of an exchange is large.
+        let exchange = Box::pin(self.exchange(request, &progress));
+        let head = exchange.or(late).await.inspect_err(|_| net.pool.forget(&origin))?;
         Ok(answer(&head))
     }
 }
