@@ -203,6 +203,12 @@ impl Net {
         self.tls(&self.signal, host, tcp).await
     }
 
+    /// Waits until one more push to `origin` may be in flight. To be asked for before a request is made: thousands of
+    /// accounts may wait at the same time, and each should need little memory meanwhile.
+    pub(crate) async fn push_slot(&self, origin: &str) -> slots::Slot {
+        self.slots.acquire(origin).await
+    }
+
     /// Whether an endpoint may be used: the allow list, then, unless the list names it, whether it is at a public
     /// address now. A look-up that fails or takes too long decides nothing: names fail for a while, and the guard looks
     /// again at each push.

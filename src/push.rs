@@ -108,6 +108,7 @@ impl Delivery {
 
 /// Sends pushes.
 pub struct Pusher {
+    net: Arc<Net>,
     client: surf::Client,
     vapid: Arc<Vapid>,
     allowed: Reloadable<AllowedEndpoints>,
@@ -120,7 +121,7 @@ impl Pusher {
     /// A sender over `net`, restricted by `allowed`.
     pub fn new(net: Arc<Net>, vapid: Arc<Vapid>, allowed: impl Into<Reloadable<AllowedEndpoints>>) -> Self {
         let origins = Mutex::new(Origins::new(net.timings(), net.limits()));
-        Self { client: http::client(net), vapid, allowed: allowed.into(), origins, moved: Event::new() }
+        Self { client: http::client(net.clone()), net, vapid, allowed: allowed.into(), origins, moved: Event::new() }
     }
 
     /// Waits for the endpoint's turn at an origin that limits many phones; at once everywhere else. To be awaited right
@@ -158,7 +159,10 @@ impl Pusher {
                 return Delivery { outcome: Outcome::Failed, reason };
             }
         };
-        match self.client.send(self.request(endpoint, kind, reach)).await {
+        let _slot = self.net.push_slot(&origin).await;
+        // On the heap, and only now, as is the request: many pushes may wait for a slot.
+        let exchange = Box::pin(async { self.client.send(self.request(endpoint, kind, reach)).await });
+        match exchange.await {
             Ok(answer) => {
                 let (status, outcome) = meaning(&answer.into(), SystemTime::now());
                 self.note(&origin, endpoint, &outcome);

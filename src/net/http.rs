@@ -38,7 +38,8 @@ pub(crate) struct Route {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Status(pub(crate) u16);
 
-/// A client whose requests go out by `net`'s push side.
+/// A client whose requests go out by `net`'s push side, each as it comes: who sends many takes a slot for each
+/// ([`Net::push_slot`]).
 pub(crate) fn client(net: Arc<Net>) -> surf::Client {
     surf::Client::with_http_client(Backend { net })
 }
@@ -62,16 +63,13 @@ impl HttpClient for Backend {
     async fn send(&self, request: http_types::Request) -> Result<http_types::Response, Error> {
         let net = &self.net;
         let origin = request.url().origin().ascii_serialization();
-        let _slot = net.slots.acquire(&origin).await;
         let progress = Progress(Mutex::new("looking up the name"));
         let late = async {
             Timer::after(net.timings.push).await;
             let what = *progress.0.lock().unwrap_or_else(PoisonError::into_inner);
             Err(failure(format!("no answer within {:?} ({what})", net.timings.push)))
         };
-        // On the heap once there is a slot: many pushes may wait for theirs, and the state of an exchange is large.
-        let exchange = Box::pin(self.exchange(request, &progress));
-        let head = exchange.or(late).await.inspect_err(|_| net.pool.forget(&origin))?;
+        let head = self.exchange(request, &progress).or(late).await.inspect_err(|_| net.pool.forget(&origin))?;
         Ok(answer(&head))
     }
 }

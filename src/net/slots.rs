@@ -17,7 +17,7 @@ pub(super) struct Slots {
 }
 
 /// The right to have one push in flight, until it is dropped.
-pub(super) struct Slot {
+pub(crate) struct Slot {
     _origin: SemaphoreGuardArc,
     _all: SemaphoreGuardArc,
 }
