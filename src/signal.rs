@@ -18,6 +18,7 @@ pub mod alarms;
 pub mod connect;
 pub mod gate;
 pub mod keepalive;
+mod only_head;
 pub mod policy;
 pub mod session;
 pub mod wire;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::client::IntoClientRequest;
 use async_tungstenite::tungstenite::http::{HeaderMap, HeaderName, HeaderValue};
-use async_tungstenite::tungstenite::protocol::WebSocketConfig;
+use async_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use async_tungstenite::tungstenite::{self};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,8 +18,12 @@ use crate::account::{Credentials, ServerTime};
 use crate::net::{DialError, Net, tls};
 use crate::paced::Paced;
 use crate::retry_after;
+use crate::signal::only_head::OnlyHead;
 use crate::signal::session::FAREWELL;
 use crate::timings::{Limits, Timings};
+
+/// What a connection reads with before it got a message that needs more, in bytes.
+const READ_BUFFER: usize = 1024;
 
 /// An open connection.
 pub type Socket = WebSocketStream<Paced<tls::Stream>>;
@@ -148,19 +152,25 @@ async fn upgrade(
     if purpose == Purpose::Check {
         headers.insert("x-signal-disable-messages", HeaderValue::from_static("true"));
     }
-    // No permessage-deflate: everything is ciphertext. Small buffers: thousands of connections idle.
+    // No permessage-deflate: everything is ciphertext. Small buffers: thousands of connections idle, and the one to read
+    // with grows to what a message needs.
     let config = WebSocketConfig::default()
-        .read_buffer_size(4096)
+        .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
         .max_write_buffer_size(64 * 1024)
         .max_message_size(Some(limits.signal_message))
         .max_frame_size(Some(limits.signal_message));
-    match async_tungstenite::client_async_with_config(request, Paced::new(stream), Some(config)).await {
-        Ok((socket, answer)) => Ok(Open {
-            socket: Box::new(socket),
-            server_time: text(answer.headers(), "x-signal-timestamp").and_then(|t| t.parse().ok()).map(ServerTime),
-            alert: text(answer.headers(), "x-signal-alert").map(str::to_owned),
-        }),
+    let stream = OnlyHead::new(Paced::new(stream));
+    match async_tungstenite::client_async_with_config(request, stream, Some(config)).await {
+        Ok((upgraded, answer)) => {
+            let (stream, frames) = upgraded.into_inner().into_parts();
+            let socket = WebSocketStream::from_partially_read(stream, frames, Role::Client, Some(config)).await;
+            Ok(Open {
+                socket: Box::new(socket),
+                server_time: text(answer.headers(), "x-signal-timestamp").and_then(|t| t.parse().ok()).map(ServerTime),
+                alert: text(answer.headers(), "x-signal-alert").map(str::to_owned),
+            })
+        }
         Err(tungstenite::Error::Http(answer)) => {
             let headers = answer.headers();
             Err(ConnectError::Refused(Refusal {
