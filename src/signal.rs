@@ -18,9 +18,9 @@ pub mod alarms;
 pub mod connect;
 pub mod gate;
 pub mod keepalive;
-mod only_head;
 pub mod policy;
 pub mod session;
+mod upgrade;
 pub mod wire;
 
 use alarms::Alarms;

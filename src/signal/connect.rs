@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::client::IntoClientRequest;
 use async_tungstenite::tungstenite::http::{HeaderMap, HeaderName, HeaderValue};
-use async_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use async_tungstenite::tungstenite::protocol::WebSocketConfig;
 use async_tungstenite::tungstenite::{self};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,8 +18,8 @@ use crate::account::{Credentials, ServerTime};
 use crate::net::{DialError, Net, tls};
 use crate::paced::Paced;
 use crate::retry_after;
-use crate::signal::only_head::OnlyHead;
 use crate::signal::session::FAREWELL;
+use crate::signal::upgrade::upgrade;
 use crate::timings::{Limits, Timings};
 
 /// What a connection reads with before it got a message that needs more, in bytes.
@@ -122,8 +122,8 @@ pub async fn connect(
         let host = url.host().map(|h| h.to_owned());
         let host = host.ok_or_else(|| ConnectError::Handshake("`signal_url` has no host".into()))?;
         let stream = net.dial_signal(&host, url.port_or_known_default().unwrap_or(443)).await?;
-        let upgrade = upgrade(stream, url, credentials, user_agent, purpose, limits);
-        upgrade.or(expire(timings.upgrade, "upgrade")).await
+        let logged_in = log_in(stream, url, credentials, user_agent, purpose, limits);
+        logged_in.or(expire(timings.upgrade, "upgrade")).await
     };
     whole.or(expire(timings.connect, "connecting")).await
 }
@@ -133,7 +133,7 @@ async fn expire(after: Duration, stage: &'static str) -> Result<Open, ConnectErr
     Err(ConnectError::Timeout(stage))
 }
 
-async fn upgrade(
+async fn log_in(
     stream: tls::Stream,
     url: &Url,
     credentials: Option<&Credentials>,
@@ -160,17 +160,12 @@ async fn upgrade(
         .max_write_buffer_size(64 * 1024)
         .max_message_size(Some(limits.signal_message))
         .max_frame_size(Some(limits.signal_message));
-    let stream = OnlyHead::new(Paced::new(stream));
-    match async_tungstenite::client_async_with_config(request, stream, Some(config)).await {
-        Ok((upgraded, answer)) => {
-            let (stream, frames) = upgraded.into_inner().into_parts();
-            let socket = WebSocketStream::from_partially_read(stream, frames, Role::Client, Some(config)).await;
-            Ok(Open {
-                socket: Box::new(socket),
-                server_time: text(answer.headers(), "x-signal-timestamp").and_then(|t| t.parse().ok()).map(ServerTime),
-                alert: text(answer.headers(), "x-signal-alert").map(str::to_owned),
-            })
-        }
+    match upgrade(request, Paced::new(stream), config).await {
+        Ok((socket, answer)) => Ok(Open {
+            socket: Box::new(socket),
+            server_time: text(answer.headers(), "x-signal-timestamp").and_then(|t| t.parse().ok()).map(ServerTime),
+            alert: text(answer.headers(), "x-signal-alert").map(str::to_owned),
+        }),
         Err(tungstenite::Error::Http(answer)) => {
             let headers = answer.headers();
             Err(ConnectError::Refused(Refusal {

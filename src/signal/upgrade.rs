@@ -1,22 +1,44 @@
-//! A stream that ends, for its reader, with the head of the HTTP answer.
+//! The upgrade of a stream to a WebSocket (RFC 6455 section 4.1), of which nothing stays in memory.
 //!
-//! The WebSocket layer keeps the buffer it read the answer to the upgrade with, 4 KiB for each account for as long as the
-//! connection lives, because frames may stand in it already. With nothing but the head in it, the socket can be made
-//! anew around the same connection, with a buffer of its own.
+//! The WebSocket layer keeps the buffer it read the answer with, 4 KiB for each account for as long as the connection
+//! lives, because frames may stand in it already. So it gets to see the head of the answer alone; then the WebSocket is
+//! made anew around the same stream, with a buffer of its own.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use async_tungstenite::WebSocketStream;
+use async_tungstenite::tungstenite::handshake::client::{Request, Response};
+use async_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use async_tungstenite::tungstenite::{self};
 use futures_lite::{AsyncRead, AsyncWrite};
 
-/// See the module. Writing is not changed.
+/// Asks for the upgrade and waits for the answer. Frames that come with it are not lost.
+///
+/// # Errors
+/// As the WebSocket layer's own handshake.
+pub(super) async fn upgrade<S>(
+    request: Request,
+    stream: S,
+    config: WebSocketConfig,
+) -> Result<(WebSocketStream<S>, Response), tungstenite::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (socket, answer) =
+        async_tungstenite::client_async_with_config(request, OnlyHead::new(stream), Some(config)).await?;
+    let OnlyHead { inner, rest, .. } = socket.into_inner();
+    Ok((WebSocketStream::from_partially_read(inner, rest, Role::Client, Some(config)).await, answer))
+}
+
+/// A stream that ends, for its reader, with the head of the answer. Writing is not changed.
 #[derive(Debug)]
-pub(super) struct OnlyHead<T> {
+struct OnlyHead<T> {
     inner: T,
     /// What came with the head and is no part of it.
     rest: Vec<u8>,
-    /// How much of the mark of the head's end was seen last.
+    /// Where in it reading stands.
     line: Line,
 }
 
@@ -44,13 +66,8 @@ impl Line {
 
 impl<T> OnlyHead<T> {
     /// Nothing of the answer may have been read yet.
-    pub(super) fn new(inner: T) -> Self {
+    fn new(inner: T) -> Self {
         Self { inner, rest: Vec::new(), line: Line::Within }
-    }
-
-    /// The stream, and what of it was read beyond the head.
-    pub(super) fn into_parts(self) -> (T, Vec<u8>) {
-        (self.inner, self.rest)
     }
 }
 
@@ -88,7 +105,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for OnlyHead<T> {
 
 #[cfg(test)]
 mod tests {
-    use futures_lite::{AsyncReadExt, future, io};
+    use async_tungstenite::tungstenite::Message;
+    use async_tungstenite::tungstenite::client::IntoClientRequest as _;
+    use async_tungstenite::tungstenite::handshake::derive_accept_key;
+    use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt, future, io};
+    use smol::net::unix::UnixStream;
 
     use super::*;
 
@@ -104,7 +125,7 @@ mod tests {
                     n => head.extend_from_slice(&buffer[..n]),
                 }
             }
-            let (mut inner, mut rest) = stream.into_parts();
+            let OnlyHead { mut inner, mut rest, .. } = stream;
             inner.read_to_end(&mut rest).await.unwrap();
             (head, rest)
         })
@@ -126,5 +147,31 @@ mod tests {
     #[test]
     fn an_answer_without_an_end_is_passed_on_whole() {
         assert_eq!(read(b"HTTP/1.1 101\r\nA: b\r\n", 4), (b"HTTP/1.1 101\r\nA: b\r\n".to_vec(), Vec::new()));
+    }
+
+    #[test]
+    fn a_frame_that_comes_with_the_answer_is_not_lost() {
+        let late = async {
+            smol::Timer::after(std::time::Duration::from_secs(20)).await;
+            panic!("it was lost");
+        };
+        let frames = async {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let request = "ws://localhost/".into_client_request().unwrap();
+            let key = derive_accept_key(request.headers()["sec-websocket-key"].as_bytes());
+            // In one write, before anybody asked.
+            let head = format!(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Accept: {key}\r\n\r\n"
+            );
+            theirs.write_all(&[head.as_bytes(), b"\x82\x05hello\x82"].concat()).await.unwrap();
+            let (mut socket, answer) = upgrade(request, ours, WebSocketConfig::default()).await.unwrap();
+            assert_eq!(answer.status(), 101);
+            assert_eq!(socket.next().await.unwrap().unwrap(), Message::Binary("hello".into()));
+            // The rest of a frame whose first byte came with the answer.
+            theirs.write_all(b"\x03you").await.unwrap();
+            assert_eq!(socket.next().await.unwrap().unwrap(), Message::Binary("you".into()));
+        };
+        smol::block_on(frames.or(late));
     }
 }
