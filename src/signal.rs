@@ -51,7 +51,7 @@ pub struct Signal {
 impl Signal {
     /// One attempt, through the gate. What an attempt needs is on the heap only once it is its turn: after an outage all
     /// accounts wait at the gate at the same time.
-    async fn attempt(
+    pub(crate) async fn attempt(
         &self,
         credentials: Option<&Credentials>,
         agent: usize,

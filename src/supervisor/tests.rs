@@ -5,9 +5,10 @@ use crate::account::{Credentials, DeviceId, Endpoint, Secret};
 use crate::config::AllowedEndpoints;
 use crate::metrics::Metrics;
 use crate::net::{Net, NetOptions};
-use crate::push::Pusher;
+use crate::push::{Kind, Pusher};
 use crate::signal::Signal;
 use crate::signal::alarms::Alarms;
+use crate::signal::connect::Purpose;
 use crate::signal::gate::Gate;
 use crate::store::{IfMissing, Store};
 use crate::timings::{Limits, Timings};
@@ -99,4 +100,16 @@ fn an_idle_account_takes_little_room() {
     let task = size_of_val(&task::run(runner.tools.clone(), live, account));
     // Ten thousand of each idle for months. Box what is only needed now and then (docs/performance.md).
     assert!(life <= 1600 && task <= 600, "{life} and {task} bytes");
+}
+
+#[test]
+fn an_account_that_waits_for_its_turn_takes_little_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let tools = runner(directory.path(), &Arc::new(Executor::new())).tools;
+    let account = account("x");
+    let attempt = size_of_val(&tools.signal.attempt(Some(&account.credentials), 0, Purpose::Messages));
+    let push = size_of_val(&tools.pusher.send(&account.endpoint, Kind::Wake));
+    // All of them wait at the gate after an outage, and for a slot when all get a message. What the turn itself needs is
+    // some KiB, which would stay between what lives on: a third more memory for good (docs/performance.md).
+    assert!(attempt <= 600 && push <= 1000, "{attempt} and {push} bytes");
 }
