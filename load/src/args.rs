@@ -27,6 +27,10 @@ struct Raw {
     /// push servers (default 8)
     #[argh(option, default = "8")]
     origins: usize,
+    /// addresses of the simulated Signal, 1 to 250; default: as many as the accounts need. More than one takes a name
+    /// with several addresses, which only the daemon sees (`unshare`)
+    #[argh(option)]
+    addresses: Option<u8>,
     /// seconds of idling that are measured (default 60)
     #[argh(option, default = "60")]
     idle: u64,
@@ -55,6 +59,7 @@ pub(crate) struct Args {
     pub(crate) vs: Option<PathBuf>,
     pub(crate) vs_env: Vec<(String, String)>,
     pub(crate) origins: usize,
+    pub(crate) addresses: u8,
     pub(crate) idle: Duration,
     pub(crate) traffic: Duration,
     pub(crate) calm: Duration,
@@ -98,10 +103,16 @@ fn check(raw: Raw) -> Result<Args, String> {
         ));
     }
     let ports = crate::process::local_ports();
-    if raw.accounts > ports {
+    // A range that is nearly used up is searched for long.
+    let needed = raw.accounts.div_ceil((ports * 3 / 4).max(1));
+    let addresses = raw.addresses.map_or(needed, usize::from);
+    let Some(addresses) = u8::try_from(addresses).ok().filter(|n| (1..=250).contains(n)) else {
+        return Err(format!("--addresses {addresses}: 1 to 250 can be simulated"));
+    };
+    if raw.accounts > ports * usize::from(addresses) {
         return Err(format!(
-            "--accounts {}: Signal is simulated at one address, to which this machine opens {ports} connections at most; \
-             widen net.ipv4.ip_local_port_range",
+            "--accounts {}: this machine opens {ports} connections to one address at most \
+             (net.ipv4.ip_local_port_range), so --addresses {addresses} is not enough",
             raw.accounts
         ));
     }
@@ -119,6 +130,7 @@ fn check(raw: Raw) -> Result<Args, String> {
         vs: raw.vs,
         vs_env: variables(raw.vs_env)?,
         origins: raw.origins,
+        addresses,
         idle: Duration::from_secs(raw.idle),
         traffic: Duration::from_secs(raw.traffic),
         calm: Duration::from_secs(raw.calm),

@@ -109,6 +109,8 @@ pub(crate) struct Setup {
     pub(crate) dir: PathBuf,
     pub(crate) db: PathBuf,
     pub(crate) signal_url: String,
+    /// What the daemon sees as `/etc/hosts`, where Signal has several addresses.
+    pub(crate) hosts: Option<PathBuf>,
     pub(crate) ca_file: PathBuf,
     /// TOML.
     pub(crate) allowed_endpoints: String,
@@ -129,9 +131,10 @@ impl Daemon {
     pub(crate) fn start(program: &Program, setup: &Setup, pacing: Pacing) -> Result<Self> {
         let web = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let log = OpenOptions::new().create(true).append(true).open(setup.dir.join("daemon.log"))?;
-        let mut command = match &program.path {
-            Some(path) => Command::new(path),
-            None => Command::new(std::env::current_exe()?),
+        let path = program.path.clone().map_or_else(std::env::current_exe, Ok)?;
+        let mut command = match &setup.hosts {
+            Some(hosts) => with_hosts(hosts, &path),
+            None => Command::new(path),
         };
         if program.path.is_none() {
             command.arg(AS_DAEMON);
@@ -139,6 +142,8 @@ impl Daemon {
         command.arg(if pacing == Pacing::Off { UNPACED } else { "server" });
         command
             .env_clear()
+            // For `unshare` and what it starts.
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .env(AS_PACKAGED.0, AS_PACKAGED.1)
             .env("MOLLY_HOST", web.ip().to_string())
             .env("MOLLY_PORT", web.port().to_string())
@@ -200,6 +205,18 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A command that runs `path`, followed by arguments, with a `/etc/hosts` that nobody else sees. It is the same process in
+/// the end.
+fn with_hosts(hosts: &Path, path: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    let script = "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", script, "sh"]).args([hosts, path]);
+    command
 }
 
 /// Counts until the process is gone.

@@ -40,7 +40,7 @@ struct Run<'a> {
 pub(crate) fn run(args: &Args, program: &Program, dir: &Path, progress: &Progress) -> Figures {
     progress.step("the servers start");
     let mut figures = Figures::new(program, args.accounts);
-    let world = match World::start(dir, args.accounts, args.origins) {
+    let world = match World::start(dir, args.accounts, args.origins, args.addresses) {
         Ok(world) => world,
         Err(error) => {
             figures.problems.push(format!("the servers do not start: {error:#}"));

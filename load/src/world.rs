@@ -1,6 +1,7 @@
 //! The simulated servers and the accounts.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use sim::signal::{Envelope, Guid, Queues, Records, SignalServer};
 use crate::check::Checker;
 use crate::daemon::Setup;
 
+/// Signal's name where it has several addresses. Nobody else has it (RFC 6761 section 6.2).
+const SIGNAL: &str = "signal.test";
 /// The linked device of every account.
 pub(crate) const DEVICE: u8 = 2;
 /// How often the servers are looked at while something is waited for.
@@ -25,23 +28,35 @@ pub(crate) struct World {
     /// `None` only while it is being restarted.
     signal: Option<SignalServer>,
     tls: Arc<ServerConfig>,
+    /// Addresses of Signal beside its first.
+    also: Vec<IpAddr>,
     pub(crate) pushes: Vec<PushServer>,
     pub(crate) check: Checker,
 }
 
 impl World {
     /// Starts the servers and links the devices. The database is not there yet.
-    pub(crate) fn start(dir: &Path, accounts: usize, origins: usize) -> Result<Self> {
+    pub(crate) fn start(dir: &Path, accounts: usize, origins: usize, addresses: u8) -> Result<Self> {
         let pki = Pki::new();
         // Kept over restarts, as a load balancer keeps its keys: a client that comes back may resume its TLS session.
-        let tls = pki.resuming_server_config(&[]);
-        let signal = SignalServer::start_tls(tls.clone(), ([127, 0, 0, 1], 0).into(), Queues::default())?;
+        let tls = pki.resuming_server_config(&["localhost", SIGNAL]);
+        let also: Vec<IpAddr> = (2..=addresses).map(|n| [127, 0, 0, n].into()).collect();
+        let signal = SignalServer::start_tls_on(tls.clone(), ([127, 0, 0, 1], 0).into(), &also, Queues::default())?;
         let pushes: Vec<_> = (0..origins).map(|_| PushServer::start(&pki)).collect();
         let allowed: Vec<_> = pushes.iter().map(|p| format!("\"https://localhost:{}\"", p.addr().port())).collect();
+        let (signal_url, hosts) = if also.is_empty() {
+            (signal.url(), None)
+        } else {
+            let hosts = dir.join("hosts");
+            let lines = (1..=addresses).map(|n| format!("127.0.0.{n} {SIGNAL}\n"));
+            fs::write(&hosts, format!("127.0.0.1 localhost\n{}", lines.collect::<String>()))?;
+            (signal.url().replace("localhost", SIGNAL), Some(hosts))
+        };
         let setup = Setup {
             dir: dir.to_owned(),
             db: dir.join("db.sqlite"),
-            signal_url: signal.url(),
+            signal_url,
+            hosts,
             ca_file: dir.join("ca.pem"),
             allowed_endpoints: format!("[{}]", allowed.join(", ")),
         };
@@ -49,7 +64,7 @@ impl World {
         for n in 0..accounts {
             signal.add_device(&uuid(n), DEVICE, &password(n));
         }
-        Ok(Self { setup, accounts, signal: Some(signal), tls, pushes, check: Checker::default() })
+        Ok(Self { setup, accounts, signal: Some(signal), tls, also, pushes, check: Checker::default() })
     }
 
     /// Writes all accounts into a database of the reference's layout, which any build opens.
@@ -106,7 +121,7 @@ impl World {
         let (queues, records) = signal.stop_with_records();
         self.check.saw(&records, &[]);
         std::thread::sleep(away);
-        self.signal = Some(SignalServer::start_tls(self.tls.clone(), addr, queues)?);
+        self.signal = Some(SignalServer::start_tls_on(self.tls.clone(), addr, &self.also, queues)?);
         Ok(())
     }
 

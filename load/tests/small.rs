@@ -7,8 +7,13 @@ use std::process::Command;
 
 /// Runs the driver in `dir`: what it printed, whether it went well, and the figures it wrote.
 fn driver(dir: &Path, args: &[&str]) -> (String, bool, serde_json::Value) {
+    drive(Command::new(env!("CARGO_BIN_EXE_load")), dir, args)
+}
+
+/// The same by a command that ends as the driver.
+fn drive(mut command: Command, dir: &Path, args: &[&str]) -> (String, bool, serde_json::Value) {
     let file = dir.join("figures.json");
-    let run = Command::new(env!("CARGO_BIN_EXE_load"))
+    let run = command
         .args(args)
         .args(["--idle", "1", "--calm", "1", "--json"])
         .arg(&file)
@@ -81,6 +86,25 @@ fn a_daemon_that_is_none_is_an_error() {
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(!run.status.success() && said.ends_with("load: FAILED\n"), "{said}");
     assert_eq!(said.matches("ended at its start").count(), 2, "each run is tried: {said}");
-    let few = Command::new(env!("CARGO_BIN_EXE_load")).args(["--accounts", "1"]).output().expect("it runs");
-    assert_eq!(few.status.code(), Some(2));
+    for args in [["--accounts", "1"], ["--addresses", "0"]] {
+        let refused = Command::new(env!("CARGO_BIN_EXE_load")).args(args).output().expect("it runs");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(2) && said.starts_with(args[0]), "{said}");
+    }
+}
+
+/// In a network of its own with few ports, which one address of Signal does not serve all accounts with.
+#[test]
+fn more_accounts_than_ports_take_several_addresses_of_signal() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = "ip link set lo up && echo '40000 40099' > /proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"";
+    let mut namespace = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        namespace.args(["--user", "--map-root-user"]);
+    }
+    namespace.args(["--net", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_load")]);
+    let args = ["--accounts", "180", "--traffic", "1", "--origins", "2"];
+    let (said, correct, json) = drive(namespace, dir.path(), &args);
+    assert!(correct && said.ends_with("load: ok\n"), "{said}");
+    assert_eq!(json["accounts"], 180, "{json}");
 }

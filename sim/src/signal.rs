@@ -16,7 +16,7 @@ mod wait;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use event_listener::Event;
@@ -69,7 +69,8 @@ pub struct Queues(HashMap<DeviceAddress, Device>);
 
 /// A running chat server. Dropping it cuts all connections and frees the port.
 pub struct SignalServer {
-    host: Host,
+    /// One for each address, at the same port. The first is the one that is told.
+    hosts: Vec<Host>,
     shared: Arc<Shared>,
 }
 
@@ -95,6 +96,16 @@ impl SignalServer {
 
     /// Starts with any TLS configuration, for instance one with an expired certificate or wrong names.
     pub fn start_tls(config: Arc<ServerConfig>, addr: SocketAddr, queues: Queues) -> io::Result<Self> {
+        Self::start_tls_on(config, addr, &[], queues)
+    }
+
+    /// The same, at other addresses too: to one address a machine has only as many connections as it has ports.
+    pub fn start_tls_on(
+        config: Arc<ServerConfig>,
+        addr: SocketAddr,
+        also: &[IpAddr],
+        queues: Queues,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         shared.lock().devices = queues.0;
         let acceptor = TlsAcceptor::from(config);
@@ -102,7 +113,12 @@ impl SignalServer {
             let shared = shared.clone();
             move |tcp, peer| session::serve(shared.clone(), acceptor.clone(), tcp, peer)
         };
-        Ok(Self { host: Host::start("sim-signal", addr, serve)?, shared })
+        let mut hosts = vec![Host::start("sim-signal", addr, serve.clone())?];
+        let port = hosts[0].addr().port();
+        for ip in also {
+            hosts.push(Host::start("sim-signal", SocketAddr::new(*ip, port), serve.clone())?);
+        }
+        Ok(Self { hosts, shared })
     }
 
     /// Stops, and hands out what the next server needs to go on.
@@ -112,17 +128,17 @@ impl SignalServer {
 
     /// As `stop`, with the records up to the very end.
     pub fn stop_with_records(self) -> (Queues, Records) {
-        let Self { host, shared } = self;
-        drop(host);
+        let Self { hosts, shared } = self;
+        drop(hosts);
         let mut devices = std::mem::take(&mut shared.lock().devices);
         devices.values_mut().for_each(|d| d.message_socket = None);
         let records = shared.lock().records.take();
         (Queues(devices), records)
     }
 
-    /// The address it listens on.
+    /// The address it listens on; the first, if there are several.
     pub fn addr(&self) -> SocketAddr {
-        self.host.addr()
+        self.hosts[0].addr()
     }
 
     /// `wss://localhost:PORT/v1/websocket/`
@@ -283,7 +299,7 @@ impl SignalServer {
         };
         self.shared.update(|s| s.set_mode(None, mode));
         if let Some(refuse) = refuse {
-            self.host.refuse(refuse);
+            self.hosts.iter().for_each(|host| host.refuse(refuse));
         }
     }
 
