@@ -28,7 +28,7 @@ const fn body(name: &'static str, times: u32, prepare: fn() -> Once) -> Body {
 }
 
 /// All of them.
-pub const BODIES: [Body; 19] = [
+pub const BODIES: [Body; 21] = [
     body("envelope-urgent", 1000, envelope::urgent),
     body("envelope-not-urgent", 1000, envelope::not_urgent),
     body("envelope-receipt", 1000, envelope::receipt),
@@ -41,6 +41,8 @@ pub const BODIES: [Body; 19] = [
     body("guard-name", 1000, addresses::name),
     body("allowed-1000-last", 200, addresses::last_of_a_thousand),
     body("allowed-1000-miss", 200, addresses::none_of_a_thousand),
+    body("uuids-1000-last", 200, addresses::account_among_a_thousand),
+    body("uuids-1000-miss", 200, addresses::account_beside_a_thousand),
     body("store-list-1000", 10, rows::list),
     body("store-get", 200, rows::get),
     body("store-register", 200, rows::register),

@@ -15,10 +15,12 @@ import urllib.request
 from pathlib import Path
 
 import yaml
+from kubectl import dry_run
 from world import MOLLYSOCKET, check, check_equal, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = Path(os.environ["CONTAINERS"])
+KUBECTL = os.environ["KUBECTL"]
 BIN = Path(sys.executable).parent
 IMAGE, BASE, COMPILER = "localhost/mollysocket", "localhost/mollysocket-test-base", "localhost/mollysocket-test-compiler"
 HEALTHCHECK = ["CMD", "mollysocket", "health"]
@@ -250,6 +252,11 @@ def the_manifests():
     check_equal(service.get("healthcheck", {}).get("test"), HEALTHCHECK, "health check in compose.yaml")
     check(service.get("init") is True, "compose.yaml asks for no init")
     every_pod_has_a_name()
+    for manifest in sorted(ROOT.glob("packaging/kubernetes/*.yaml")):
+        things = yaml.safe_load_all(manifest.read_text())
+        groups = [(thing["apiVersion"].split("/")[:-1], thing) for thing in things]
+        expected = [".".join([thing["kind"].lower(), *group]) + "/" + thing["metadata"]["name"] for group, thing in groups]
+        check_equal(dry_run(KUBECTL, manifest), (expected, ""), f"kubectl create --dry-run=client of {manifest.name}")
     print("ok: compose.yaml and the Kubernetes manifests are valid")
 
 

@@ -1,4 +1,4 @@
-//! Whether an endpoint may be used: the allow list and the guard.
+//! Whether an endpoint may be used, the allow list and the guard, and whether an account may register.
 
 use std::hint::black_box;
 use std::io;
@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mollysocket::account::Endpoint;
-use mollysocket::config::{AllowedEndpoints, Permission};
+use mollysocket::config::{AllowedEndpoints, AllowedUuids, Permission};
 use mollysocket::net::resolve::Resolve;
 use mollysocket::net::{Checked, Net, NetOptions};
 use mollysocket::timings::{Limits, Timings};
 use smol::Executor;
 use smol::future::block_on;
 
-use super::{Once, endpoint};
+use super::{Once, account, endpoint};
 
 pub(super) fn v4() -> Once {
     checked("https://9.9.9.9/up", Verdict::Public)
@@ -45,6 +45,23 @@ pub(super) fn last_of_a_thousand() -> Once {
 /// The list does not name it.
 pub(super) fn none_of_a_thousand() -> Once {
     permitted("https://push.example/up", Permission::No)
+}
+
+/// One of the accounts that may register.
+pub(super) fn account_among_a_thousand() -> Once {
+    registers(999, true)
+}
+
+/// One that may not.
+pub(super) fn account_beside_a_thousand() -> Once {
+    registers(1000, false)
+}
+
+fn registers(n: u32, expected: bool) -> Once {
+    let uuids: Vec<_> = (0..1000).map(|n| account(n).id().to_string()).collect();
+    let list = AllowedUuids::parse(&uuids).expect("UUIDs");
+    let id = account(n).id();
+    Box::new(move || assert_eq!(black_box(&list).permits(black_box(id)), expected))
 }
 
 fn permitted(url: &str, expected: Permission) -> Once {
