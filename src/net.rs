@@ -36,6 +36,7 @@ type Tcp = Paced<smol::net::TcpStream>;
 
 pub use fetch::{SocketAnswer, ask_socket};
 pub(crate) use probe::{GetError, NoTcp, Page};
+pub use slots::Slot;
 
 /// What the way out needs to know.
 #[derive(Debug, Clone, Default)]
@@ -203,9 +204,8 @@ impl Net {
         self.tls(&self.signal, host, tcp).await
     }
 
-    /// Waits until one more push to `origin` may be in flight. To be asked for before a request is made: thousands of
-    /// accounts may wait at the same time, and each should need little memory meanwhile.
-    pub(crate) async fn push_slot(&self, origin: &str) -> slots::Slot {
+    /// Waits until one more push to `origin` may be in flight.
+    pub(crate) async fn push_slot(&self, origin: &str) -> Slot {
         self.slots.acquire(origin).await
     }
 

@@ -14,7 +14,7 @@ use crate::account::Endpoint;
 use crate::config::{AllowedEndpoints, Permission, Reloadable};
 use crate::metrics::PushResult;
 use crate::net::http::{self, Route, Status};
-use crate::net::{Net, Reach};
+use crate::net::{Net, Reach, Slot};
 use crate::vapid::Vapid;
 
 mod answer;
@@ -125,7 +125,7 @@ impl Pusher {
     }
 
     /// Waits for the endpoint's turn at an origin that limits many phones; at once everywhere else. To be awaited right
-    /// before a [`Self::send`] that nobody waits for.
+    /// before the [`Self::slot`] of a push that nobody waits for.
     pub async fn turn(&self, endpoint: &Endpoint) {
         let origin = endpoint.origin();
         let Some(line) = self.origins().line(&origin) else { return };
@@ -147,9 +147,20 @@ impl Pusher {
         Some((until, format!("{origin} limits several phones: pushes to it go out one after the other")))
     }
 
-    /// Sends one push and waits for the head of the answer, within the push deadline. It may have to wait for a free
-    /// slot before.
+    /// Waits until one more push to the endpoint's origin may be in flight. Thousands of accounts may wait at the same
+    /// time, so it is asked for before anything is made that the push itself needs.
+    pub async fn slot(&self, endpoint: &Endpoint) -> Slot {
+        self.net.push_slot(&endpoint.origin()).await
+    }
+
+    /// Sends one push, once there is a slot for it, and waits for the head of the answer, within the push deadline.
     pub async fn send(&self, endpoint: &Endpoint, kind: Kind) -> Delivery {
+        let slot = self.slot(endpoint).await;
+        Box::pin(self.send_in(slot, endpoint, kind)).await
+    }
+
+    /// The same in a slot that was waited for.
+    pub async fn send_in(&self, _slot: Slot, endpoint: &Endpoint, kind: Kind) -> Delivery {
         let origin = endpoint.origin();
         let reach = match self.allowed.get().permits(endpoint) {
             Permission::Listed => Reach::Anywhere,
@@ -159,10 +170,7 @@ impl Pusher {
                 return Delivery { outcome: Outcome::Failed, reason };
             }
         };
-        let _slot = self.net.push_slot(&origin).await;
-        // On the heap, and only now, as is the request: many pushes may wait for a slot.
-        let exchange = Box::pin(async { self.client.send(self.request(endpoint, kind, reach)).await });
-        match exchange.await {
+        match self.client.send(self.request(endpoint, kind, reach)).await {
             Ok(answer) => {
                 let (status, outcome) = meaning(&answer.into(), SystemTime::now());
                 self.note(&origin, endpoint, &outcome);

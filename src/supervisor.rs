@@ -10,7 +10,7 @@ use futures_lite::{FutureExt, StreamExt};
 use smol::channel::{self, Receiver, Sender};
 use smol::{Executor, Task, Timer};
 
-use crate::account::{Account, AccountId};
+use crate::account::{Account, AccountId, Credentials};
 use crate::live::Live;
 use crate::metrics::Gauges;
 use crate::signal::session::FAREWELL;
@@ -45,8 +45,8 @@ pub enum TestPush {
 
 /// One account known to the supervisor.
 struct Entry {
-    /// The row as last read.
-    account: Arc<Account>,
+    /// How it logs in. Shared with its task.
+    credentials: Arc<Credentials>,
     live: Arc<Live>,
     /// Tells a task from its successors, also when the account was removed in between: the end of an old one says nothing
     /// about the new one. 0 before the first.
@@ -246,23 +246,26 @@ impl Runner {
 
     /// Makes what runs agree with this row. A task that has to end first is told to; its end brings us here again.
     fn apply(&mut self, account: Account, test: TestPush) {
-        let account = Arc::new(account);
         let id = account.id();
         let suspended = suspension(&account);
         let mut entries = lock(&self.entries);
         let entry = entries.entry(id).or_insert_with(|| {
             let live = Live::new(&account, self.tools.wake_for_own_sync, &self.tools.signal.timings);
-            Entry { account: account.clone(), live: Arc::new(live), generation: 0, phase: Phase::Resting }
+            let credentials = Arc::new(account.credentials.clone());
+            Entry { credentials, live: Arc::new(live), generation: 0, phase: Phase::Resting }
         });
         let live = entry.live.clone();
-        let new_credentials = entry.account.credentials != account.credentials;
+        let new_credentials = *entry.credentials != account.credentials;
         if live.endpoint() != account.endpoint {
-            live.set_endpoint(account.endpoint.clone());
+            live.set_endpoint(account.endpoint);
         }
         if test == TestPush::Send {
             live.owe_test();
         }
-        entry.account = account;
+        // Only then: its task holds the old ones, and each change of any row leads here for every account.
+        if new_credentials {
+            entry.credentials = Arc::new(account.credentials);
+        }
         match &entry.phase {
             // Halted: the old endpoint was found gone, and replaced before that was written down.
             Phase::Running(_) if new_credentials || suspended.is_some() || live.halt().is_some() => self.stop(entry),
@@ -281,10 +284,10 @@ impl Runner {
         entry.generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         entry.live.resume();
         let (tools, sender) = (self.tools.clone(), self.sender.clone());
-        let (live, account, generation) = (entry.live.clone(), entry.account.clone(), entry.generation);
+        let (live, credentials, generation) = (entry.live.clone(), entry.credentials.clone(), entry.generation);
         entry.phase = Phase::Running(self.executor.spawn(async move {
-            let _ending = Ending { sender, id: account.id(), generation };
-            task::run(tools, live, account).await;
+            let _ending = Ending { sender, id: credentials.id, generation };
+            task::run(tools, live, credentials).await;
         }));
     }
 
@@ -293,7 +296,7 @@ impl Runner {
         let Phase::Running(task) = std::mem::replace(&mut entry.phase, Phase::Resting) else { return };
         entry.live.stop();
         let (sender, patience) = (self.sender.clone(), self.patience());
-        let (id, generation) = (entry.account.id(), entry.generation);
+        let (id, generation) = (entry.credentials.id, entry.generation);
         entry.phase = Phase::Stopping(self.executor.spawn(async move {
             let _ending = Ending { sender, id, generation };
             end(task, patience).await;

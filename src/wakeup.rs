@@ -8,8 +8,9 @@ use smol::Timer;
 use crate::account::Credentials;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::net::Slot;
 use crate::notifier::{Next, Verdict};
-use crate::push::{Kind, Pusher};
+use crate::push::Pusher;
 use crate::store::Store;
 use crate::timings::Timings;
 
@@ -40,8 +41,13 @@ impl Wakeup<'_> {
         loop {
             let changed = live.listen();
             match live.next_push(Instant::now()) {
-                // Boxed, so that nothing of it stays while nothing is owed.
-                Next::Send(kind) => Box::pin(self.send_in_turn(live, kind, &mut rng)).await,
+                // Boxed, so that nothing of it stays while nothing is owed; and one after the other, because the wait may
+                // be that of all accounts, and what a push needs is large.
+                Next::Send(_) => {
+                    if let Some(slot) = Box::pin(self.turn(live)).await {
+                        Box::pin(self.send(live, slot, &mut rng)).await;
+                    }
+                }
                 Next::Wait(at) => {
                     let timer = async {
                         Timer::at(at).await;
@@ -62,42 +68,34 @@ impl Wakeup<'_> {
                 continue;
             }
             // Boxed, as above.
-            let saved = async {
-                self.save(live).await;
-                Timer::after(self.timings.cover_write).await;
-            };
-            Box::pin(saved).await;
+            Box::pin(self.save(live)).await;
+            Timer::after(self.timings.cover_write).await;
         }
     }
 
-    async fn send_in_turn(&self, live: &Live, kind: Kind, rng: &mut fastrand::Rng) {
-        if self.turn(live).await {
-            self.send(live, kind, rng).await;
-        }
-    }
-
-    /// Waits until the push server's origin may be sent to. Until then nothing is on its way, so what arrives meanwhile
-    /// shares the wake-up. False when the endpoint changed: ask again what is due.
-    async fn turn(&self, live: &Live) -> bool {
+    /// Waits until the push server's origin may be sent to and one more push may be in flight. Until then nothing is on
+    /// its way, so what arrives meanwhile shares the wake-up. `None` when the endpoint changed: ask again what is due.
+    async fn turn(&self, live: &Live) -> Option<Slot> {
         let (endpoint, generation) = live.target();
         if let Some((until, reason)) = self.pusher.held(&endpoint) {
             live.push_held(generation, &reason, until);
         }
         let turn = async {
             self.pusher.turn(&endpoint).await;
-            true
+            Some(self.pusher.slot(&endpoint).await)
         };
         let moved = async {
             live.endpoint_changed(generation).await;
-            false
+            None
         };
         turn.or(moved).await
     }
 
-    /// One push. Given up when the endpoint changes meanwhile: what is owed goes to the new one.
-    async fn send(&self, live: &Live, kind: Kind, rng: &mut fastrand::Rng) {
+    /// One push, if one is still due. Given up when the endpoint changes meanwhile: what is owed goes to the new one.
+    async fn send(&self, live: &Live, slot: Slot, rng: &mut fastrand::Rng) {
+        let Next::Send(kind) = live.next_push(Instant::now()) else { return };
         let (endpoint, generation) = live.push_started(kind, Instant::now());
-        let push = self.pusher.send(&endpoint, kind);
+        let push = self.pusher.send_in(slot, &endpoint, kind);
         let moved = async {
             live.endpoint_changed(generation).await;
             None

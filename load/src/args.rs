@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
+/// As many of a name's as the daemon tries.
+const MOST_ADDRESSES: usize = 12;
+
 /// Measures what accounts cost a daemon: memory, processor time, latency.
 #[derive(FromArgs)]
 struct Raw {
@@ -27,10 +30,10 @@ struct Raw {
     /// push servers (default 8)
     #[argh(option, default = "8")]
     origins: usize,
-    /// addresses of the simulated Signal, 1 to 250; default: as many as the accounts need. More than one takes a name
+    /// addresses of the simulated Signal, 1 to 12; default: as many as the accounts need. More than one takes a name
     /// with several addresses, which only the daemon sees (`unshare`)
     #[argh(option)]
-    addresses: Option<u8>,
+    addresses: Option<usize>,
     /// seconds of idling that are measured (default 60)
     #[argh(option, default = "60")]
     idle: u64,
@@ -59,7 +62,7 @@ pub(crate) struct Args {
     pub(crate) vs: Option<PathBuf>,
     pub(crate) vs_env: Vec<(String, String)>,
     pub(crate) origins: usize,
-    pub(crate) addresses: u8,
+    pub(crate) addresses: usize,
     pub(crate) idle: Duration,
     pub(crate) traffic: Duration,
     pub(crate) calm: Duration,
@@ -103,16 +106,11 @@ fn check(raw: Raw) -> Result<Args, String> {
         ));
     }
     let ports = crate::process::local_ports();
-    // A range that is nearly used up is searched for long.
-    let needed = raw.accounts.div_ceil((ports * 3 / 4).max(1));
-    let addresses = raw.addresses.map_or(needed, usize::from);
-    let Some(addresses) = u8::try_from(addresses).ok().filter(|n| (1..=250).contains(n)) else {
-        return Err(format!("--addresses {addresses}: 1 to 250 can be simulated"));
-    };
-    if raw.accounts > ports * usize::from(addresses) {
+    let addresses = raw.addresses.unwrap_or_else(|| raw.accounts.div_ceil(ports.max(1)));
+    if !(1..=MOST_ADDRESSES).contains(&addresses) || raw.accounts > ports * addresses {
         return Err(format!(
-            "--accounts {}: this machine opens {ports} connections to one address at most \
-             (net.ipv4.ip_local_port_range), so --addresses {addresses} is not enough",
+            "--accounts {} at --addresses {addresses}: 1 to {MOST_ADDRESSES} addresses can be simulated, to each of which \
+             this machine opens {ports} connections at most (net.ipv4.ip_local_port_range)",
             raw.accounts
         ));
     }

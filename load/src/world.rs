@@ -18,6 +18,8 @@ use crate::daemon::Setup;
 const SIGNAL: &str = "signal.test";
 /// The linked device of every account.
 pub(crate) const DEVICE: u8 = 2;
+/// Content of a message with a few words, bytes. It is padded before it is encrypted.
+const TEXT: usize = 700;
 /// How often the servers are looked at while something is waited for.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -32,15 +34,17 @@ pub(crate) struct World {
     also: Vec<IpAddr>,
     pub(crate) pushes: Vec<PushServer>,
     pub(crate) check: Checker,
+    /// Messages sent one by one so far.
+    sent: usize,
 }
 
 impl World {
     /// Starts the servers and links the devices. The database is not there yet.
-    pub(crate) fn start(dir: &Path, accounts: usize, origins: usize, addresses: u8) -> Result<Self> {
+    pub(crate) fn start(dir: &Path, accounts: usize, origins: usize, addresses: usize) -> Result<Self> {
         let pki = Pki::new();
         // Kept over restarts, as a load balancer keeps its keys: a client that comes back may resume its TLS session.
         let tls = pki.resuming_server_config(&["localhost", SIGNAL]);
-        let also: Vec<IpAddr> = (2..=addresses).map(|n| [127, 0, 0, n].into()).collect();
+        let also: Vec<IpAddr> = (2..=addresses).map(|n| [127, 0, 0, n as u8].into()).collect();
         let signal = SignalServer::start_tls_on(tls.clone(), ([127, 0, 0, 1], 0).into(), &also, Queues::default())?;
         let pushes: Vec<_> = (0..origins).map(|_| PushServer::start(&pki)).collect();
         let allowed: Vec<_> = pushes.iter().map(|p| format!("\"https://localhost:{}\"", p.addr().port())).collect();
@@ -64,7 +68,7 @@ impl World {
         for n in 0..accounts {
             signal.add_device(&uuid(n), DEVICE, &password(n));
         }
-        Ok(Self { setup, accounts, signal: Some(signal), tls, also, pushes, check: Checker::default() })
+        Ok(Self { setup, accounts, signal: Some(signal), tls, also, pushes, check: Checker::default(), sent: 0 })
     }
 
     /// Writes all accounts into a database of the reference's layout, which any build opens.
@@ -100,8 +104,10 @@ impl World {
 
     /// Sends an urgent message to account `n`.
     pub(crate) fn send(&mut self, n: usize) -> Guid {
+        self.sent += 1;
+        let message = Envelope::new().content_size(content(self.sent));
         let at = Instant::now();
-        let guid = self.signal().send(&uuid(n), DEVICE, Envelope::new());
+        let guid = self.signal().send(&uuid(n), DEVICE, message);
         self.check.sent(guid, n, at);
         guid
     }
@@ -109,7 +115,7 @@ impl World {
     /// Sends many to one account at once.
     pub(crate) fn send_burst(&mut self, n: usize, many: usize) {
         let at = Instant::now();
-        for guid in self.signal().send_burst(&uuid(n), DEVICE, many, Envelope::new()) {
+        for guid in self.signal().send_burst(&uuid(n), DEVICE, many, Envelope::new().content_size(TEXT)) {
             self.check.sent(guid, n, at);
         }
     }
@@ -192,6 +198,16 @@ impl World {
     /// Connections the push servers have accepted so far.
     pub(crate) fn push_connections(&self) -> usize {
         self.pushes.iter().map(PushServer::connections).sum()
+    }
+}
+
+/// Bytes of content of the nth message: mostly a few words, now and then a long text, seldom what leaves large buffers
+/// behind.
+fn content(n: usize) -> usize {
+    match n {
+        n if n.is_multiple_of(200) => 20 * 1024,
+        n if n.is_multiple_of(10) => 3 * 1024,
+        _ => TEXT,
     }
 }
 

@@ -129,6 +129,10 @@ impl SignalServer {
     /// As `stop`, with the records up to the very end.
     pub fn stop_with_records(self) -> (Queues, Records) {
         let Self { hosts, shared } = self;
+        if hosts.len() > 1 {
+            // At once: who is cut off at one must not be served by the next.
+            hosts.iter().for_each(|host| host.refuse(true));
+        }
         drop(hosts);
         let mut devices = std::mem::take(&mut shared.lock().devices);
         devices.values_mut().for_each(|d| d.message_socket = None);

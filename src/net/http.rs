@@ -38,8 +38,8 @@ pub(crate) struct Route {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Status(pub(crate) u16);
 
-/// A client whose requests go out by `net`'s push side, each as it comes: who sends many takes a slot for each
-/// ([`Net::push_slot`]).
+/// A client whose requests go out by `net`'s push side, each as it comes: whoever sends pushes takes a slot for
+/// each ([`Net::push_slot`]).
 pub(crate) fn client(net: Arc<Net>) -> surf::Client {
     surf::Client::with_http_client(Backend { net })
 }

@@ -17,7 +17,8 @@ pub(super) struct Slots {
 }
 
 /// The right to have one push in flight, until it is dropped.
-pub(crate) struct Slot {
+#[derive(Debug)]
+pub struct Slot {
     _origin: SemaphoreGuardArc,
     _all: SemaphoreGuardArc,
 }

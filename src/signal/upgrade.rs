@@ -45,6 +45,8 @@ struct OnlyHead<T> {
 /// Where in a line the last byte of the head stood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
+    /// Nothing but empty lines was read, which may come before an answer (RFC 9112 section 2.2).
+    Start,
     /// Within.
     Within,
     /// Nothing of the next line was read yet, or only its carriage return.
@@ -57,6 +59,7 @@ impl Line {
     /// Lines may end without a carriage return (RFC 9112 section 2.2).
     fn after(self, byte: u8) -> Self {
         match (self, byte) {
+            (Self::Start, b'\r' | b'\n') => Self::Start,
             (Self::Ended, _) | (Self::Empty, b'\n') => Self::Ended,
             (Self::Within, b'\n') | (Self::Empty, b'\r') => Self::Empty,
             _ => Self::Within,
@@ -67,7 +70,7 @@ impl Line {
 impl<T> OnlyHead<T> {
     /// Nothing of the answer may have been read yet.
     fn new(inner: T) -> Self {
-        Self { inner, rest: Vec::new(), line: Line::Within }
+        Self { inner, rest: Vec::new(), line: Line::Start }
     }
 }
 
@@ -133,7 +136,9 @@ mod tests {
 
     #[test]
     fn the_head_and_what_follows_are_told_apart_wherever_reads_end() {
-        for head in ["HTTP/1.1 101 Switching\r\nA: b\r\n\r\n", "HTTP/1.1 101\n\n", "HTTP/1.1 200 OK\r\nA: b\n\r\n"] {
+        for head in
+            ["HTTP/1.1 101 Switching\r\nA: b\r\n\r\n", "HTTP/1.1 101\n\n", "\r\n\n\r\nHTTP/1.1 200 OK\r\nA: b\n\r\n"]
+        {
             for rest in [&b""[..], b"\x82\x05hello", b"\r\n\r\nmore\n\n", &[0x82; 5000]] {
                 let answer = [head.as_bytes(), rest].concat();
                 for most in [1, 2, 3, 7, answer.len()] {

@@ -51,7 +51,7 @@ impl Runner {
         let unsaved = running.filter_map(|entry| {
             let until = entry.live.unsaved_cover()?;
             entry.live.cover_saved(until);
-            Some((entry.account.credentials.clone(), until))
+            Some((Credentials::clone(&entry.credentials), until))
         });
         unsaved.collect()
     }

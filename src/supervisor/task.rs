@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_lite::FutureExt;
 use smol::Timer;
 
-use crate::account::Account;
+use crate::account::Credentials;
 use crate::backoff::Backoff;
 use crate::live::{Halt, Live};
 use crate::metrics::Metrics;
@@ -32,18 +32,18 @@ pub struct Tools {
 
 /// Runs an account until it must not run any more. When it returns, the reason is in the database, unless writing it
 /// down panicked: then it returns after a wait, and whoever starts the account again finds the reason anew.
-pub(super) async fn run(tools: Arc<Tools>, live: Arc<Live>, account: Arc<Account>) {
+pub(super) async fn run(tools: Arc<Tools>, live: Arc<Live>, credentials: Arc<Credentials>) {
     let signal = &tools.signal;
-    if AssertUnwindSafe(live_and_write_down(&tools, &live, &account)).catch_unwind().await.is_err() {
+    if AssertUnwindSafe(live_and_write_down(&tools, &live, &credentials)).catch_unwind().await.is_err() {
         let wait = signal.timings.backoff_cap;
         panicked(&live, &signal.metrics, wait);
         Timer::after(wait).await;
     }
 }
 
-async fn live_and_write_down(tools: &Tools, live: &Live, account: &Account) {
+async fn live_and_write_down(tools: &Tools, live: &Live, credentials: &Credentials) {
     let signal = &tools.signal;
-    let end = survive(live, &signal.metrics, &signal.timings, || lives(tools, live, account)).await;
+    let end = survive(live, &signal.metrics, &signal.timings, || lives(tools, live, credentials)).await;
     match end {
         End::Halted(Halt::Stop) => {}
         End::Halted(Halt::EndpointGone) => {
@@ -54,13 +54,13 @@ async fn live_and_write_down(tools: &Tools, live: &Live, account: &Account) {
                 None,
             );
             if let Some(endpoint) = live.gone_endpoint() {
-                let gone = || tools.store.set_endpoint_gone(account.id(), endpoint.clone(), true);
+                let gone = || tools.store.set_endpoint_gone(credentials.id, endpoint.clone(), true);
                 Box::pin(persist(tools, live, gone)).await;
             }
         }
         End::Unlinked => {
             live.enter(State::Unlinked, State::Unlinked.label(), "Signal refused the login twice (403)", None);
-            Box::pin(persist(tools, live, || tools.store.set_forbidden(account.credentials.clone()))).await;
+            Box::pin(persist(tools, live, || tools.store.set_forbidden(credentials.clone()))).await;
         }
     }
 }
@@ -105,18 +105,17 @@ fn panicked(live: &Live, metrics: &Metrics, wait: Duration) {
     live.enter(State::Waiting, "panic", "the program failed at this account", SystemTime::now().checked_add(wait));
 }
 
-pub(super) async fn lives(tools: &Tools, live: &Live, account: &Account) -> End {
+pub(super) async fn lives(tools: &Tools, live: &Live, credentials: &Credentials) -> End {
     let wakeup = Wakeup {
         pusher: &tools.pusher,
         store: &tools.store,
         metrics: &tools.signal.metrics,
         timings: &tools.signal.timings,
-        credentials: &account.credentials,
+        credentials,
     };
     // In one expression: a future that is named first and moved then takes room twice.
-    let end = signal::keep_connected(&tools.signal, live, &account.credentials)
-        .or(async { match wakeup.run(live).await {} })
-        .await;
+    let end =
+        signal::keep_connected(&tools.signal, live, credentials).or(async { match wakeup.run(live).await {} }).await;
     Box::pin(wakeup.save(live)).await;
     end
 }
@@ -142,7 +141,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::account::{Credentials, DeviceId, Endpoint, Secret};
+    use crate::account::{Account, DeviceId, Endpoint, Secret};
     use crate::notifier::Next;
     use crate::push::Kind;
 

@@ -53,7 +53,7 @@ impl Supervisor {
             .iter()
             .map(|(id, entry)| Snapshot {
                 id: *id,
-                device: entry.account.credentials.device,
+                device: entry.credentials.device,
                 push_server: entry.live.endpoint().origin(),
                 status: entry.live.status(),
                 owes: entry.live.owes(),

@@ -55,13 +55,14 @@ class ApiServer(BaseHTTPRequestHandler):
 
 def dry_run(kubectl, manifest):
     """What kubectl would create, as `kind/name` in the order of the file, and what it complains of."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), ApiServer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with tempfile.TemporaryDirectory() as home:
+    with ThreadingHTTPServer(("127.0.0.1", 0), ApiServer) as server, tempfile.TemporaryDirectory() as home:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         command = [kubectl, f"--server=http://127.0.0.1:{server.server_port}", "create"]
         # What it would check beyond the kinds takes a cluster's own description of them.
         command += ["--dry-run=client", "--validate=false", "--output=name", f"--filename={manifest}"]
         environment = {"PATH": os.environ["PATH"], "HOME": home, "KUBECONFIG": "/dev/null"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    server.shutdown()
+        try:
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        finally:
+            server.shutdown()
     return done.stdout.split(), done.stderr
