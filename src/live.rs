@@ -263,6 +263,10 @@ impl Live {
             Verdict::TestFailed => {
                 let origin = inner.endpoint.origin();
                 log::warn!("{}: test push to {origin} failed: {}", self.id.short(), delivery.reason);
+                if inner.status.push.state == PushState::Retrying && !inner.notifier.owes() {
+                    // It had waited its turn; nothing is tried again.
+                    inner.status.push.enter(PushState::Ok, "", None, wall);
+                }
             }
             Verdict::Gone => {
                 inner.halt = inner.halt.or(Some(Halt::EndpointGone));
@@ -279,7 +283,7 @@ impl Live {
         self.lock().gone.clone()
     }
 
-    /// The push loop died with a push on its way.
+    /// The push on its way came to nothing: its loop died, or it was not sent after all.
     pub fn push_abandoned(&self) {
         self.lock().notifier.abandoned();
     }

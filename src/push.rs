@@ -124,15 +124,31 @@ impl Pusher {
         Self { client: http::client(net.clone()), net, vapid, allowed: allowed.into(), origins, moved: Event::new() }
     }
 
-    /// Waits for the endpoint's turn at an origin that limits many phones; at once everywhere else. To be awaited right
-    /// before the [`Self::slot`] of a push that nobody waits for.
-    pub async fn turn(&self, endpoint: &Endpoint) {
+    /// Waits until a push that nobody waits for may go out: until it is its turn, at an origin that limits many phones,
+    /// and until one more push may be in flight. `held` is told until when, and why, it is not its turn. Thousands of
+    /// accounts may wait at the same time, so nothing is made yet that the push itself needs.
+    pub async fn turn(&self, endpoint: &Endpoint, held: impl Fn(Instant, &str)) -> Slot {
         let origin = endpoint.origin();
-        let Some(line) = self.origins().line(&origin) else { return };
+        loop {
+            let until = self.origins().held_until(&origin, Instant::now());
+            if let Some(until) = until {
+                held(until, &format!("{origin} limits several phones: pushes to it go out one after the other"));
+            }
+            self.turn_at(&origin).await;
+            let slot = self.net.push_slot(&origin).await;
+            // Those before may have been limited while this one waited for its slot.
+            if !self.origins().pauses(&origin, Instant::now()) {
+                return slot;
+            }
+        }
+    }
+
+    async fn turn_at(&self, origin: &str) {
+        let Some(line) = self.origins().line(origin) else { return };
         let _first = line.lock_arc().await;
         loop {
             let moved = self.moved.listen();
-            let Some(due) = self.origins().turn(&origin, Instant::now()) else { return };
+            let Some(due) = self.origins().turn(origin, Instant::now()) else { return };
             let timer = async {
                 Timer::at(due).await;
             };
@@ -140,22 +156,10 @@ impl Pusher {
         }
     }
 
-    /// Until when, and why, pushes to the endpoint's origin wait for their turn, if they do.
-    pub fn held(&self, endpoint: &Endpoint) -> Option<(Instant, String)> {
-        let origin = endpoint.origin();
-        let until = self.origins().held_until(&origin, Instant::now())?;
-        Some((until, format!("{origin} limits several phones: pushes to it go out one after the other")))
-    }
-
-    /// Waits until one more push to the endpoint's origin may be in flight. Thousands of accounts may wait at the same
-    /// time, so it is asked for before anything is made that the push itself needs.
-    pub async fn slot(&self, endpoint: &Endpoint) -> Slot {
-        self.net.push_slot(&endpoint.origin()).await
-    }
-
-    /// Sends one push, once there is a slot for it, and waits for the head of the answer, within the push deadline.
+    /// Sends one push that somebody waits for, once there is a slot for it, and waits for the head of the answer, within
+    /// the push deadline.
     pub async fn send(&self, endpoint: &Endpoint, kind: Kind) -> Delivery {
-        let slot = self.slot(endpoint).await;
+        let slot = self.net.push_slot(&endpoint.origin()).await;
         Box::pin(self.send_in(slot, endpoint, kind)).await
     }
 

@@ -44,8 +44,8 @@ impl Wakeup<'_> {
                 // Boxed, so that nothing of it stays while nothing is owed; and one after the other, because the wait may
                 // be that of all accounts, and what a push needs is large.
                 Next::Send(_) => {
-                    if let Some(slot) = Box::pin(self.turn(live)).await {
-                        Box::pin(self.send(live, slot, &mut rng)).await;
+                    if let Some((slot, generation)) = Box::pin(self.turn(live)).await {
+                        Box::pin(self.send(live, slot, generation, &mut rng)).await;
                     }
                 }
                 Next::Wait(at) => {
@@ -73,17 +73,13 @@ impl Wakeup<'_> {
         }
     }
 
-    /// Waits until the push server's origin may be sent to and one more push may be in flight. Until then nothing is on
-    /// its way, so what arrives meanwhile shares the wake-up. `None` when the endpoint changed: ask again what is due.
-    async fn turn(&self, live: &Live) -> Option<Slot> {
+    /// Waits until a push may go out, with a slot for it and the generation of the endpoint that is for. Until then
+    /// nothing is on its way, so what arrives meanwhile shares the wake-up. `None` when the endpoint changed: ask again
+    /// what is due.
+    async fn turn(&self, live: &Live) -> Option<(Slot, u64)> {
         let (endpoint, generation) = live.target();
-        if let Some((until, reason)) = self.pusher.held(&endpoint) {
-            live.push_held(generation, &reason, until);
-        }
-        let turn = async {
-            self.pusher.turn(&endpoint).await;
-            Some(self.pusher.slot(&endpoint).await)
-        };
+        let held = |until, reason: &str| live.push_held(generation, reason, until);
+        let turn = async { Some((self.pusher.turn(&endpoint, held).await, generation)) };
         let moved = async {
             live.endpoint_changed(generation).await;
             None
@@ -92,9 +88,13 @@ impl Wakeup<'_> {
     }
 
     /// One push, if one is still due. Given up when the endpoint changes meanwhile: what is owed goes to the new one.
-    async fn send(&self, live: &Live, slot: Slot, rng: &mut fastrand::Rng) {
+    async fn send(&self, live: &Live, slot: Slot, slot_for: u64, rng: &mut fastrand::Rng) {
         let Next::Send(kind) = live.next_push(Instant::now()) else { return };
         let (endpoint, generation) = live.push_started(kind, Instant::now());
+        if generation != slot_for {
+            // The phone moved just now: the slot, and the turn, are those of another push server.
+            return live.push_abandoned();
+        }
         let push = self.pusher.send_in(slot, &endpoint, kind);
         let moved = async {
             live.endpoint_changed(generation).await;

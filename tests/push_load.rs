@@ -52,6 +52,8 @@ fn an_origin_that_limits_several_phones_is_sent_to_one_by_one_and_loses_nothing(
     );
     world.timings.push_spacing = Duration::from_millis(400);
     world.timings.push_hold_cap = Duration::from_millis(500);
+    // All are on their way when the first is limited.
+    world.limits.pushes_per_origin = 20;
     let phones = linked(&mut world, 1..=20);
     let other = world.phone(99);
     let mut account = world.account(&other);
@@ -139,6 +141,75 @@ fn one_phone_has_one_push_on_its_way() {
     assert!(world.signal().wait_acks(&phone.uuid, DEVICE, 20, PATIENCE));
     eventually("all is quiet", || world.push.wait_until(Duration::ZERO, |state| state.in_flight() == 0));
     assert_eq!(world.push.max_in_flight(), 1);
+}
+
+#[test]
+fn what_arrives_while_a_push_waits_for_its_slot_shares_it() {
+    let mut world = World::new();
+    world.limits.pushes_per_origin = 1;
+    world.timings.push = Duration::from_secs(20);
+    let phones = linked(&mut world, 1..=2);
+    start(&mut world, &phones);
+    let [busy, late] = &phones[..] else { panic!("two") };
+    let path = |phone: &Phone| format!("/push/{}", phone.token);
+    world.push.script_for(&path(busy), [Answer::created().delay(Duration::from_secs(4))]);
+    world.signal().send(&busy.uuid, DEVICE, urgent());
+    assert!(world.push.wait_requests(1, PATIENCE));
+    for _ in 0..4 {
+        world.signal().send(&late.uuid, DEVICE, urgent());
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(world.push.requests().len(), 1, "the other one waits");
+    assert!(world.signal().wait_acks(&late.uuid, DEVICE, 4, PATIENCE));
+    thread::sleep(MOMENT);
+    assert_eq!(world.push.requests_for(&path(late)).len(), 1);
+}
+
+#[test]
+fn a_new_endpoint_ends_the_wait_for_a_slot() {
+    let mut world = World::new();
+    let elsewhere = PushServer::start_plain();
+    world.settings = format!(
+        "allowed_endpoints = [\"https://localhost:{}\", \"http://localhost:{}\"]\n",
+        world.push.addr().port(),
+        elsewhere.addr().port()
+    );
+    world.limits.pushes_per_origin = 1;
+    world.timings.push = Duration::from_secs(60);
+    let phones = linked(&mut world, 1..=2);
+    start(&mut world, &phones);
+    let [busy, late] = &phones[..] else { panic!("two") };
+    world.push.set_default(Answer::behave(Behaviour::Hang));
+    world.signal().send(&busy.uuid, DEVICE, urgent());
+    assert!(world.push.wait_requests(1, PATIENCE));
+    let guid = world.signal().send(&late.uuid, DEVICE, urgent());
+    thread::sleep(MOMENT);
+    assert!(elsewhere.requests().is_empty());
+
+    let mut account = world.account(late);
+    account.endpoint = Endpoint::parse(&elsewhere.endpoint("late")).unwrap();
+    smol::block_on(world.store().put(account)).unwrap();
+    assert!(world.signal().wait_acked(&late.uuid, DEVICE, guid, PATIENCE));
+    assert_eq!((elsewhere.requests().len(), world.push.requests().len()), (1, 1));
+}
+
+#[test]
+fn who_waits_for_a_slot_notices_that_the_origin_began_to_limit() {
+    let mut world = World::new();
+    world.limits.pushes_per_origin = 1;
+    world.timings.push_hold_cap = Duration::from_secs(30);
+    world.timings.push_slow_cap = Duration::from_secs(30);
+    let phones = linked(&mut world, 1..=10);
+    start(&mut world, &phones);
+    world.push.set_default(Answer::retry_after(429, "20").delay(Duration::from_millis(300)));
+    for phone in &phones {
+        world.signal().send(&phone.uuid, DEVICE, urgent());
+    }
+    for phone in &phones {
+        world.wait_push_state(phone, "retrying");
+    }
+    thread::sleep(MOMENT);
+    assert_eq!(world.push.requests().len(), Limits::default().limited_endpoints, "the others were held back");
 }
 
 #[test]

@@ -101,6 +101,9 @@ fn a_stored_time_counts_only_once_signals_clock_was_heard() {
 fn a_failed_test_push_promises_nothing() {
     let live = Live::new(&account(), false, &Timings::default());
     live.owe_test();
+    // It waited its turn.
+    live.push_held(0, "others are limited", Instant::now() + Duration::from_secs(60));
+    assert_eq!(live.status().push.state, PushState::Retrying);
     let (_, generation) = live.push_started(Kind::Test, Instant::now());
     let delivery = Delivery { outcome: Outcome::Failed, reason: "told".into() };
     live.push_finished(Kind::Test, generation, &delivery, Instant::now(), &mut Rng::with_seed(1));

@@ -101,6 +101,11 @@ impl Origins {
         Some(slow.due()).filter(|due| *due > now)
     }
 
+    /// Whether nothing may go out now, whoever has a turn: the origin limited somebody since.
+    pub(super) fn pauses(&self, origin: &str, now: Instant) -> bool {
+        self.known.get(origin).and_then(|known| known.slow.as_ref()).is_some_and(|slow| now < slow.held_until)
+    }
+
     /// Takes a turn: `None` is one; else there is none before that moment.
     pub(super) fn turn(&mut self, origin: &str, now: Instant) -> Option<Instant> {
         let known = self.known.get_mut(origin)?;
