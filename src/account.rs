@@ -258,6 +258,24 @@ impl Account {
     }
 }
 
+/// An account for tests that runs as soon as it is known.
+#[cfg(test)]
+pub(crate) fn sample() -> Account {
+    Account {
+        credentials: Credentials {
+            id: AccountId::parse("11111111-2222-4333-8444-555555555555").unwrap(),
+            device: DeviceId::new(2).unwrap(),
+            password: Secret::new("x"),
+        },
+        endpoint: Endpoint::parse("https://push.example/x").unwrap(),
+        forbidden: false,
+        endpoint_gone: false,
+        paused: false,
+        last_registration: 0,
+        covered_until: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

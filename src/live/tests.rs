@@ -1,21 +1,9 @@
 use super::*;
-use crate::account::{Credentials, DeviceId, Secret};
+use crate::account::sample;
 use crate::push::Outcome;
 
 fn account() -> Account {
-    Account {
-        credentials: Credentials {
-            id: AccountId::parse("11111111-2222-4333-8444-555555555555").unwrap(),
-            device: DeviceId::new(2).unwrap(),
-            password: Secret::new("x"),
-        },
-        endpoint: endpoint("old"),
-        forbidden: false,
-        endpoint_gone: false,
-        paused: false,
-        last_registration: 0,
-        covered_until: None,
-    }
+    Account { endpoint: endpoint("old"), ..sample() }
 }
 
 fn endpoint(token: &str) -> Endpoint {

@@ -141,25 +141,12 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::account::{Account, DeviceId, Endpoint, Secret};
+    use crate::account::sample;
     use crate::notifier::Next;
     use crate::push::Kind;
 
     fn live(timings: &Timings) -> Live {
-        let account = Account {
-            credentials: Credentials {
-                id: crate::account::AccountId::parse("11111111-2222-4333-8444-555555555555").unwrap(),
-                device: DeviceId::new(2).unwrap(),
-                password: Secret::new("x"),
-            },
-            endpoint: Endpoint::parse("https://push.example/x").unwrap(),
-            forbidden: false,
-            endpoint_gone: false,
-            paused: false,
-            last_registration: 0,
-            covered_until: None,
-        };
-        Live::new(&account, false, timings)
+        Live::new(&sample(), false, timings)
     }
 
     fn fast() -> Timings {

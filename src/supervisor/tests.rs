@@ -1,7 +1,7 @@
 //! Whose end it is, and how much room an account takes.
 
 use super::*;
-use crate::account::{Credentials, DeviceId, Endpoint, Secret};
+use crate::account::{Credentials, Secret, sample};
 use crate::config::AllowedEndpoints;
 use crate::metrics::Metrics;
 use crate::net::{Net, NetOptions};
@@ -15,19 +15,8 @@ use crate::timings::{Limits, Timings};
 use crate::vapid::{Vapid, VapidKey};
 
 fn account(password: &str) -> Account {
-    Account {
-        credentials: Credentials {
-            id: AccountId::parse("11111111-2222-4333-8444-555555555555").unwrap(),
-            device: DeviceId::new(2).unwrap(),
-            password: Secret::new(password),
-        },
-        endpoint: Endpoint::parse("https://push.example/x").unwrap(),
-        forbidden: false,
-        endpoint_gone: false,
-        paused: false,
-        last_registration: 0,
-        covered_until: None,
-    }
+    let account = sample();
+    Account { credentials: Credentials { password: Secret::new(password), ..account.credentials }, ..account }
 }
 
 /// With all its parts, and a Signal that cannot be reached.

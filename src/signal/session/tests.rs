@@ -6,7 +6,7 @@ use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use prost::Message as _;
 
 use super::*;
-use crate::account::{Account, AccountId, Credentials, DeviceId, Endpoint, Secret};
+use crate::account::{Endpoint, sample};
 use crate::notifier::Next;
 use crate::push::{Delivery, Kind, Outcome};
 use crate::signal::wire::{Request, WebSocketMessage};
@@ -15,22 +15,6 @@ mod invariant;
 mod running;
 
 const MARGIN_MS: u64 = 3000;
-
-fn account() -> Account {
-    Account {
-        credentials: Credentials {
-            id: AccountId::parse("11111111-2222-4333-8444-555555555555").unwrap(),
-            device: DeviceId::new(2).unwrap(),
-            password: Secret::new("x"),
-        },
-        endpoint: Endpoint::parse("https://push.example/x").unwrap(),
-        forbidden: false,
-        endpoint_gone: false,
-        paused: false,
-        last_registration: 0,
-        covered_until: None,
-    }
-}
 
 /// Protobuf of an envelope with only the fields that matter: 10 server_timestamp, 14 urgent.
 fn envelope(server_ms: u64, urgent: bool) -> Vec<u8> {
@@ -63,7 +47,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let live = Live::new(&account(), false, &Timings::default());
+        let live = Live::new(&sample(), false, &Timings::default());
         Self { live, metrics: Metrics::default(), now: Instant::now() }
     }
 

@@ -215,7 +215,7 @@ proptest! {
     ) {
         let timings = Timings::default();
         let metrics = Metrics::default();
-        let live = Live::new(&account(), false, &timings);
+        let live = Live::new(&sample(), false, &timings);
         let mut world = World::new(&live, &metrics);
         for act in acts {
             world.act(act);
@@ -228,7 +228,7 @@ proptest! {
     fn arbitrary_frames_do_not_end_a_session(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 1..20)) {
         let timings = Timings::default();
         let metrics = Metrics::default();
-        let live = Live::new(&account(), false, &timings);
+        let live = Live::new(&sample(), false, &timings);
         let now = Instant::now();
         let mut session = Session::new(&live, &metrics, &timings, now, &mut fastrand::Rng::with_seed(1));
         for bytes in frames {
