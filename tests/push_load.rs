@@ -34,6 +34,12 @@ fn linked(world: &mut World, numbers: std::ops::RangeInclusive<u32>) -> Vec<Phon
     phones
 }
 
+/// Another push server may be used, too.
+fn allow(world: &mut World, elsewhere: &PushServer) {
+    let (ours, other) = (world.push.addr().port(), elsewhere.addr().port());
+    world.settings = format!("allowed_endpoints = [\"https://localhost:{ours}\", \"http://localhost:{other}\"]\n");
+}
+
 fn start(world: &mut World, phones: &[Phone]) {
     world.start();
     for phone in phones {
@@ -45,11 +51,7 @@ fn start(world: &mut World, phones: &[Phone]) {
 fn an_origin_that_limits_several_phones_is_sent_to_one_by_one_and_loses_nothing() {
     let mut world = World::new();
     let elsewhere = PushServer::start_plain();
-    world.settings = format!(
-        "allowed_endpoints = [\"https://localhost:{}\", \"http://localhost:{}\"]\n",
-        world.push.addr().port(),
-        elsewhere.addr().port()
-    );
+    allow(&mut world, &elsewhere);
     world.timings.push_spacing = Duration::from_millis(400);
     world.timings.push_hold_cap = Duration::from_millis(500);
     // All are on their way when the first is limited.
@@ -96,11 +98,7 @@ fn a_phone_that_waits_its_turn_says_so_and_a_new_endpoint_ends_the_wait() {
     world.timings.push_hold_cap = Duration::from_secs(30);
     world.timings.push_slow_cap = Duration::from_secs(30);
     let elsewhere = PushServer::start_plain();
-    world.settings = format!(
-        "allowed_endpoints = [\"https://localhost:{}\", \"http://localhost:{}\"]\n",
-        world.push.addr().port(),
-        elsewhere.addr().port()
-    );
+    allow(&mut world, &elsewhere);
     let phones = linked(&mut world, 1..=4);
     start(&mut world, &phones);
     let [late, limited @ ..] = &phones[..] else { panic!("four") };
@@ -169,11 +167,7 @@ fn what_arrives_while_a_push_waits_for_its_slot_shares_it() {
 fn a_new_endpoint_ends_the_wait_for_a_slot() {
     let mut world = World::new();
     let elsewhere = PushServer::start_plain();
-    world.settings = format!(
-        "allowed_endpoints = [\"https://localhost:{}\", \"http://localhost:{}\"]\n",
-        world.push.addr().port(),
-        elsewhere.addr().port()
-    );
+    allow(&mut world, &elsewhere);
     world.limits.pushes_per_origin = 1;
     world.timings.push = Duration::from_secs(60);
     let phones = linked(&mut world, 1..=2);
