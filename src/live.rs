@@ -261,10 +261,10 @@ impl Live {
                 self.push_trouble(&mut inner, PushState::Unauthorized, delivery, until);
             }
             Verdict::TestFailed => {
-                let origin = inner.endpoint.origin();
-                log::warn!("{}: test push to {origin} failed: {}", self.id.short(), delivery.reason);
+                let (id, origin) = (self.id.short(), inner.endpoint.origin());
+                log::warn!("{id}: test push to {origin} failed: {}", delivery.reason);
+                // It may have waited its turn: nothing is tried again.
                 if inner.status.push.state == PushState::Retrying && !inner.notifier.owes() {
-                    // It had waited its turn; nothing is tried again.
                     inner.status.push.enter(PushState::Ok, "", None, wall);
                 }
             }
@@ -316,9 +316,8 @@ impl Live {
     /// The loops may run (again); what is owed may go out.
     pub fn resume(&self) {
         let mut inner = self.lock();
-        inner.halt = None;
+        (inner.halt, inner.endpoint_generation) = (None, inner.endpoint_generation + 1);
         inner.notifier.endpoint_changed();
-        inner.endpoint_generation += 1;
     }
 
     /// The phone gets a test push.
@@ -357,13 +356,10 @@ impl Live {
         match state {
             State::Connecting => log::debug!("{id}: connecting to Signal"),
             State::Connected => {
-                if std::mem::take(&mut inner.announced).is_empty() {
-                    log::debug!("{id}: connected to Signal");
-                } else {
-                    log::info!("{id}: connected to Signal");
-                }
                 // The next trouble is news, and so is the end of it.
-                inner.announced.clear();
+                let told = !std::mem::take(&mut inner.announced).is_empty();
+                let level = if told { log::Level::Info } else { log::Level::Debug };
+                log::log!(level, "{id}: connected to Signal");
             }
             _ if inner.announced.contains(&trouble) => log::debug!("{id}: {}: {reason}", state.label()),
             _ => {
