@@ -24,6 +24,7 @@ pub mod net;
 pub mod notifier;
 pub mod overview;
 pub mod paced;
+mod pass_writes;
 mod private_file;
 pub mod push;
 mod rate;
