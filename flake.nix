@@ -7,6 +7,7 @@
     { self, nixpkgs }:
     let
       inherit (nixpkgs) lib;
+      # What is built here. The module and the overlay know no list: they make the package for whatever the host is.
       systems = [
         "x86_64-linux"
         "aarch64-linux"
@@ -42,30 +43,28 @@
       );
 
       nixosModules = {
-        default = self.nixosModules.mollysocket;
-        mollysocket =
-          { pkgs, lib, ... }:
-          {
-            imports = [ ./nixos-module.nix ];
-            services.mollysocket.package = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.default;
-          };
+        default = ./nixos-module.nix;
+        mollysocket = ./nixos-module.nix;
       };
 
       devShells = eachSystem (pkgs: {
         default = pkgs.mkShell {
           inputsFrom = [ pkgs.mollysocket ];
-          packages = with pkgs; [
-            clippy
-            rustfmt
-            rust-analyzer
+          packages = [
+            pkgs.clippy
+            pkgs.rustfmt
+            pkgs.rust-analyzer
           ];
         };
       });
 
       formatter = eachSystem (pkgs: pkgs.nixfmt-tree);
 
-      checks = eachSystem (
-        pkgs: import ./nix/checks.nix { inherit pkgs self; } // import ./tests-vm { inherit pkgs self; }
-      );
+      # The package with its own tests, and the way of a message on a booted machine. The other machines are built by name:
+      # nix build .#mollysocket.tests.reload
+      checks = eachSystem (pkgs: {
+        package = pkgs.mollysocket;
+        inherit (pkgs.mollysocket.tests) wake credentials;
+      });
     };
 }

@@ -1,17 +1,21 @@
 {
   lib,
   rustPlatform,
+  callPackage,
   installShellFiles,
+  nix-update-script,
   pkg-config,
   sqlite,
+  testers,
   util-linux,
 }:
 let
   cargo = (lib.importTOML ./Cargo.toml).package;
 in
-rustPlatform.buildRustPackage {
+rustPlatform.buildRustPackage (finalAttrs: {
   pname = cargo.name;
   inherit (cargo) version;
+
   src = lib.fileset.toSource {
     root = ./.;
     fileset = lib.fileset.unions [
@@ -34,35 +38,53 @@ rustPlatform.buildRustPackage {
       ./tests-vm/scenarios
     ];
   };
+
   cargoLock.lockFile = ./Cargo.lock;
+
   nativeBuildInputs = [
     installShellFiles
     pkg-config
   ];
-  buildInputs = [ sqlite ];
+
   # The system's SQLite instead of the bundled one.
+  buildInputs = [ sqlite ];
   buildNoDefaultFeatures = true;
   buildFeatures = [ "rustls" ];
+
   # The tests are many programs; with the release's optimisation over all crates each would take minutes to build.
   checkType = "debug";
-  cargoTestFlags = [ "--workspace" ];
+  # The library's and the daemon's. Those of the other members are tools of developers.
+  cargoTestFlags = [ "--tests" ];
   # Some tests open thousands of sockets; the usual soft limit is 1024.
   preCheck = "ulimit -S -n $(ulimit -H -n)";
   # kill and prlimit.
   nativeCheckInputs = [ util-linux ];
-  # It mounts a file system, which the sandbox does not allow.
-  checkFlags = [ "--skip=a_full_disk_stops_registrations_and_nothing_else" ];
+  checkFlags = [
+    # It mounts a file system, which the sandbox does not allow.
+    "--skip=a_full_disk_stops_registrations_and_nothing_else"
+  ];
+
   postInstall = ''
     installManPage packaging/mollysocket.1
     installShellCompletion --bash packaging/completions/mollysocket.bash \
       --zsh packaging/completions/_mollysocket \
       --fish packaging/completions/mollysocket.fish
   '';
+
+  passthru = {
+    tests = callPackage ./tests-vm { mollysocket = finalAttrs.finalPackage; } // {
+      version = testers.testVersion { package = finalAttrs.finalPackage; };
+    };
+    updateScript = nix-update-script { };
+  };
+
   meta = {
     inherit (cargo) description;
     homepage = "https://github.com/mollyim/mollysocket";
     license = lib.licenses.agpl3Plus;
+    # Whoever takes it into nixpkgs.
+    maintainers = [ ];
     mainProgram = "mollysocket";
     platforms = lib.platforms.linux;
   };
-}
+})

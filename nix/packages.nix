@@ -1,66 +1,41 @@
-# What is made from the package.
+# What is built from the same source beside the package.
 { pkgs }:
 let
-  inherit (pkgs) lib mollysocket;
-  static = pkgs.pkgsStatic.callPackage ../package.nix { };
+  inherit (pkgs) mollysocket;
+  # One of the programs for trying it out, without the package's man page and tests.
+  program =
+    name: description: cargoBuildFlags: installPhase:
+    mollysocket.overrideAttrs (old: {
+      pname = name;
+      inherit cargoBuildFlags installPhase;
+      doCheck = false;
+      meta = old.meta // {
+        inherit description;
+        mainProgram = name;
+      };
+    });
 in
 {
-  # One file that runs on any Linux of this architecture.
-  inherit static;
-
-  # An image with that file and the certificates of the public authorities, and nothing else.
-  container = pkgs.dockerTools.buildLayeredImage {
-    name = "mollysocket";
-    tag = mollysocket.version;
-    contents = [ pkgs.dockerTools.caCertificates ];
-    fakeRootCommands = "install -d -m 700 -o 65532 -g 65532 data";
-    enableFakechroot = false;
-    config = {
-      Entrypoint = [ (lib.getExe static) ];
-      Cmd = [ "server" ];
-      User = "65532:65532";
-      WorkingDir = "/data";
-      Volumes."/data" = { };
-      # Other containers reach it; the port is published by the operator's decision only.
-      Env = [
-        "MOLLY_HOST=0.0.0.0"
-        "RUST_LOG=info"
-      ];
-      ExposedPorts."8020/tcp" = { };
-      StopSignal = "SIGTERM";
-    };
-  };
-
   # The way of a message without an account and without network.
-  demo = mollysocket.overrideAttrs (old: {
-    pname = "mollysocket-demo";
-    cargoBuildFlags = [
-      "--example"
-      "demo"
-    ];
-    doCheck = false;
-    installPhase = ''
-      find target -path '*/release/examples/demo' -exec install -D {} $out/bin/mollysocket-demo ';'
-    '';
-    meta = old.meta // {
-      description = "Demonstration of MollySocket against simulated servers";
-      mainProgram = "mollysocket-demo";
-    };
-  });
+  demo =
+    program "mollysocket-demo" "Demonstration of MollySocket against simulated servers"
+      [
+        "--example"
+        "demo"
+      ]
+      ''
+        find target -path '*/release/examples/demo' -exec install -D {} $out/bin/mollysocket-demo ';'
+      '';
 
   # Signal and a push server for the tests.
-  simulator = mollysocket.overrideAttrs (old: {
-    pname = "mollysocket-simulator";
-    cargoBuildFlags = [
-      "--package"
-      "sim"
-      "--bins"
-    ];
-    doCheck = false;
-    postInstall = "";
-    meta = old.meta // {
-      description = "Simulated Signal and push servers for the tests of MollySocket";
-      mainProgram = "simulator";
-    };
-  });
+  simulator =
+    program "simulator" "Simulated Signal and push servers for the tests of MollySocket"
+      [
+        "--package"
+        "sim"
+        "--bins"
+      ]
+      ''
+        find target -path '*/release/simulator' -exec install -D {} $out/bin/simulator ';'
+      '';
 }

@@ -2,6 +2,7 @@
   services.mollysocket = {
     enable = true;
     environmentFile = "/run/e2e/simulator.env";
-    resources.memoryMax = "300M";
   };
+  # What a user sets counts beside what the module sets.
+  systemd.services.mollysocket.serviceConfig.MemoryMax = "300M";
 }
