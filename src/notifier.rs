@@ -67,7 +67,7 @@ pub struct Notifier {
     in_flight: Option<InFlight>,
     /// No wake-up before this moment: the last one failed.
     retry_at: Option<Instant>,
-    /// No push of any kind before this moment: the push server asked for it.
+    /// No push of any kind before this moment: the push server asked for it, and has accepted nothing since.
     limited_until: Option<Instant>,
     /// No wake-up before this moment: one was just accepted.
     quiet_until: Option<Instant>,
@@ -210,6 +210,7 @@ impl Notifier {
         match outcome {
             Outcome::Accepted => {
                 self.forget_failures();
+                self.forget_limit();
                 if push.kind == Kind::Wake {
                     self.accepted = push.covers;
                     self.lengthen_or_shorten_quiet(push.trailing, now);
@@ -222,7 +223,11 @@ impl Notifier {
             }
             Outcome::Limited(after) => {
                 let wait = match after {
-                    Some(after) => (*after).clamp(self.timings.floor, self.timings.ceiling),
+                    // Up to a tenth more, so that a crowd that was limited together does not return as one.
+                    Some(after) => {
+                        let asked = (*after).max(self.timings.floor);
+                        asked.mul_f64(1.0 + 0.1 * rng.f64()).min(self.timings.ceiling)
+                    }
                     None => self.limited.spread(rng),
                 };
                 self.limited_until = Some(now + wait);
@@ -243,12 +248,24 @@ impl Notifier {
         }
     }
 
-    /// The phone has another endpoint, or the old one works again: what is owed goes there at once.
+    /// The phone has another endpoint, or the old one works again: what is owed goes there as soon as its push server lets
+    /// it. A limit is the account's: else each change of the endpoint would be a way around it.
     pub fn endpoint_changed(&mut self) {
         self.abandoned();
         self.suspended = false;
         self.quiet_until = None;
         self.forget_failures();
+    }
+
+    /// A push was accepted, or the phone went to another push server: nobody limits it.
+    pub fn forget_limit(&mut self) {
+        self.limited_until = None;
+        self.limited.reset();
+    }
+
+    /// Whether its push server limits it: it did, and has accepted nothing since.
+    pub fn is_limited(&self) -> bool {
+        self.limited_until.is_some()
     }
 
     /// Envelopes Signal took in before `until` are covered. When that is all of them, nothing is owed any more: a
@@ -269,9 +286,7 @@ impl Notifier {
 
     fn forget_failures(&mut self) {
         self.retry_at = None;
-        self.limited_until = None;
         self.failed.reset();
-        self.limited.reset();
         self.unauthorized.reset();
     }
 
