@@ -23,7 +23,7 @@ use crate::timings::Timings;
 pub enum Halt {
     /// The program ends, or the account was removed or replaced.
     Stop,
-    /// The push server said the endpoint is gone.
+    /// The push server said for long enough that the endpoint is gone.
     EndpointGone,
 }
 
@@ -51,8 +51,9 @@ struct Inner {
     /// What of it is in the database.
     covered_saved: Option<ServerTime>,
     halt: Option<Halt>,
-    /// The endpoint the push server said is gone. Not `endpoint`: that may be another one by the time it is looked at.
-    gone: Option<Endpoint>,
+    /// The endpoint the push server said is gone, and how it said so. Not `endpoint`: that may be another one by the time
+    /// it is looked at.
+    gone: Option<(Endpoint, String)>,
     status: Status,
     /// What trouble was already logged since all was well.
     announced: Vec<&'static str>,
@@ -253,7 +254,7 @@ impl Live {
             }
             Verdict::Gone => {
                 inner.halt = inner.halt.or(Some(Halt::EndpointGone));
-                inner.gone = Some(inner.endpoint.clone());
+                inner.gone = Some((inner.endpoint.clone(), delivery.halves().0.to_owned()));
             }
         }
         drop(inner);
@@ -261,8 +262,8 @@ impl Live {
         Some(verdict)
     }
 
-    /// The endpoint that made the loops halt with [`Halt::EndpointGone`].
-    pub fn gone_endpoint(&self) -> Option<Endpoint> {
+    /// The endpoint that made the loops halt with [`Halt::EndpointGone`], and what its server answered last.
+    pub fn gone_endpoint(&self) -> Option<(Endpoint, String)> {
         self.lock().gone.clone()
     }
 

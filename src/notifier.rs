@@ -12,6 +12,9 @@ use crate::backoff::Backoff;
 use crate::push::{Kind, Outcome};
 use crate::timings::Timings;
 
+/// So many wake-ups must meet 404 or 410 before the endpoint counts as gone. A proxy that restarts says 404, too.
+const GONE_ANSWERS: u32 = 4;
+
 /// Number of an envelope that needs a wake-up, counted from 1 for the life of the account's entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
@@ -75,6 +78,10 @@ pub struct Notifier {
     last_trailing: Option<Instant>,
     /// The endpoint is gone: nothing is sent until there is another one.
     suspended: bool,
+    /// Wake-ups that met 404 or 410 since one was accepted, and when the first of them did.
+    gone_answers: u32,
+    gone_since: Option<Instant>,
+    gone: Backoff,
     failed: Backoff,
     limited: Backoff,
     unauthorized: Backoff,
@@ -88,6 +95,7 @@ struct PushTimings {
     quiet_cap: Duration,
     quiet_reset: Duration,
     rejected: Duration,
+    gone_after: Duration,
     floor: Duration,
     ceiling: Duration,
 }
@@ -103,7 +111,7 @@ pub enum Verdict {
     Unauthorized(Instant),
     /// A test failed. It is not tried again: whoever asked for it looks at the phone now, not in an hour.
     TestFailed,
-    /// The endpoint is gone; the account must be suspended.
+    /// The push server has said for long enough that the endpoint is gone; the account must be suspended.
     Gone,
 }
 
@@ -123,6 +131,9 @@ impl Notifier {
             quiet: t.quiet_base,
             last_trailing: None,
             suspended: false,
+            gone_answers: 0,
+            gone_since: None,
+            gone: Backoff::new(t.push_gone_base, t.push_gone_cap),
             failed: Backoff::new(t.push_retry_base, t.push_retry_cap),
             limited: Backoff::new(t.push_limited_base, t.push_retry_cap),
             unauthorized: Backoff::new(t.push_unauthorized_base, t.push_slow_cap),
@@ -131,6 +142,7 @@ impl Notifier {
                 quiet_cap: t.quiet_cap,
                 quiet_reset: t.quiet_reset,
                 rejected: t.push_rejected,
+                gone_after: t.push_gone,
                 floor: t.retry_after_floor,
                 ceiling: t.push_slow_cap,
             },
@@ -217,10 +229,6 @@ impl Notifier {
                 }
                 Verdict::Accepted(push.oldest.map(|arrived| now.saturating_duration_since(arrived)))
             }
-            Outcome::Gone => {
-                self.suspended = true;
-                Verdict::Gone
-            }
             Outcome::Limited(after) => {
                 let wait = match after {
                     // Up to a tenth more, so that a crowd that was limited together does not return as one.
@@ -234,6 +242,15 @@ impl Notifier {
                 if push.kind == Kind::Test { Verdict::TestFailed } else { Verdict::Retry(now + wait) }
             }
             _ if push.kind == Kind::Test => Verdict::TestFailed,
+            Outcome::Gone => {
+                self.gone_answers += 1;
+                let since = *self.gone_since.get_or_insert(now);
+                if self.gone_answers >= GONE_ANSWERS && now >= since + self.timings.gone_after {
+                    self.suspended = true;
+                    return Verdict::Gone;
+                }
+                Verdict::Retry(self.retry_in(now, Retry::Gone, rng))
+            }
             Outcome::Unauthorized => Verdict::Unauthorized(self.retry_in(now, Retry::Unauthorized, rng)),
             Outcome::Failed => Verdict::Retry(self.retry_in(now, Retry::Failed, rng)),
             Outcome::Rejected => Verdict::Retry(self.retry_in(now, Retry::Rejected, rng)),
@@ -286,6 +303,9 @@ impl Notifier {
 
     fn forget_failures(&mut self) {
         self.retry_at = None;
+        self.gone_answers = 0;
+        self.gone_since = None;
+        self.gone.reset();
         self.failed.reset();
         self.unauthorized.reset();
     }
@@ -293,6 +313,7 @@ impl Notifier {
     fn retry_in(&mut self, now: Instant, class: Retry, rng: &mut Rng) -> Instant {
         let wait = match class {
             Retry::Failed => self.failed.spread(rng),
+            Retry::Gone => self.gone.spread(rng),
             Retry::Unauthorized => self.unauthorized.spread(rng),
             Retry::Rejected => self.timings.rejected,
         };
@@ -315,6 +336,7 @@ impl Notifier {
 /// Why a wake-up is tried again.
 enum Retry {
     Failed,
+    Gone,
     Unauthorized,
     Rejected,
 }

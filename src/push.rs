@@ -55,7 +55,7 @@ impl Kind {
 pub enum Outcome {
     /// 2xx.
     Accepted,
-    /// 404, 410: the endpoint is no more.
+    /// 404, 410: the server does not know the endpoint. One such answer proves nothing.
     Gone,
     /// 401, 403: the server does not accept our key or an access list says no.
     Unauthorized,

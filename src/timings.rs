@@ -89,6 +89,12 @@ pub struct Timings {
     pub push_retry_cap: Duration,
     /// First wait after 429 or 503 without `Retry-After`.
     pub push_limited_base: Duration,
+    /// First wait after 404 or 410.
+    pub push_gone_base: Duration,
+    /// Longest wait after 404 or 410.
+    pub push_gone_cap: Duration,
+    /// A push server must have said 404 or 410 for this long before the endpoint counts as gone.
+    pub push_gone: Duration,
     /// First wait after 401 or 403.
     pub push_unauthorized_base: Duration,
     /// Longest wait after 401 or 403, and the longest `Retry-After` that is believed.
@@ -178,6 +184,9 @@ impl Default for Timings {
             push_retry_base: secs(1),
             push_retry_cap: secs(300),
             push_limited_base: secs(5),
+            push_gone_base: secs(60),
+            push_gone_cap: secs(600),
+            push_gone: secs(1800),
             push_unauthorized_base: secs(60),
             push_slow_cap: secs(3600),
             push_rejected: secs(3600),
