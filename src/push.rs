@@ -128,7 +128,7 @@ impl Pusher {
         Box::pin(self.send_in(slot, endpoint, kind)).await
     }
 
-    /// The same in a slot that was waited for.
+    /// The same in a slot that was waited for. A token that was made for an earlier push and is refused is replaced at once.
     pub async fn send_in(&self, _slot: Slot, endpoint: &Endpoint, kind: Kind) -> Delivery {
         let origin = endpoint.origin();
         let reach = match self.allowed.get().permits(endpoint) {
@@ -139,12 +139,24 @@ impl Pusher {
                 return Delivery { outcome: Outcome::Failed, reason };
             }
         };
+        let kept = self.vapid.kept(&origin, SystemTime::now());
+        let mut delivery = self.attempt(endpoint, kind, reach).await;
+        if delivery.outcome == Outcome::Unauthorized && kept.is_some() {
+            // One of the clocks may have been set since that token was made.
+            self.vapid.forget(&origin);
+            delivery = self.attempt(endpoint, kind, reach).await;
+        }
+        if delivery.outcome == Outcome::Unauthorized {
+            self.vapid.forget(&origin);
+        }
+        delivery
+    }
+
+    async fn attempt(&self, endpoint: &Endpoint, kind: Kind, reach: Reach) -> Delivery {
+        let origin = endpoint.origin();
         match self.client.send(self.request(endpoint, kind, reach)).await {
             Ok(answer) => {
                 let (status, outcome) = meaning(&answer.into(), SystemTime::now());
-                if outcome == Outcome::Unauthorized {
-                    self.vapid.forget(&origin);
-                }
                 Delivery { outcome, reason: answer::explain(&origin, status) }
             }
             Err(error) => Delivery { outcome: Outcome::Failed, reason: format!("{origin}: {error}") },
