@@ -11,6 +11,7 @@ use fastrand::Rng;
 
 use crate::account::{Account, AccountId, Endpoint, ServerTime};
 use crate::metrics::PushResult;
+use crate::net::Lane;
 use crate::notifier::{Next, Notifier, Ticket, Verdict};
 use crate::push::{Delivery, Kind};
 use crate::signal::wire::Envelope;
@@ -22,7 +23,7 @@ use crate::timings::Timings;
 pub enum Halt {
     /// The program ends, or the account was removed or replaced.
     Stop,
-    /// The push server said the endpoint is gone.
+    /// The push server said for long enough that the endpoint is gone.
     EndpointGone,
 }
 
@@ -50,8 +51,9 @@ struct Inner {
     /// What of it is in the database.
     covered_saved: Option<ServerTime>,
     halt: Option<Halt>,
-    /// The endpoint the push server said is gone. Not `endpoint`: that may be another one by the time it is looked at.
-    gone: Option<Endpoint>,
+    /// The endpoint the push server said is gone, and how it said so. Not `endpoint`: that may be another one by the time
+    /// it is looked at.
+    gone: Option<(Endpoint, String)>,
     status: Status,
     /// What trouble was already logged since all was well.
     announced: Vec<&'static str>,
@@ -183,25 +185,11 @@ impl Live {
         (inner.endpoint.clone(), inner.endpoint_generation)
     }
 
-    /// Where pushes go now, and the generation of that endpoint.
-    pub fn target(&self) -> (Endpoint, u64) {
+    /// Where pushes go now, the generation of that endpoint, and which slots they use there.
+    pub fn target(&self) -> (Endpoint, u64, Lane) {
         let inner = self.lock();
-        (inner.endpoint.clone(), inner.endpoint_generation)
-    }
-
-    /// What is due waits its turn at the push server of `generation`. Not logged: it is the server's affair, not this
-    /// account's.
-    pub fn push_held(&self, generation: u64, reason: &str, until: Instant) {
-        let mut inner = self.lock();
-        if inner.endpoint_generation == generation {
-            let now = SystemTime::now();
-            let until = now + until.saturating_duration_since(Instant::now());
-            match inner.status.push.state {
-                PushState::Ok => inner.status.push.enter(PushState::Retrying, reason, Some(until), now),
-                // What went wrong at this very endpoint says more.
-                PushState::Retrying | PushState::Unauthorized => inner.status.push.until = Some(until),
-            }
-        }
+        let lane = if inner.notifier.is_limited() { Lane::Limited } else { Lane::Normal };
+        (inner.endpoint.clone(), inner.endpoint_generation, lane)
     }
 
     /// Where pushes go now.
@@ -263,14 +251,10 @@ impl Live {
             Verdict::TestFailed => {
                 let (id, origin) = (self.id.short(), inner.endpoint.origin());
                 log::warn!("{id}: test push to {origin} failed: {}", delivery.reason);
-                // It may have waited its turn: nothing is tried again.
-                if inner.status.push.state == PushState::Retrying && !inner.notifier.owes() {
-                    inner.status.push.enter(PushState::Ok, "", None, wall);
-                }
             }
             Verdict::Gone => {
                 inner.halt = inner.halt.or(Some(Halt::EndpointGone));
-                inner.gone = Some(inner.endpoint.clone());
+                inner.gone = Some((inner.endpoint.clone(), delivery.halves().0.to_owned()));
             }
         }
         drop(inner);
@@ -278,8 +262,8 @@ impl Live {
         Some(verdict)
     }
 
-    /// The endpoint that made the loops halt with [`Halt::EndpointGone`].
-    pub fn gone_endpoint(&self) -> Option<Endpoint> {
+    /// The endpoint that made the loops halt with [`Halt::EndpointGone`], and what its server answered last.
+    pub fn gone_endpoint(&self) -> Option<(Endpoint, String)> {
         self.lock().gone.clone()
     }
 
@@ -304,11 +288,16 @@ impl Live {
     /// The phone has another endpoint.
     pub fn set_endpoint(&self, endpoint: Endpoint) {
         let mut inner = self.lock();
+        if inner.endpoint.origin() != endpoint.origin() {
+            inner.notifier.forget_limit();
+        }
         inner.endpoint = endpoint;
         inner.endpoint_generation += 1;
         inner.notifier.endpoint_changed();
-        inner.status.push.enter(PushState::Ok, "new endpoint", None, SystemTime::now());
-        inner.announced_push.clear();
+        if !inner.notifier.is_limited() {
+            inner.status.push.enter(PushState::Ok, "new endpoint", None, SystemTime::now());
+            inner.announced_push.clear();
+        }
         drop(inner);
         self.changed.notify(usize::MAX);
     }

@@ -36,7 +36,7 @@ type Tcp = Paced<smol::net::TcpStream>;
 
 pub use fetch::{SocketAnswer, ask_socket};
 pub(crate) use probe::{GetError, NoTcp, Page};
-pub use slots::Slot;
+pub use slots::{Lane, Slot};
 
 /// What the way out needs to know.
 #[derive(Debug, Clone, Default)]
@@ -184,16 +184,6 @@ impl Net {
         self
     }
 
-    /// How long things may take.
-    pub(crate) fn timings(&self) -> &Timings {
-        &self.timings
-    }
-
-    /// How much of everything there may be.
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// Connects to Signal: look-up, TCP (Happy Eyeballs) and TLS with the pinned roots, each under its deadline.
     ///
     /// # Errors
@@ -205,8 +195,8 @@ impl Net {
     }
 
     /// Waits until one more push to `origin` may be in flight.
-    pub(crate) async fn push_slot(&self, origin: &str) -> Slot {
-        self.slots.acquire(origin).await
+    pub(crate) async fn push_slot(&self, origin: &str, lane: Lane) -> Slot {
+        self.slots.acquire(origin, lane).await
     }
 
     /// Whether an endpoint may be used: the allow list, then, unless the list names it, whether it is at a public

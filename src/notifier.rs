@@ -12,6 +12,9 @@ use crate::backoff::Backoff;
 use crate::push::{Kind, Outcome};
 use crate::timings::Timings;
 
+/// So many wake-ups must meet 404 or 410 before the endpoint counts as gone. A proxy that restarts says 404, too.
+const GONE_ANSWERS: u32 = 4;
+
 /// Number of an envelope that needs a wake-up, counted from 1 for the life of the account's entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
@@ -67,7 +70,7 @@ pub struct Notifier {
     in_flight: Option<InFlight>,
     /// No wake-up before this moment: the last one failed.
     retry_at: Option<Instant>,
-    /// No push of any kind before this moment: the push server asked for it.
+    /// No push of any kind before this moment: the push server asked for it, and has accepted nothing since.
     limited_until: Option<Instant>,
     /// No wake-up before this moment: one was just accepted.
     quiet_until: Option<Instant>,
@@ -75,6 +78,10 @@ pub struct Notifier {
     last_trailing: Option<Instant>,
     /// The endpoint is gone: nothing is sent until there is another one.
     suspended: bool,
+    /// Wake-ups that met 404 or 410 since one was accepted, and when the first of them did.
+    gone_answers: u32,
+    gone_since: Option<Instant>,
+    gone: Backoff,
     failed: Backoff,
     limited: Backoff,
     unauthorized: Backoff,
@@ -88,6 +95,7 @@ struct PushTimings {
     quiet_cap: Duration,
     quiet_reset: Duration,
     rejected: Duration,
+    gone_after: Duration,
     floor: Duration,
     ceiling: Duration,
 }
@@ -103,7 +111,7 @@ pub enum Verdict {
     Unauthorized(Instant),
     /// A test failed. It is not tried again: whoever asked for it looks at the phone now, not in an hour.
     TestFailed,
-    /// The endpoint is gone; the account must be suspended.
+    /// The push server has said for long enough that the endpoint is gone; the account must be suspended.
     Gone,
 }
 
@@ -123,6 +131,9 @@ impl Notifier {
             quiet: t.quiet_base,
             last_trailing: None,
             suspended: false,
+            gone_answers: 0,
+            gone_since: None,
+            gone: Backoff::new(t.push_gone_base, t.push_gone_cap),
             failed: Backoff::new(t.push_retry_base, t.push_retry_cap),
             limited: Backoff::new(t.push_limited_base, t.push_retry_cap),
             unauthorized: Backoff::new(t.push_unauthorized_base, t.push_slow_cap),
@@ -131,6 +142,7 @@ impl Notifier {
                 quiet_cap: t.quiet_cap,
                 quiet_reset: t.quiet_reset,
                 rejected: t.push_rejected,
+                gone_after: t.push_gone,
                 floor: t.retry_after_floor,
                 ceiling: t.push_slow_cap,
             },
@@ -210,25 +222,35 @@ impl Notifier {
         match outcome {
             Outcome::Accepted => {
                 self.forget_failures();
+                self.forget_limit();
                 if push.kind == Kind::Wake {
                     self.accepted = push.covers;
                     self.lengthen_or_shorten_quiet(push.trailing, now);
                 }
                 Verdict::Accepted(push.oldest.map(|arrived| now.saturating_duration_since(arrived)))
             }
-            Outcome::Gone => {
-                self.suspended = true;
-                Verdict::Gone
-            }
             Outcome::Limited(after) => {
                 let wait = match after {
-                    Some(after) => (*after).clamp(self.timings.floor, self.timings.ceiling),
+                    // Up to a tenth more, so that a crowd that was limited together does not return as one.
+                    Some(after) => {
+                        let asked = (*after).max(self.timings.floor);
+                        asked.mul_f64(1.0 + 0.1 * rng.f64()).min(self.timings.ceiling)
+                    }
                     None => self.limited.spread(rng),
                 };
                 self.limited_until = Some(now + wait);
                 if push.kind == Kind::Test { Verdict::TestFailed } else { Verdict::Retry(now + wait) }
             }
             _ if push.kind == Kind::Test => Verdict::TestFailed,
+            Outcome::Gone => {
+                self.gone_answers += 1;
+                let since = *self.gone_since.get_or_insert(now);
+                if self.gone_answers >= GONE_ANSWERS && now >= since + self.timings.gone_after {
+                    self.suspended = true;
+                    return Verdict::Gone;
+                }
+                Verdict::Retry(self.retry_in(now, Retry::Gone, rng))
+            }
             Outcome::Unauthorized => Verdict::Unauthorized(self.retry_in(now, Retry::Unauthorized, rng)),
             Outcome::Failed => Verdict::Retry(self.retry_in(now, Retry::Failed, rng)),
             Outcome::Rejected => Verdict::Retry(self.retry_in(now, Retry::Rejected, rng)),
@@ -243,12 +265,24 @@ impl Notifier {
         }
     }
 
-    /// The phone has another endpoint, or the old one works again: what is owed goes there at once.
+    /// The phone has another endpoint, or the old one works again: what is owed goes there as soon as its push server lets
+    /// it. A limit is the account's: else each change of the endpoint would be a way around it.
     pub fn endpoint_changed(&mut self) {
         self.abandoned();
         self.suspended = false;
         self.quiet_until = None;
         self.forget_failures();
+    }
+
+    /// A push was accepted, or the phone went to another push server: nobody limits it.
+    pub fn forget_limit(&mut self) {
+        self.limited_until = None;
+        self.limited.reset();
+    }
+
+    /// Whether its push server limits it: it did, and has accepted nothing since.
+    pub fn is_limited(&self) -> bool {
+        self.limited_until.is_some()
     }
 
     /// Envelopes Signal took in before `until` are covered. When that is all of them, nothing is owed any more: a
@@ -269,15 +303,17 @@ impl Notifier {
 
     fn forget_failures(&mut self) {
         self.retry_at = None;
-        self.limited_until = None;
+        self.gone_answers = 0;
+        self.gone_since = None;
+        self.gone.reset();
         self.failed.reset();
-        self.limited.reset();
         self.unauthorized.reset();
     }
 
     fn retry_in(&mut self, now: Instant, class: Retry, rng: &mut Rng) -> Instant {
         let wait = match class {
             Retry::Failed => self.failed.spread(rng),
+            Retry::Gone => self.gone.spread(rng),
             Retry::Unauthorized => self.unauthorized.spread(rng),
             Retry::Rejected => self.timings.rejected,
         };
@@ -300,6 +336,7 @@ impl Notifier {
 /// Why a wake-up is tried again.
 enum Retry {
     Failed,
+    Gone,
     Unauthorized,
     Rejected,
 }

@@ -1,26 +1,21 @@
 //! The push request (RFC 8030) and what its answer means (design, sections 3 and 7).
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use event_listener::Event;
-use futures_lite::FutureExt as _;
-use smol::Timer;
 use surf::http::{Method, Url};
 
-use self::origin::{Change, Origins};
 use crate::account::Endpoint;
 use crate::config::{AllowedEndpoints, Permission, Reloadable};
 use crate::metrics::PushResult;
 use crate::net::http::{self, Route, Status};
-use crate::net::{Net, Reach, Slot};
+use crate::net::{Lane, Net, Reach, Slot};
 use crate::vapid::Vapid;
 
 mod answer;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod origin;
 
 /// How long a push server may keep a message for a phone that is away, in seconds (RFC 8030 section 5.2): 30 days,
 /// the most that is accepted anywhere.
@@ -60,7 +55,7 @@ impl Kind {
 pub enum Outcome {
     /// 2xx.
     Accepted,
-    /// 404, 410: the endpoint is no more.
+    /// 404, 410: the server does not know the endpoint. One such answer proves nothing.
     Gone,
     /// 401, 403: the server does not accept our key or an access list says no.
     Unauthorized,
@@ -112,58 +107,28 @@ pub struct Pusher {
     client: surf::Client,
     vapid: Arc<Vapid>,
     allowed: Reloadable<AllowedEndpoints>,
-    origins: Mutex<Origins>,
-    /// An answer changed when some origin's next turn is.
-    moved: Event,
 }
 
 impl Pusher {
     /// A sender over `net`, restricted by `allowed`.
     pub fn new(net: Arc<Net>, vapid: Arc<Vapid>, allowed: impl Into<Reloadable<AllowedEndpoints>>) -> Self {
-        let origins = Mutex::new(Origins::new(net.timings(), net.limits()));
-        Self { client: http::client(net.clone()), net, vapid, allowed: allowed.into(), origins, moved: Event::new() }
+        Self { client: http::client(net.clone()), net, vapid, allowed: allowed.into() }
     }
 
-    /// Waits until a push that nobody waits for may go out: until it is its turn, at an origin that limits many phones,
-    /// and until one more push may be in flight. `held` is told until when, and why, it is not its turn. Thousands of
-    /// accounts may wait at the same time, so nothing is made yet that the push itself needs.
-    pub async fn turn(&self, endpoint: &Endpoint, held: impl Fn(Instant, &str)) -> Slot {
-        let origin = endpoint.origin();
-        loop {
-            let until = self.origins().held_until(&origin, Instant::now());
-            if let Some(until) = until {
-                held(until, &format!("{origin} limits several phones: pushes to it go out one after the other"));
-            }
-            self.turn_at(&origin).await;
-            let slot = self.net.push_slot(&origin).await;
-            // Those before may have been limited while this one waited for its slot.
-            if !self.origins().pauses(&origin, Instant::now()) {
-                return slot;
-            }
-        }
-    }
-
-    async fn turn_at(&self, origin: &str) {
-        let Some(line) = self.origins().line(origin) else { return };
-        let _first = line.lock_arc().await;
-        loop {
-            let moved = self.moved.listen();
-            let Some(due) = self.origins().turn(origin, Instant::now()) else { return };
-            let timer = async {
-                Timer::at(due).await;
-            };
-            timer.or(moved).await;
-        }
+    /// Waits until one more push may be in flight to the server of `endpoint`. Thousands of accounts may wait at the same
+    /// time, so nothing is made yet that the push itself needs.
+    pub async fn slot(&self, endpoint: &Endpoint, lane: Lane) -> Slot {
+        self.net.push_slot(&endpoint.origin(), lane).await
     }
 
     /// Sends one push that somebody waits for, once there is a slot for it, and waits for the head of the answer, within
     /// the push deadline.
     pub async fn send(&self, endpoint: &Endpoint, kind: Kind) -> Delivery {
-        let slot = self.net.push_slot(&endpoint.origin()).await;
+        let slot = self.slot(endpoint, Lane::Normal).await;
         Box::pin(self.send_in(slot, endpoint, kind)).await
     }
 
-    /// The same in a slot that was waited for.
+    /// The same in a slot that was waited for. A token that was made for an earlier push and is refused is replaced at once.
     pub async fn send_in(&self, _slot: Slot, endpoint: &Endpoint, kind: Kind) -> Delivery {
         let origin = endpoint.origin();
         let reach = match self.allowed.get().permits(endpoint) {
@@ -174,45 +139,28 @@ impl Pusher {
                 return Delivery { outcome: Outcome::Failed, reason };
             }
         };
+        let kept = self.vapid.kept(&origin, SystemTime::now());
+        let mut delivery = self.attempt(endpoint, kind, reach).await;
+        if delivery.outcome == Outcome::Unauthorized && kept.is_some() {
+            // One of the clocks may have been set since that token was made.
+            self.vapid.forget(&origin);
+            delivery = self.attempt(endpoint, kind, reach).await;
+        }
+        if delivery.outcome == Outcome::Unauthorized {
+            self.vapid.forget(&origin);
+        }
+        delivery
+    }
+
+    async fn attempt(&self, endpoint: &Endpoint, kind: Kind, reach: Reach) -> Delivery {
+        let origin = endpoint.origin();
         match self.client.send(self.request(endpoint, kind, reach)).await {
             Ok(answer) => {
                 let (status, outcome) = meaning(&answer.into(), SystemTime::now());
-                self.note(&origin, endpoint, &outcome);
                 Delivery { outcome, reason: answer::explain(&origin, status) }
             }
             Err(error) => Delivery { outcome: Outcome::Failed, reason: format!("{origin}: {error}") },
         }
-    }
-
-    /// What an answer means for the pushes after it.
-    fn note(&self, origin: &str, endpoint: &Endpoint, outcome: &Outcome) {
-        let now = Instant::now();
-        let change = match outcome {
-            Outcome::Unauthorized => {
-                self.vapid.forget(origin);
-                return;
-            }
-            Outcome::Limited(after) => {
-                self.origins().limited(origin, endpoint.as_str(), *after, now, &mut fastrand::Rng::new())
-            }
-            Outcome::Accepted => self.origins().accepted(origin, now),
-            Outcome::Gone | Outcome::Failed | Outcome::Rejected => return,
-        };
-        match change {
-            Change::Slowed => {
-                log::warn!(
-                    "{origin} limits several phones: pushes to it go out one after the other until it accepts them"
-                );
-            }
-            Change::Released => log::info!("{origin} accepts pushes again as they come"),
-            Change::Nothing => {}
-        }
-        self.moved.notify(usize::MAX);
-    }
-
-    fn origins(&self) -> MutexGuard<'_, Origins> {
-        // A panic elsewhere does not make the table less true.
-        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn request(&self, endpoint: &Endpoint, kind: Kind, reach: Reach) -> surf::Request {

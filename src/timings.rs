@@ -89,15 +89,12 @@ pub struct Timings {
     pub push_retry_cap: Duration,
     /// First wait after 429 or 503 without `Retry-After`.
     pub push_limited_base: Duration,
-    /// Endpoints of one origin limited within this time count together.
-    pub push_limited_window: Duration,
-    /// Longest pause for a whole origin whose endpoints are limited. Short of an hour, because it also stops phones
-    /// whose own pushes were never limited.
-    pub push_hold_cap: Duration,
-    /// After that pause, between two pushes to the origin. Halved by each success, doubled by each further limit.
-    pub push_spacing: Duration,
-    /// Longest time between two pushes to such an origin.
-    pub push_spacing_cap: Duration,
+    /// First wait after 404 or 410.
+    pub push_gone_base: Duration,
+    /// Longest wait after 404 or 410.
+    pub push_gone_cap: Duration,
+    /// A push server must have said 404 or 410 for this long before the endpoint counts as gone.
+    pub push_gone: Duration,
     /// First wait after 401 or 403.
     pub push_unauthorized_base: Duration,
     /// Longest wait after 401 or 403, and the longest `Retry-After` that is believed.
@@ -187,10 +184,9 @@ impl Default for Timings {
             push_retry_base: secs(1),
             push_retry_cap: secs(300),
             push_limited_base: secs(5),
-            push_limited_window: secs(60),
-            push_hold_cap: secs(60),
-            push_spacing: secs(1),
-            push_spacing_cap: secs(10),
+            push_gone_base: secs(60),
+            push_gone_cap: secs(600),
+            push_gone: secs(1800),
             push_unauthorized_base: secs(60),
             push_slow_cap: secs(3600),
             push_rejected: secs(3600),
@@ -242,12 +238,10 @@ pub struct Limits {
     pub gate_probes_per_second: u32,
     /// Push requests in flight in all.
     pub pushes: usize,
-    /// Push requests in flight to one origin.
+    /// Push requests in flight to one origin, and one more of the accounts it limits.
     pub pushes_per_origin: usize,
     /// Connections that wait for the next push, in all; of one origin as many as may have pushes in flight.
     pub pushes_idle: usize,
-    /// Different endpoints of one origin that must be limited before the whole origin is slowed down.
-    pub limited_endpoints: usize,
     /// Host names whose addresses are remembered.
     pub dns_names: usize,
     /// Connections to the web server. Beyond it, whoever has kept us waiting longest gives way.
@@ -295,7 +289,6 @@ impl Default for Limits {
             pushes: 64,
             pushes_per_origin: 8,
             pushes_idle: 64,
-            limited_endpoints: 3,
             dns_names: 256,
             web_connections: 512,
             web_connections_per_client: 32,

@@ -77,9 +77,8 @@ impl Wakeup<'_> {
     /// nothing is on its way, so what arrives meanwhile shares the wake-up. `None` when the endpoint changed: ask again
     /// what is due.
     async fn turn(&self, live: &Live) -> Option<(Slot, u64)> {
-        let (endpoint, generation) = live.target();
-        let held = |until, reason: &str| live.push_held(generation, reason, until);
-        let turn = async { Some((self.pusher.turn(&endpoint, held).await, generation)) };
+        let (endpoint, generation, lane) = live.target();
+        let turn = async { Some((self.pusher.slot(&endpoint, lane).await, generation)) };
         let moved = async {
             live.endpoint_changed(generation).await;
             None

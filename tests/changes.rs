@@ -81,12 +81,38 @@ fn a_refused_push_is_unauthorized_and_gets_a_new_token() {
 }
 
 #[test]
+fn a_proxy_that_answers_404_while_it_restarts_costs_a_wait_and_no_account() {
+    for status in [404, 410] {
+        let (mut world, phone) = prepared();
+        world.timings.push_gone = 10 * PATIENCE;
+        world.start();
+        assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
+        world.push.set_default(Answer::status(status).header("Content-Type", "text/html").body("<html>"));
+        let guid = world.signal().send(&phone.uuid, DEVICE, urgent());
+        assert!(world.push.wait_requests(6, PATIENCE), "it is tried again");
+        world.wait_push_state(&phone, "retrying");
+        let before = (connects(&world, &phone), world.sockets(&phone));
+        assert_eq!((before, world.state(&phone).0.as_str()), ((1, 1), "connected"), "the socket stays");
+        assert!(!world.row(&phone).unwrap().endpoint_gone);
+        world.push.set_default(Answer::created());
+        assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
+        world.wait_push_state(&phone, "ok");
+        assert_eq!((connects(&world, &phone), world.sockets(&phone)), before);
+    }
+}
+
+#[test]
 fn a_gone_endpoint_suspends_reversibly_and_the_debt_goes_to_the_new_one() {
     for status in [404, 410] {
         let (mut world, mut phone) = World::connected();
-        world.push.script([Answer::status(status)]);
+        let html = Answer::status(status).header("Content-Type", "text/html").body("<h1>Not Found</h1>");
+        world.push.set_default_for(&format!("/push/{}", phone.token), html);
         world.signal().send(&phone.uuid, DEVICE, urgent());
         world.wait_state(&phone, "endpoint_gone");
+        assert!(world.push.requests().len() >= 4, "few answers prove nothing");
+        let statuses = world.daemon.as_ref().unwrap().supervisor.statuses();
+        let reason = &statuses[0].1.signal.reason;
+        assert!(reason.contains(&format!("answered {status}")), "{reason}");
         eventually("endpoint_gone is stored", || world.row(&phone).unwrap().endpoint_gone);
         assert!(world.signal().wait_disconnected(&phone.uuid, DEVICE, PATIENCE), "the socket is closed");
         assert!(!world.row(&phone).unwrap().forbidden, "the credentials are kept");

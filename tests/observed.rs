@@ -72,13 +72,13 @@ fn the_test_push_that_brings_an_endpoint_back_is_counted() {
     world.push.set_default(Answer::status(410));
     world.signal().send(&phone.uuid, DEVICE, Envelope::new().urgent(true));
     eventually("gone", || world.row(&phone).unwrap().endpoint_gone);
-    assert_eq!((count("gone"), count("accepted")), (1.0, 0.0));
+    let before = count("gone");
     assert_eq!(world.register(&phone, false), "invalid_endpoint");
-    assert_eq!((count("gone"), count("accepted")), (2.0, 0.0));
+    assert_eq!((count("gone"), count("accepted")), (before + 1.0, 0.0));
     world.push.set_default(Answer::created());
     assert_eq!(world.register(&phone, false), "ok");
     // The second one is the wake-up that was owed.
-    eventually("both are counted", || (count("gone"), count("accepted")) == (2.0, 2.0));
+    eventually("both are counted", || (count("gone"), count("accepted")) == (before + 1.0, 2.0));
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn every_answer_means_what_the_contract_says() {
     ];
     for (answer, expected) in table {
         let status = answer.status;
-        server.script([answer]);
+        server.set_default(answer);
         let delivery = sender.wake(&server.endpoint("upSECRET"));
         assert_eq!(delivery.outcome, expected, "{status}");
         assert!(delivery.reason.contains(&status.to_string()), "the number is kept: {}", delivery.reason);
@@ -158,19 +158,39 @@ fn retry_after_may_be_a_date() {
     assert_eq!(sender.wake(&server.endpoint("x")).outcome, Outcome::Limited(Some(Duration::from_secs(30))));
 }
 
+/// The tokens of all requests so far.
+fn tokens(server: &PushServer) -> Vec<String> {
+    let token = |request: &sim::push::PushRequest| request.header("authorization").unwrap().to_owned();
+    server.requests().iter().map(token).collect()
+}
+
 #[test]
-fn an_unauthorized_token_is_not_used_again() {
+fn a_refused_token_of_an_earlier_push_is_replaced_at_once() {
     for status in [401, 403] {
         let (server, sender) = pair();
-        let origin = origin(&server);
-        let old = sender.vapid.authorization(&origin, SystemTime::now() - Duration::from_secs(100));
-        let used = |n: usize| server.requests()[n].header("authorization").unwrap().to_owned();
+        let old = sender.vapid.authorization(&origin(&server), SystemTime::now() - Duration::from_secs(100));
         server.script([Answer::created(), Answer::status(500), Answer::status(status)]);
-        for _ in 0..4 {
-            sender.wake(&server.endpoint("x"));
+        let outcomes: Vec<_> = (0..4).map(|_| sender.wake(&server.endpoint("x")).outcome).collect();
+        use Outcome::{Accepted, Failed};
+        assert_eq!(outcomes, [Accepted, Failed, Accepted, Accepted]);
+        let used = tokens(&server);
+        assert!(used[..3].iter().all(|token| *token == old), "reused");
+        assert!(used.len() == 5 && used[3] != old && used[4] == used[3], "{used:?}");
+    }
+}
+
+#[test]
+fn a_refusal_costs_two_requests_at_most_and_one_where_the_token_was_new() {
+    for status in [401, 403] {
+        let (server, sender) = pair();
+        server.set_default(Answer::status(status));
+        sender.vapid.authorization(&origin(&server), SystemTime::now() - Duration::from_secs(100));
+        for expected in [2, 3, 4] {
+            assert_eq!(sender.wake(&server.endpoint("x")).outcome, Outcome::Unauthorized);
+            assert_eq!(server.requests().len(), expected, "{status}");
         }
-        assert_eq!([used(0), used(1), used(2)], [old.clone(), old.clone(), old.clone()]);
-        assert_ne!(used(3), old);
+        let used = tokens(&server);
+        assert_ne!(used[0], used[1], "the refused token was used again");
     }
 }
 

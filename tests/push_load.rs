@@ -40,6 +40,10 @@ fn allow(world: &mut World, elsewhere: &PushServer) {
     world.settings = format!("allowed_endpoints = [\"https://localhost:{ours}\", \"http://localhost:{other}\"]\n");
 }
 
+fn path(phone: &Phone) -> String {
+    format!("/push/{}", phone.token)
+}
+
 fn start(world: &mut World, phones: &[Phone]) {
     world.start();
     for phone in phones {
@@ -47,79 +51,103 @@ fn start(world: &mut World, phones: &[Phone]) {
     }
 }
 
-#[test]
-fn an_origin_that_limits_several_phones_is_sent_to_one_by_one_and_loses_nothing() {
+/// So many of 43 phones are limited, all others are woken without delay; the limited ones once their server lets them.
+fn limits_some_of_43(limited: usize, answer: &Answer) {
     let mut world = World::new();
-    let elsewhere = PushServer::start_plain();
-    allow(&mut world, &elsewhere);
-    world.timings.push_spacing = Duration::from_millis(400);
-    world.timings.push_hold_cap = Duration::from_millis(500);
-    // All are on their way when the first is limited.
-    world.limits.pushes_per_origin = 20;
-    let phones = linked(&mut world, 1..=20);
-    let other = world.phone(99);
-    let mut account = world.account(&other);
-    account.endpoint = Endpoint::parse(&elsewhere.endpoint("other")).unwrap();
-    smol::block_on(world.store().put(account)).unwrap();
-    world.push.set_default(Answer::retry_after(429, "1"));
+    // Far longer than the others may wait.
+    world.timings.push_limited_base = 3 * PATIENCE;
+    world.timings.push_retry_cap = 3 * PATIENCE;
+    world.timings.push_slow_cap = 3 * PATIENCE;
+    let phones: Vec<_> = (1..=43).map(|n| world.phone(n)).collect();
+    world.store_phones(&phones);
     start(&mut world, &phones);
-    assert!(world.signal().wait_connected(&other.uuid, DEVICE, PATIENCE));
-    for phone in &phones {
+    let (limited, others) = phones.split_at(limited);
+    for phone in limited {
+        world.push.set_default_for(&path(phone), answer.clone());
         world.signal().send(&phone.uuid, DEVICE, urgent());
     }
-    assert!(world.push.wait_requests(20, PATIENCE));
-    for phone in &phones {
+    for phone in limited {
         world.wait_push_state(phone, "retrying");
     }
-    // Whoever is at another server notices nothing.
     let asked = Instant::now();
-    let guid = world.signal().send(&other.uuid, DEVICE, urgent());
-    assert!(world.signal().wait_acked(&other.uuid, DEVICE, guid, PATIENCE));
-    assert!(asked.elapsed() < Duration::from_millis(400), "{:?}", asked.elapsed());
-
-    world.push.set_default(Answer::created());
-    for phone in &phones {
-        assert!(world.signal().wait_acks(&phone.uuid, DEVICE, 1, PATIENCE), "a wake-up was lost");
-        world.wait_push_state(phone, "ok");
+    for phone in others {
+        world.signal().send(&phone.uuid, DEVICE, urgent());
     }
-    let requests = world.push.requests();
-    let accepted: Vec<_> = requests[20..].iter().map(|request| request.at).collect();
-    assert_eq!(accepted.len(), 20, "one request each");
-    assert!(accepted[0] - requests[19].at > Duration::from_millis(400), "the pause");
-    let gaps: Vec<_> = accepted.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
-    // 200, 100, 50 ms, then as they come; a busy machine only adds.
-    assert!(gaps[0] >= 150 && gaps[1] >= 75 && gaps[2] >= 35, "{gaps:?}");
-    assert!(gaps[3..].iter().sum::<u128>() < 2000, "released: {gaps:?}");
+    for phone in others {
+        assert!(world.signal().wait_acks(&phone.uuid, DEVICE, 1, PATIENCE), "it waits for those who are limited");
+        assert_eq!(world.push.requests_for(&path(phone)).len(), 1);
+    }
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    for phone in limited {
+        assert_eq!(world.push.requests_for(&path(phone)).len(), 1, "asked again too early");
+    }
 }
 
 #[test]
-fn a_phone_that_waits_its_turn_says_so_and_a_new_endpoint_ends_the_wait() {
+fn who_is_limited_delays_nobody_else() {
+    for limited in [3, 5, 12] {
+        limits_some_of_43(limited, &Answer::retry_after(429, "60"));
+        limits_some_of_43(limited, &Answer::status(429));
+    }
+}
+
+#[test]
+fn an_account_that_changes_its_endpoint_while_it_is_limited_delays_nobody_and_gains_nothing() {
     let mut world = World::new();
-    world.timings.push_hold_cap = Duration::from_secs(30);
-    world.timings.push_slow_cap = Duration::from_secs(30);
-    let elsewhere = PushServer::start_plain();
-    allow(&mut world, &elsewhere);
-    let phones = linked(&mut world, 1..=4);
+    world.timings.push_slow_cap = 3 * PATIENCE;
+    let mut phones = linked(&mut world, 1..=43);
     start(&mut world, &phones);
-    let [late, limited @ ..] = &phones[..] else { panic!("four") };
-    world.push.set_default(Answer::retry_after(429, "20"));
+    let others = phones.split_off(1);
+    let mut phone = phones.remove(0);
+    world.push.set_default(Answer::retry_after(429, "60"));
+    world.signal().send(&phone.uuid, DEVICE, urgent());
+    world.wait_push_state(&phone, "retrying");
+    for n in 0..4 {
+        phone.token = format!("upMOVED{n}");
+        assert_eq!(world.register(&phone, false), "ok");
+        world.signal().send(&phone.uuid, DEVICE, urgent());
+    }
+    thread::sleep(MOMENT);
+    assert_eq!((world.push.requests().len(), world.state(&phone).1.as_str()), (1, "retrying"), "the limit was escaped");
+    world.push.set_default(Answer::created());
+    for other in &others {
+        world.signal().send(&other.uuid, DEVICE, urgent());
+    }
+    for other in &others {
+        assert!(world.signal().wait_acks(&other.uuid, DEVICE, 1, PATIENCE));
+    }
+}
+
+#[test]
+fn those_a_server_limits_are_sent_to_one_by_one_beside_the_others_and_lose_nothing() {
+    let mut world = World::new();
+    world.timings.push = PATIENCE;
+    let phones = linked(&mut world, 1..=11);
+    start(&mut world, &phones);
+    let (limited, others) = phones.split_at(10);
+    world.push.set_default(Answer::retry_after(429, "1"));
     for phone in limited {
         world.signal().send(&phone.uuid, DEVICE, urgent());
+    }
+    for phone in limited {
         world.wait_push_state(phone, "retrying");
     }
-    let guid = world.signal().send(&late.uuid, DEVICE, urgent());
-    world.wait_push_state(late, "retrying");
-    thread::sleep(MOMENT);
-    assert_eq!(world.push.requests().len(), 3, "the fourth was held back");
-    let statuses = world.daemon.as_ref().unwrap().supervisor.statuses();
-    let push = statuses.into_iter().find(|(id, _)| *id == late.id()).unwrap().1.push;
-    assert!(push.reason.contains("limits several phones") && push.until.is_some(), "{}", push.reason);
-
-    let mut account = world.account(late);
-    account.endpoint = Endpoint::parse(&elsewhere.endpoint("late")).unwrap();
-    smol::block_on(world.store().put(account)).unwrap();
-    assert!(world.signal().wait_acked(&late.uuid, DEVICE, guid, PATIENCE));
-    assert_eq!(elsewhere.requests().len(), 1);
+    // From now on it answers only when it is told to.
+    world.push.set_default(Answer::hang());
+    assert!(world.push.wait_until(PATIENCE, |state| state.in_flight() == 1), "nobody tries again");
+    thread::sleep(Duration::from_secs(1));
+    assert!(world.push.wait_until(Duration::ZERO, |state| state.in_flight() == 1), "one at a time");
+    for other in others {
+        world.push.set_default_for(&path(other), Answer::created());
+        world.signal().send(&other.uuid, DEVICE, urgent());
+        assert!(world.signal().wait_acks(&other.uuid, DEVICE, 1, PATIENCE), "it waits for a limited one");
+    }
+    world.push.set_default(Answer::created());
+    world.push.cut_all();
+    for phone in limited {
+        assert!(world.signal().wait_acks(&phone.uuid, DEVICE, 1, PATIENCE), "a wake-up was lost");
+        world.wait_push_state(phone, "ok");
+    }
 }
 
 #[test]
@@ -149,7 +177,6 @@ fn what_arrives_while_a_push_waits_for_its_slot_shares_it() {
     let phones = linked(&mut world, 1..=2);
     start(&mut world, &phones);
     let [busy, late] = &phones[..] else { panic!("two") };
-    let path = |phone: &Phone| format!("/push/{}", phone.token);
     world.push.script_for(&path(busy), [Answer::created().delay(Duration::from_secs(4))]);
     world.signal().send(&busy.uuid, DEVICE, urgent());
     assert!(world.push.wait_requests(1, PATIENCE));
@@ -185,25 +212,6 @@ fn a_new_endpoint_ends_the_wait_for_a_slot() {
     smol::block_on(world.store().put(account)).unwrap();
     assert!(world.signal().wait_acked(&late.uuid, DEVICE, guid, PATIENCE));
     assert_eq!((elsewhere.requests().len(), world.push.requests().len()), (1, 1));
-}
-
-#[test]
-fn who_waits_for_a_slot_notices_that_the_origin_began_to_limit() {
-    let mut world = World::new();
-    world.limits.pushes_per_origin = 1;
-    world.timings.push_hold_cap = Duration::from_secs(30);
-    world.timings.push_slow_cap = Duration::from_secs(30);
-    let phones = linked(&mut world, 1..=10);
-    start(&mut world, &phones);
-    world.push.set_default(Answer::retry_after(429, "20").delay(Duration::from_millis(300)));
-    for phone in &phones {
-        world.signal().send(&phone.uuid, DEVICE, urgent());
-    }
-    for phone in &phones {
-        world.wait_push_state(phone, "retrying");
-    }
-    thread::sleep(MOMENT);
-    assert_eq!(world.push.requests().len(), Limits::default().limited_endpoints, "the others were held back");
 }
 
 #[test]

@@ -54,11 +54,15 @@ fn the_late_end_of_a_push_says_nothing_about_the_one_that_took_its_place() {
 
 #[test]
 fn the_endpoint_that_is_gone_is_the_one_that_was_pushed_to() {
-    let live = Live::new(&account(), false, &Timings::default());
+    let live = Live::new(&account(), false, &Timings { push_gone: Duration::ZERO, ..Timings::default() });
     live.take_in(urgent(1), Instant::now());
-    push(&live, Outcome::Gone, || ());
+    for _ in 0..4 {
+        assert_eq!(live.halt(), None);
+        push(&live, Outcome::Gone, || ());
+    }
     live.set_endpoint(endpoint("new"));
-    assert_eq!((live.halt(), live.gone_endpoint()), (Some(Halt::EndpointGone), Some(endpoint("old"))));
+    assert_eq!(live.halt(), Some(Halt::EndpointGone));
+    assert_eq!(live.gone_endpoint(), Some((endpoint("old"), "told".into())));
     live.stop();
     assert_eq!(live.halt(), Some(Halt::EndpointGone), "its reason still has to be written down");
 }
@@ -89,12 +93,24 @@ fn a_stored_time_counts_only_once_signals_clock_was_heard() {
 fn a_failed_test_push_promises_nothing() {
     let live = Live::new(&account(), false, &Timings::default());
     live.owe_test();
-    // It waited its turn.
-    live.push_held(0, "others are limited", Instant::now() + Duration::from_secs(60));
-    assert_eq!(live.status().push.state, PushState::Retrying);
     let (_, generation) = live.push_started(Kind::Test, Instant::now());
     let delivery = Delivery { outcome: Outcome::Failed, reason: "told".into() };
     live.push_finished(Kind::Test, generation, &delivery, Instant::now(), &mut Rng::with_seed(1));
     assert_eq!((live.status().push.state, live.status().push.until), (PushState::Ok, None));
     assert_eq!(live.next_push(Instant::now()), Next::Idle);
+}
+
+#[test]
+fn a_limit_follows_the_account_to_its_next_endpoint_and_not_to_another_push_server() {
+    let live = Live::new(&account(), false, &Timings::default());
+    live.take_in(urgent(1), Instant::now());
+    push(&live, Outcome::Limited(Some(Duration::from_secs(60))), || ());
+    for token in ["new", "newer"] {
+        live.set_endpoint(endpoint(token));
+        assert!(matches!(live.next_push(Instant::now()), Next::Wait(_)), "{token}");
+        assert_eq!((live.target().2, live.status().push.state), (Lane::Limited, PushState::Retrying), "{token}");
+    }
+    live.set_endpoint(Endpoint::parse("https://elsewhere.example/x").unwrap());
+    assert_eq!(live.next_push(Instant::now()), Next::Send(Kind::Wake));
+    assert_eq!((live.target().2, live.status().push.state), (Lane::Normal, PushState::Ok));
 }

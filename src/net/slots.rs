@@ -1,4 +1,5 @@
-//! How many pushes are in flight: in all, and to one origin. One slow push server must not use up what the others need.
+//! How many pushes are in flight: in all, and to one origin. One slow push server must not use up what the others need, nor
+//! the accounts a push server limits what its other accounts need.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -8,12 +9,21 @@ use smol::lock::{Semaphore, SemaphoreGuardArc};
 /// Origins remembered before the idle ones are forgotten.
 const SWEEP: usize = 256;
 
+/// Which accounts a push belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Those whose push server does not limit them.
+    Normal,
+    /// Those it limits (429, 503): to each origin one after the other. They wait for each other, and nobody for them.
+    Limited,
+}
+
 /// Hands out slots.
 pub(super) struct Slots {
     all: Arc<Semaphore>,
     per_origin: usize,
     /// Only origins with somebody in or waiting for a slot are alive here, so the map is bounded by the pushes.
-    origins: Mutex<HashMap<String, Weak<Semaphore>>>,
+    origins: Mutex<HashMap<(String, Lane), Weak<Semaphore>>>,
 }
 
 /// The right to have one push in flight, until it is dropped.
@@ -29,21 +39,26 @@ impl Slots {
     }
 
     /// Waits for a slot: first among those for the same origin, so that a queue for a slow one holds up nobody else.
-    pub(super) async fn acquire(&self, origin: &str) -> Slot {
-        let origin = self.of(origin).acquire_arc().await;
+    pub(super) async fn acquire(&self, origin: &str, lane: Lane) -> Slot {
+        let origin = self.of(origin, lane).acquire_arc().await;
         Slot { _origin: origin, _all: self.all.acquire_arc().await }
     }
 
-    fn of(&self, origin: &str) -> Arc<Semaphore> {
+    fn of(&self, origin: &str, lane: Lane) -> Arc<Semaphore> {
         let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = origins.get(origin).and_then(Weak::upgrade) {
+        let key = (origin.to_owned(), lane);
+        if let Some(known) = origins.get(&key).and_then(Weak::upgrade) {
             return known;
         }
         if origins.len() >= SWEEP {
             origins.retain(|_, known| known.strong_count() > 0);
         }
-        let new = Arc::new(Semaphore::new(self.per_origin));
-        origins.insert(origin.to_owned(), Arc::downgrade(&new));
+        let most = match lane {
+            Lane::Normal => self.per_origin,
+            Lane::Limited => 1,
+        };
+        let new = Arc::new(Semaphore::new(most));
+        origins.insert(key, Arc::downgrade(&new));
         new
     }
 }

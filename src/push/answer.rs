@@ -33,7 +33,9 @@ pub(super) fn explain(origin: &str, status: u16) -> String {
             ": its access list forbids the request (ntfy: allow anonymous writing to `up*`), or it knows the phone by \
              another VAPID key"
         }
-        404 | 410 => ": the phone's endpoint no longer exists there; open Molly to register a new one",
+        404 | 410 => {
+            ": it does not know the phone's endpoint, or a proxy before it is restarting; if it stays so, open Molly to register a new one"
+        }
         413 => ": it finds the request too large, which is a bug of MollySocket or of the push server",
         429 => ": too many requests from this server; it will be tried again",
         503 => ": it is overloaded or in maintenance; it will be tried again",

@@ -47,13 +47,9 @@ async fn live_and_write_down(tools: &Tools, live: &Live, credentials: &Credentia
     match end {
         End::Halted(Halt::Stop) => {}
         End::Halted(Halt::EndpointGone) => {
-            live.enter(
-                State::EndpointGone,
-                State::EndpointGone.label(),
-                "the push server says the endpoint no longer exists",
-                None,
-            );
-            if let Some(endpoint) = live.gone_endpoint() {
+            if let Some((endpoint, answered)) = live.gone_endpoint() {
+                let reason = format!("{answered} to every wake-up for half an hour or longer");
+                live.enter(State::EndpointGone, State::EndpointGone.label(), &reason, None);
                 let gone = || tools.store.set_endpoint_gone(credentials.id, endpoint.clone(), true);
                 Box::pin(persist(tools, live, gone)).await;
             }

@@ -4,7 +4,7 @@ use super::*;
 use crate::account::{Credentials, Secret, sample};
 use crate::config::AllowedEndpoints;
 use crate::metrics::Metrics;
-use crate::net::{Net, NetOptions};
+use crate::net::{Lane, Net, NetOptions};
 use crate::push::Pusher;
 use crate::signal::Signal;
 use crate::signal::alarms::Alarms;
@@ -97,7 +97,7 @@ fn an_account_that_waits_for_its_turn_takes_little_room() {
     let tools = runner(directory.path(), &Arc::new(Executor::new())).tools;
     let account = account("x");
     let attempt = size_of_val(&tools.signal.attempt(Some(&account.credentials), 0, Purpose::Messages));
-    let turn = size_of_val(&tools.pusher.turn(&account.endpoint, |_, _| {}));
+    let turn = size_of_val(&tools.pusher.slot(&account.endpoint, Lane::Normal));
     // All of them wait at the gate after an outage, and for a slot when all get a message. What the turn itself needs is
     // some KiB, which would stay between what lives on: a third more memory for good (docs/performance.md).
     assert!(attempt <= 600 && turn <= 1000, "{attempt} and {turn} bytes");

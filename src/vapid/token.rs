@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
@@ -13,11 +13,8 @@ use super::VapidKey;
 /// Seconds a token is good for. RFC 8292 section 2 allows 24 h; half of it leaves room for clocks that disagree.
 const LIFETIME: u64 = 12 * 3600;
 
-/// The longest `exp` a push server accepts, in seconds from now (RFC 8292 section 2).
-const LONGEST: u64 = 24 * 3600;
-
-/// A token is replaced this many seconds before it expires.
-const RENEWAL: u64 = 3600;
+/// Seconds a token is used: half of its life, so that a clock that is hours slow still makes tokens that are good.
+const RENEWAL: u64 = LIFETIME / 2;
 
 /// How many seconds a token may seem to be signed in the future: clocks are corrected by small steps all the time.
 const SKEW: u64 = 60;
@@ -38,17 +35,16 @@ struct Claims<'a> {
     sub: &'a str,
 }
 
-/// A signed token and its times, in seconds since 1970.
+/// A signed token, and when it was made, in seconds since 1970.
 struct Token {
     signed: u64,
-    expires: u64,
     authorization: String,
 }
 
 impl Token {
     /// Whether it can be used at `now`. The wall clock may have been set in either direction since it was signed.
     fn good(&self, now: u64) -> bool {
-        self.signed <= now + SKEW && now + RENEWAL < self.expires && self.expires <= now + LONGEST
+        self.signed <= now + SKEW && now < self.signed + RENEWAL
     }
 }
 
@@ -74,11 +70,11 @@ impl Vapid {
 
     /// Value of the `Authorization` header for `origin` (ASCII serialisation): `vapid t=…,k=…` (RFC 8292 section 3).
     pub fn authorization(&self, origin: &str, now: SystemTime) -> String {
-        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(token) = tokens.get(origin).filter(|token| token.good(now)) {
-            return token.authorization.clone();
+        if let Some(kept) = self.kept(origin, now) {
+            return kept;
         }
+        let now = seconds(now);
+        let mut tokens = self.lock();
         let token = self.sign(origin, now);
         let authorization = token.authorization.clone();
         if tokens.len() >= ORIGINS && !tokens.contains_key(origin) {
@@ -88,9 +84,20 @@ impl Vapid {
         authorization
     }
 
+    /// The same, if there is one that is still good.
+    pub fn kept(&self, origin: &str, now: SystemTime) -> Option<String> {
+        let tokens = self.lock();
+        tokens.get(origin).filter(|token| token.good(seconds(now))).map(|token| token.authorization.clone())
+    }
+
     /// Forgets the token of `origin`, so that the next one is new (after 401 or 403).
     pub fn forget(&self, origin: &str) {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).remove(origin);
+        self.lock().remove(origin);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Token>> {
+        // A panic elsewhere does not make the tokens less good.
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sign(&self, origin: &str, now: u64) -> Token {
@@ -101,7 +108,7 @@ impl Vapid {
         let signature = BASE64_URL_SAFE_NO_PAD.encode(self.key.sign(token.as_bytes()));
         token.push('.');
         token.push_str(&signature);
-        Token { signed: now, expires, authorization: format!("vapid t={token},k={}", self.public) }
+        Token { signed: now, authorization: format!("vapid t={token},k={}", self.public) }
     }
 }
 
@@ -114,6 +121,10 @@ fn make_room(tokens: &mut HashMap<String, Token>, now: u64) {
             tokens.remove(&origin);
         }
     }
+}
+
+fn seconds(now: SystemTime) -> u64 {
+    now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn encode(part: &impl Serialize) -> String {

@@ -86,12 +86,14 @@ pub fn wakes(world: &World, phone: &Phone) {
     assert!(world.signal().wait_acked(&phone.uuid, phone.device, guid, PATIENCE));
 }
 
-/// The push server says 410 at a wake-up. The account rests; its envelope is owed.
+/// The push server says 410 for long enough. The account rests; its envelope is owed.
 pub fn gone(number: u32) -> (World, Phone) {
     let (world, phone) = linked(number);
-    world.push.script([Answer::status(410)]);
+    let path = format!("/push/{}", phone.token);
+    world.push.set_default_for(&path, Answer::status(410));
     world.signal().send(&phone.uuid, phone.device, Envelope::new());
     world.wait_state(&phone, "endpoint_gone");
+    world.push.unset_default_for(&path);
     eventually("stored", || world.row(&phone).unwrap().endpoint_gone);
     (world, phone)
 }

@@ -80,7 +80,6 @@ impl Injector {
             Fault::Endpoint(..) => self.heal_endpoint(number, world),
             Fault::Gone(n, _) => {
                 self.heal_endpoint(number, world);
-                world.phones[*n].was_gone = true;
                 jobs.register(*n, world.phones[*n].place.clone(), false);
             }
             // The old endpoint stays as bad as it is.

@@ -43,8 +43,6 @@ pub(crate) struct Phone {
     pub(crate) linked: bool,
     /// Its row is in the database.
     pub(crate) stored: bool,
-    /// Its endpoint was gone for a while: the phone registers again until all is well.
-    pub(crate) was_gone: bool,
     /// The path to its device is silent, or was until then.
     pub(crate) silent: Option<Option<Instant>>,
 }
@@ -104,15 +102,7 @@ impl World {
             let place = world.new_place(n);
             let password = format!("pass+word/{n}==");
             world.numbers.insert(DeviceAddress::new(&uuid, DEVICE), n);
-            world.phones.push(Phone {
-                uuid,
-                password,
-                place,
-                linked: false,
-                stored: false,
-                was_gone: false,
-                silent: None,
-            });
+            world.phones.push(Phone { uuid, password, place, linked: false, stored: false, silent: None });
             world.link(n);
             if n % 2 == 0 {
                 world.put(n)?;

@@ -9,8 +9,6 @@ use super::Run;
 
 /// The longest back-off to Signal is a minute; a silent path is noticed 45 s after the last sign of life.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// A phone whose endpoint was gone registers again so often, as Molly does when it is opened.
-const PHONE_AGAIN: Duration = Duration::from_secs(10);
 /// An account whose pushes have failed for longer may by design wait for as long again: its phone moves instead.
 const LONG_FAILING: Duration = Duration::from_secs(60);
 
@@ -19,12 +17,7 @@ impl Run {
     pub(super) fn settle(&mut self) -> Result<Duration> {
         let since = Instant::now();
         self.nudge();
-        let mut phones_again = Instant::now();
         while since.elapsed() < PATIENCE && !self.is_settled() {
-            if phones_again.elapsed() > PHONE_AGAIN {
-                phones_again = Instant::now();
-                self.gone_phones_register_again();
-            }
             self.tick()?;
         }
         self.world.fold();
@@ -61,15 +54,6 @@ impl Run {
                 let place = self.world.new_place(n);
                 self.jobs.register(n, place, false);
                 self.nudged += 1;
-            }
-        }
-    }
-
-    fn gone_phones_register_again(&mut self) {
-        for n in 0..self.size.accounts {
-            let phone = &self.world.phones[n];
-            if phone.was_gone && phone.linked && !self.world.connected(n) && !self.jobs.is_busy(n) {
-                self.jobs.register(n, phone.place.clone(), false);
             }
         }
     }
