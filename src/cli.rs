@@ -171,9 +171,7 @@ impl Start<'_> {
     /// Reads the configuration and shows what the operator should know about it.
     fn config(&self) -> Result<Config, CliError> {
         let config = Config::load(self.config.as_deref(), self.env)?;
-        for warning in &config.warnings {
-            note(&format!("mollysocket: warning: {warning}"));
-        }
+        warn(&config);
         if let Some(file) = &config.file {
             log::info!("configuration file: {}", file.display());
         }
@@ -218,6 +216,10 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
         Verb::Status(args) => status::run(&start.config()?, &args, output::Paint::of(start.env), out),
         Verb::Doctor(args) => doctor::run(start, &args, output::Paint::of(start.env), out),
         Verb::Health(args) => health::run(&start.config()?, &args, out),
+        Verb::CheckConfig(_) if start.config.is_some() => {
+            Err(CliError::Usage("check-config takes the file as its argument, without -c".into()))
+        }
+        Verb::CheckConfig(args) => tools::check_config(&args.file, out),
     }
 }
 
@@ -232,6 +234,13 @@ fn set_up_logging(env: &Env, verb: &Verb, verbose: u8) {
 /// What went wrong, as one line on stderr.
 fn complain(problem: &impl Display) {
     note(&format!("mollysocket: {}", problem.to_string().replace(['\n', '\r'], " ")));
+}
+
+/// What the operator should know although the configuration can be used.
+fn warn(config: &Config) {
+    for warning in &config.warnings {
+        note(&format!("mollysocket: warning: {warning}"));
+    }
 }
 
 /// A line on stderr. Without a stderr there is nobody to tell.

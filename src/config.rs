@@ -100,21 +100,33 @@ impl Config {
     /// One line naming file or variable, key and remedy.
     pub fn load(explicit: Option<&Path>, env: &Env) -> Result<Self, ConfigError> {
         match file::read(explicit, env)? {
-            Some(source) => Self::from_text(Some((&source.path, &source.text)), env),
-            None => Self::from_text(None, env),
+            Some(source) => Self::merge(Some((&source.path, &source.text)), env, Path::exists),
+            None => Self::merge(None, env, Path::exists),
         }
     }
 
-    /// The same with the file already read: its path, for messages, and its text.
+    /// Reads and checks the file at `path` alone, which may be meant for another machine: nothing it names is looked at.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn check_file(path: &Path) -> Result<Self, ConfigError> {
+        Self::from_text(Some((path, &file::text(path, None)?)), &Env::new())
+    }
+
+    /// Checks the text of a file, whose path is for messages, and variables. Looks at nothing else.
     ///
     /// # Errors
     /// As [`Self::load`].
     pub fn from_text(file: Option<(&Path, &str)>, env: &Env) -> Result<Self, ConfigError> {
+        Self::merge(file, env, |_| false)
+    }
+
+    fn merge(file: Option<(&Path, &str)>, env: &Env, exists: fn(&Path) -> bool) -> Result<Self, ConfigError> {
         let mut settings = raw::Settings::default();
         if let Some((path, text)) = file {
             settings.take_file(path, text)?;
         }
         settings.take_variables(env)?;
-        check::check(settings, file.map(|(path, _)| path.to_owned()), env)
+        check::check(settings, file.map(|(path, _)| path.to_owned()), env, exists)
     }
 }

@@ -17,9 +17,6 @@ pub enum VapidError {
     /// The text is not a key.
     #[error("the VAPID key {0}")]
     Malformed(Flaw),
-    /// `vapid_privkey` is not a key.
-    #[error("vapid_privkey (MOLLY_VAPID_PRIVKEY) {0}: put the output of `mollysocket vapid generate` there")]
-    Setting(Flaw),
     /// The file of `vapid_key_file` does not hold a key.
     #[error(
         "the VAPID key file {} (vapid_key_file) {flaw}: put the output of `mollysocket vapid generate` there",

@@ -18,7 +18,7 @@ _mollysocket() {
         esac
     done
     case $place in
-        '') next='server vapid qrcode connection test status health doctor' ;;
+        '') next='server vapid qrcode connection test status health doctor check-config' ;;
         'vapid') next='generate test' ;;
         'qrcode') next='url airgapped' ;;
         'qrcode url') options+=' --plain --svg --png' ;;

@@ -33,6 +33,7 @@ complete -c mollysocket -n '__mollysocket_at ' -a test -d 'ask what the allow li
 complete -c mollysocket -n '__mollysocket_at ' -a status -d 'show how the server and every account are; exits with 1 when something needs attention'
 complete -c mollysocket -n '__mollysocket_at ' -a health -d 'say in one line whether the server does its work; exits with 1 when it does not'
 complete -c mollysocket -n '__mollysocket_at ' -a doctor -d 'check everything between Signal and the phone, step by step, and say what to do'
+complete -c mollysocket -n '__mollysocket_at ' -a check-config -d 'check a configuration file as the server would, and nothing else: neither variables nor what the file names'
 complete -c mollysocket -n '__mollysocket_at vapid' -a generate -d 'print a new private key'
 complete -c mollysocket -n '__mollysocket_at vapid' -a test -d 'print the Authorization header for a push endpoint'
 complete -c mollysocket -n '__mollysocket_at qrcode' -a url -d 'for a phone that reaches this server'

@@ -35,6 +35,7 @@ pub(super) enum Verb {
     Status(Status),
     Health(Health),
     Doctor(Doctor),
+    CheckConfig(CheckConfig),
 }
 
 /// check everything between Signal and the phone, step by step, and say what to do
@@ -51,6 +52,16 @@ pub(super) struct Doctor {
     /// only this account; its phone shows a test notification
     #[argh(positional, arg_name = "UUID")]
     pub(super) uuid: Option<String>,
+}
+
+/// check a configuration file as the server would, and nothing else: neither variables nor what the file names
+#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[argh(subcommand, name = "check-config")]
+pub(super) struct CheckConfig {
+    /// configuration file
+    #[argh(positional, arg_name = "FILE")]
+    pub(super) file: PathBuf,
 }
 
 /// show how the server and every account are; exits with 1 when something needs attention

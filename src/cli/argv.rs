@@ -68,10 +68,11 @@ pub(super) const VERBS: &[Verb] = &[
     verb(&["status"], &[], &[JSON]),
     verb(&["health"], &[], &[LIVE]),
     verb(&["doctor"], &["[UUID]"], &[JSON, REPORT]),
+    verb(&["check-config"], &["FILE"], &[]),
 ];
 
 /// Words the reference implementation does not have. A beginning that it understood keeps its meaning.
-const LATER: &[&str] = &["status", "health", "doctor", "pause", "resume", "export", "import"];
+const LATER: &[&str] = &["status", "health", "doctor", "check-config", "pause", "resume", "export", "import"];
 
 /// Other names of words: what the reference implementation called them.
 const ALIASES: &[(&str, &str)] = &[("qr-code", "qrcode")];

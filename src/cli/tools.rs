@@ -1,14 +1,22 @@
-//! `vapid` and `test`: verbs that change nothing.
+//! `vapid`, `test` and `check-config`: verbs that change nothing.
 
 use std::io::Write;
+use std::path::Path;
 use std::time::SystemTime;
 
 use super::reach::{Reach, vapid};
-use super::{Answer, CliError};
+use super::{Answer, CliError, warn};
 use crate::account::{AccountId, Endpoint};
 use crate::config::{Config, Permission};
 use crate::net::Checked;
 use crate::vapid::VapidKey;
+
+/// `check-config FILE`: whether the server would take the file.
+pub(super) fn check_config(file: &Path, out: &mut impl Write) -> Result<Answer, CliError> {
+    warn(&Config::check_file(file)?);
+    writeln!(out, "{}: ok", file.display())?;
+    Ok(Answer::Yes)
+}
 
 /// `vapid generate`: the key and nothing else, for pipes.
 pub(super) fn vapid_generate(out: &mut impl Write) -> Result<Answer, CliError> {

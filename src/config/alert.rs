@@ -21,9 +21,6 @@ impl AlertCommand {
         if program.trim().is_empty() {
             return Err("must begin with a program, like [\"/usr/local/bin/alert\", \"argument\"]");
         }
-        if items.iter().any(|item| item.contains('\0')) {
-            return Err("must hold no null character");
-        }
         Ok(Some(Self { program: program.clone(), arguments: arguments.to_vec() }))
     }
 

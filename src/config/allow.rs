@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
-use url::Url;
+use url::{Host, Url};
 
 use crate::account::{AccountId, Endpoint};
 
@@ -82,6 +82,17 @@ impl AllowedEndpoints {
                 .map_err(|_| fail("is neither * nor a URL; write it like https://ntfy.example.org/"))?;
             if !matches!(url.scheme(), "http" | "https") {
                 return Err(fail("is not an http or https URL; write it like https://ntfy.example.org/"));
+            }
+            let host = url.host().ok_or_else(|| fail("has no host"))?;
+            // An address block or a pattern would name no server, and look as if it did.
+            match host {
+                Host::Domain(name) if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) => {
+                    return Err(fail("must be one server, like https://ntfy.example.org/: no list and no pattern"));
+                }
+                Host::Ipv4(_) | Host::Ipv6(_) if url.path().trim_start_matches('/').parse::<u8>().is_ok() => {
+                    return Err(fail("is an address block; name each address, like http://10.0.0.1/"));
+                }
+                _ => {}
             }
             list.listed.insert(Server::of(&url).ok_or_else(|| fail("has no host"))?);
             list.origins.push(url.origin().ascii_serialization());

@@ -9,8 +9,8 @@ use url::{Host, Url};
 use super::alert::{self, AlertCommand};
 use super::raw::{Found, Settings};
 use super::{AllowedEndpoints, AllowedUuids, Config, ConfigError, Env, Network, VapidSource};
-use crate::account::Secret;
 use crate::systemd;
+use crate::vapid::VapidKey;
 
 /// Path of Signal's message socket; the slash at its end is required (protocol note, section 1).
 const SIGNAL_PATH: &str = "/v1/websocket/";
@@ -25,14 +25,19 @@ const MAX_USER_AGENT_BYTES: usize = 256;
 const DB: &str = "db.sqlite";
 const OLD_DB: &str = "mollysocket.db";
 
-/// Reads every setting.
-pub(super) fn check(settings: Settings, file: Option<PathBuf>, env: &Env) -> Result<Config, ConfigError> {
+/// Reads every setting. `exists` says whether a file of the current directory is there.
+pub(super) fn check(
+    settings: Settings,
+    file: Option<PathBuf>,
+    env: &Env,
+    exists: fn(&Path) -> bool,
+) -> Result<Config, ConfigError> {
     let mut warnings = settings.warnings.clone();
     let allowed_endpoints = list(&settings, "allowed_endpoints", &["*"], AllowedEndpoints::parse)?;
     let allowed_uuids = list(&settings, "allowed_uuids", &["*"], AllowedUuids::parse)?;
     let public_url = settings.text("public_url").map(|found| found.read(|t| public_url(t))).transpose()?;
     let public_url = public_url.map(|found| found.value);
-    let db = settings.path("db").unwrap_or_else(|| default_db(Path::exists, &mut warnings));
+    let db = settings.path("db").unwrap_or_else(|| default_db(exists, &mut warnings));
     if allowed_endpoints.is_empty() {
         warnings.push("allowed_endpoints is empty: no push server can be used".into());
     }
@@ -50,7 +55,7 @@ pub(super) fn check(settings: Settings, file: Option<PathBuf>, env: &Env) -> Res
         host: one(&settings, "host", host)?.unwrap_or_else(|| "127.0.0.1".into()),
         port: number(&settings, "port", "must be a number from 0 to 65535 (0 lets the system choose)")?.unwrap_or(8020),
         webserver: settings.flag("webserver").unwrap_or(true),
-        vapid: vapid_source(&settings, env, &db, &mut warnings),
+        vapid: vapid_source(&settings, env, &db, &mut warnings)?,
         vapid_contact: one(&settings, "vapid_contact", contact)?
             .unwrap_or_else(|| public_url.as_ref().map_or(PROJECT_PAGE, Url::as_str).into()),
         signal_url: signal_url(&settings, &mut warnings)?,
@@ -208,22 +213,27 @@ fn signal_url(settings: &Settings, warnings: &mut Vec<String>) -> Result<Url, Co
 }
 
 /// A file wins over a credential, and that over the text in the configuration, which is the easiest to read for others.
-fn vapid_source(settings: &Settings, env: &Env, db: &Path, warnings: &mut Vec<String>) -> VapidSource {
+fn vapid_source(
+    settings: &Settings,
+    env: &Env,
+    db: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<VapidSource, ConfigError> {
     let inline = settings.text("vapid_privkey");
     let (source, better) = match (settings.path("vapid_key_file"), systemd::vapid_credential(env)) {
         (Some(file), _) => (VapidSource::File(file), "vapid_key_file is set"),
         (None, Some(credential)) => (VapidSource::Credential(credential), "there is a credential"),
         (None, None) => {
-            return match inline {
-                Some(inline) => VapidSource::Inline(Secret::new(inline.value)),
-                None => VapidSource::Generated(with_suffix(db, ".vapid")),
-            };
+            let Some(inline) = inline else { return Ok(VapidSource::Generated(with_suffix(db, ".vapid"))) };
+            let remedy = "put the output of `mollysocket vapid generate` there";
+            let checked = inline.read(|text| VapidKey::parse(text).map_err(|error| format!("{error}: {remedy}")))?;
+            return Ok(VapidSource::Inline(checked.value.to_private()));
         }
     };
     if let Some(inline) = inline {
         warnings.push(inline.remark(format_args!("not used, because {better}")));
     }
-    source
+    Ok(source)
 }
 
 /// `db.sqlite`, unless only the file of the reference implementation is there.

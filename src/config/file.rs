@@ -19,21 +19,20 @@ pub(super) fn read(explicit: Option<&Path>, env: &Env) -> Result<Option<Source>,
         let path = env.get(FILE_VARIABLE).filter(|path| !path.trim().is_empty())?;
         Some((FILE_VARIABLE, PathBuf::from(unquote(path))))
     });
-    let (path, text) = match named {
-        Some((by, path)) => {
-            let text = fs::read_to_string(&path).map_err(|e| unreadable(&path, &e, Some(by)))?;
-            (path, text)
-        }
+    let (path, by) = match named {
+        Some((by, path)) => (path, Some(by)),
         // A file that is there but cannot be read is an error: without its allow lists the server would be open.
         None => match candidates(env).into_iter().find(|path| fs::metadata(path).is_ok()) {
-            Some(path) => {
-                let text = fs::read_to_string(&path).map_err(|e| unreadable(&path, &e, None))?;
-                (path, text)
-            }
+            Some(path) => (path, None),
             None => return Ok(None),
         },
     };
-    Ok(Some(Source { path, text }))
+    Ok(Some(Source { text: text(&path, by)?, path }))
+}
+
+/// The text of a file; `named_by` is the option or variable that named it, for the complaint.
+pub(super) fn text(path: &Path, named_by: Option<&str>) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|error| unreadable(path, &error, named_by))
 }
 
 /// Compose files keep the quotes of `- MOLLY_CONF="/conf.toml"`.

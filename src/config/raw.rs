@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use toml::Value as Toml;
+use toml::de::DeTable;
 
 use super::ConfigError;
 use super::nearest::hint;
@@ -123,8 +124,11 @@ impl Settings {
     /// Takes everything from the text of a configuration file.
     pub(super) fn take_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let table: toml::Table = text.parse().map_err(|e| syntax_error(path, text, &e))?;
+        // Read once more for the places of the keys: TOML's values do not know theirs.
+        let places = DeTable::parse(text).map_err(|e| syntax_error(path, text, &e))?.into_inner();
         for (name, value) in table {
-            let place = format!("{}: {}", path.display(), one_line(&name));
+            let at = places.keys().find(|key| *key.get_ref() == name).map_or(0, |key| key.span().start);
+            let place = format!("{}: line {}: {}", path.display(), line_and_column(text, at).0, one_line(&name));
             if let Some((_, what)) = OLD_KEYS.iter().find(|(old, _)| *old == name) {
                 self.warnings.push(format!("{place}: {what}"));
                 continue;
@@ -135,7 +139,7 @@ impl Settings {
             };
             let value = typed(kind, value)
                 .ok_or_else(|| ConfigError(format!("{place}: wrong type; write {}", kind.example())))?;
-            self.set(key, value, place);
+            self.set(key, value, place)?;
         }
         Ok(())
     }
@@ -160,14 +164,23 @@ impl Settings {
                 return Err(ConfigError(format!("{}: there is no such variable{hint}", one_line(name))));
             };
             if let Some(value) = from_variable(kind, raw).map_err(|what| ConfigError(format!("{name}: {what}")))? {
-                self.set(key, value, name.clone());
+                self.set(key, value, name.clone())?;
             }
         }
         Ok(())
     }
 
-    fn set(&mut self, key: &'static str, value: Value, place: String) {
+    fn set(&mut self, key: &'static str, value: Value, place: String) -> Result<(), ConfigError> {
+        let texts = match &value {
+            Value::Text(text) => std::slice::from_ref(text),
+            Value::List(items) => items,
+            Value::Number(_) | Value::Flag(_) => &[],
+        };
+        if texts.iter().any(|text| text.contains('\0')) {
+            return Err(ConfigError(format!("{place}: must hold no null character")));
+        }
         self.values.insert(key, (value, place));
+        Ok(())
     }
 
     fn find<T>(&self, key: &str, pick: impl FnOnce(&Value) -> Option<T>) -> Option<Found<T>> {
@@ -261,12 +274,17 @@ fn one_line(name: &str) -> String {
     name.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
-/// Line and column of a syntax error. The parser's own text would show the line, which may hold a key.
-fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let at = error.span().map_or(0, |span| span.start).min(text.len());
-    let before = &text.as_bytes()[..at];
+/// Where the byte at `at` is, both counted from 1.
+fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = &text.as_bytes()[..at.min(text.len())];
     let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
     let column = before.iter().rev().take_while(|&&b| b != b'\n').count() + 1;
+    (line, column)
+}
+
+/// Line and column of a syntax error. The parser's own text would show the line, which may hold a key.
+fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let (line, column) = line_and_column(text, error.span().map_or(0, |span| span.start));
     let what = one_line(&error.message().lines().collect::<Vec<_>>().join(", "));
     ConfigError(format!("{}: line {line}, column {column}: not valid TOML: {what}", path.display()))
 }

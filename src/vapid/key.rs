@@ -69,10 +69,7 @@ impl VapidKey {
     /// Names the file or setting and the remedy.
     pub fn load(source: &VapidSource, create: Create) -> Result<(Self, String), VapidError> {
         match source {
-            VapidSource::Inline(text) => {
-                let key = Self::read(text.expose()).map_err(VapidError::Setting)?;
-                Ok((key, "vapid_privkey".to_owned()))
-            }
+            VapidSource::Inline(text) => Ok((Self::parse(text.expose())?, "vapid_privkey".to_owned())),
             VapidSource::File(path) => file::read(path),
             VapidSource::Credential(path) => file::credential(path),
             VapidSource::Generated(path) => file::generated(path, create),

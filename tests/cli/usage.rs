@@ -143,7 +143,7 @@ fn without_a_key_the_remedy_is_named_and_nothing_is_made() {
     }
     assert_eq!(fs::read_dir(world.dir.path()).unwrap().count(), 0);
     world.set("MOLLY_VAPID_PRIVKEY", "tooshort");
-    world.line("qrcode airgapped").fails(2, &["vapid_privkey"]);
+    world.line("qrcode airgapped").fails(2, &["MOLLY_VAPID_PRIVKEY"]);
     world.set("MOLLY_VAPID_KEY_FILE", "missing");
     world.line("qrcode airgapped").fails(2, &["missing"]);
     // An empty variable, as compose files make it, is none.

@@ -7,6 +7,7 @@ use std::fs;
 use mollysocket::config::{Config, Env};
 use tempfile::TempDir;
 
+mod checked;
 mod mistakes;
 mod settings;
 

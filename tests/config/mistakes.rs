@@ -117,7 +117,7 @@ fn no_complaint_and_no_debug_output_shows_a_secret() {
         let error = complaint(&format!("{key} = {value}"), &[key]);
         assert!(!error.contains("SECRET"), "{error}");
     }
-    let config = good("vapid_privkey = \"SECRETkey\"\nallowed_endpoints = [\"https://u:SECRETpw@h/SECRETpath\"]");
+    let config = good("vapid_key_file = \"k\"\nallowed_endpoints = [\"https://u:SECRETpw@h/SECRETpath\"]");
     let shown = format!("{config:?} {} {}", config.allowed_endpoints, config.allowed_uuids);
     assert!(!shown.contains("SECRET"), "{shown}");
 }

@@ -10,6 +10,8 @@ use tempfile::TempDir;
 
 use crate::{complaint_about, env, good, load, with};
 
+const KEY: &str = "DSqYuWchrB6yIMYJtidvqANeRQic4uWy34afzZRsZnI";
+
 #[test]
 fn defaults_are_the_documented_ones() {
     let config = good("");
@@ -65,9 +67,7 @@ fn every_key_of_a_file_counts() {
     );
     assert_eq!((config.host.as_str(), config.port, config.webserver), ("::", 0, false));
     assert_eq!(config.db, Path::new("/data/x.sqlite"));
-    assert!(
-        matches!(config.vapid, VapidSource::Inline(ref s) if s.expose() == "DSqYuWchrB6yIMYJtidvqANeRQic4uWy34afzZRsZnI")
-    );
+    assert!(matches!(config.vapid, VapidSource::Inline(ref s) if s.expose() == KEY));
     assert_eq!(config.vapid_contact, "mailto:me@example.org");
     assert_eq!(config.public_url.as_ref().unwrap().as_str(), "https://molly.example/sub?x=1");
     assert_eq!(config.signal_url.as_str(), "wss://chat.staging.signal.org/v1/websocket/");
@@ -143,8 +143,8 @@ fn variables_are_read_as_toml_or_as_plain_text() {
     }
     // Text that TOML would take for something else stays what was written.
     for value in ["1234", "1.50", "true", "1979-05-27", "1e5", "[1]", "0x10"] {
-        let config = with("MOLLY_VAPID_PRIVKEY", value).unwrap();
-        assert!(matches!(config.vapid, VapidSource::Inline(ref s) if s.expose() == value), "{value}");
+        let config = with("MOLLY_VAPID_KEY_FILE", value).unwrap();
+        assert!(matches!(config.vapid, VapidSource::File(ref p) if p == Path::new(value)), "{value}");
     }
     let id = |n: u8| AccountId::parse(&format!("{n}f2b1a3c-1111-4222-8333-444455556666")).unwrap();
     for value in [
@@ -191,9 +191,9 @@ fn empty_variables_count_as_unset_but_never_open_an_allow_list() {
 fn keys_of_old_versions_are_accepted_and_named() {
     let old = "environment = \"Prod\"\nstrategy = \"websocket\"\nuser_agent = \"X\"\nsignal_env = \"Production\"\n";
     let config = good(old);
-    for key in ["environment", "strategy", "user_agent", "signal_env"] {
+    for (line, key) in (1..).zip(["environment", "strategy", "user_agent", "signal_env"]) {
         assert!(
-            config.warnings.iter().any(|w| w.contains(&format!("conf.toml: {key}:"))),
+            config.warnings.iter().any(|w| w.contains(&format!("conf.toml: line {line}: {key}:"))),
             "{key}: {:?}",
             config.warnings
         );
@@ -212,7 +212,7 @@ fn the_key_file_wins_over_the_key() {
     let config = load("vapid_key_file = \"/k\"", &[("MOLLY_VAPID_PRIVKEY", "abc")]).unwrap();
     assert!(matches!(config.vapid, VapidSource::File(ref p) if p == Path::new("/k")));
     assert!(config.warnings[0].contains("MOLLY_VAPID_PRIVKEY"), "{:?}", config.warnings);
-    let config = load("vapid_privkey = \"abc\"", &[("MOLLY_VAPID_KEY_FILE", "")]).unwrap();
+    let config = load(&format!("vapid_privkey = \"{KEY}\""), &[("MOLLY_VAPID_KEY_FILE", "")]).unwrap();
     assert!(matches!(config.vapid, VapidSource::Inline(_)), "an empty variable does not hide the key");
 }
 

@@ -16,7 +16,7 @@ pub const ON_THIS_MACHINE: &[Fault] = &[
         "a misspelt key",
         |case| case.set("allowed_uuid", "[\"*\"]"),
         "configuration",
-        &["config.toml: allowed_uuid", "did you mean allowed_uuids?"],
+        &["config.toml: line ", ": allowed_uuid: ", "did you mean allowed_uuids?"],
         &[],
     ),
     fault(

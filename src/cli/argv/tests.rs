@@ -53,6 +53,8 @@ fn unambiguous_prefixes_are_enough() {
         ("t e U", "test endpoint -- U"),
         ("st", "status"),
         ("h", "health"),
+        ("ch F", "check-config -- F"),
+        ("check-config ./-F", "check-config -- ./-F"),
         ("c pa U", "connection pause -- U"),
         ("c res U", "connection resume -- U"),
         ("c e", "connection export"),
@@ -68,6 +70,8 @@ fn beginnings_the_reference_understood_keep_their_meaning() {
     for (given, expected) in [
         ("s", "server"),
         ("c p U", "connection ping -- U"),
+        ("c l", "connection list"),
+        ("con l", "connection list"),
         ("c r U", "connection remove -- U"),
         ("c re U", "connection remove -- U"),
     ] {
@@ -156,7 +160,7 @@ fn mistakes_are_named_and_never_shown_when_they_may_be_secret() {
 #[test]
 fn usage_lines_name_everything() {
     let usage = |given: &str| normalise(&line(given)).unwrap_err().usage;
-    assert_eq!(usage(""), "usage: mollysocket server|vapid|qrcode|connection|test|status|health|doctor");
+    assert_eq!(usage(""), "usage: mollysocket server|vapid|qrcode|connection|test|status|health|doctor|check-config");
     assert_eq!(usage("connection"), "usage: mollysocket connection add|list|remove|ping|pause|resume|export|import");
     assert_eq!(usage("c add"), "usage: mollysocket connection add UUID DEVICE PASSWORD ENDPOINT");
     assert_eq!(usage("c export -x"), "usage: mollysocket connection export [--secrets] [UUID...]");

@@ -20,7 +20,7 @@ fn a_variable_cannot_set_other_keys() {
 fn a_value_that_is_read_badly_names_its_place() {
     let mut settings = Settings::default();
     settings.take_file(Path::new("/x/conf.toml"), "port = 1").unwrap();
-    assert_eq!(settings.number("port").unwrap().error("is odd").to_string(), "/x/conf.toml: port: is odd");
+    assert_eq!(settings.number("port").unwrap().error("is odd").to_string(), "/x/conf.toml: line 1: port: is odd");
     settings.take_variables(&[("MOLLY_PORT".to_owned(), "2".to_owned())].into()).unwrap();
     assert_eq!(settings.number("port").unwrap().error("is even").to_string(), "MOLLY_PORT: is even");
 }
