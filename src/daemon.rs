@@ -320,6 +320,9 @@ fn report(
         Some(file) => line("configuration", &file.display()),
         None => line("configuration", &"no file; defaults and environment"),
     }
+    for file in &config.ignored {
+        line("ignored", &format_args!("{}: only the first configuration file counts", file.display()));
+    }
     match web {
         Some(addr) => line("listening on", &format_args!("http://{addr}/")),
         None => line("listening on", &"nothing (webserver = false)"),

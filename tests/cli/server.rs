@@ -77,6 +77,32 @@ fn a_port_in_use_is_one_line() {
 }
 
 #[test]
+fn files_that_another_one_hides_are_named_at_the_start_and_by_doctor() {
+    let mut world = world();
+    let home = world.path("home/.config/mollysocket");
+    fs::create_dir_all(&home).unwrap();
+    fs::write(home.join("config.toml"), "").unwrap();
+    fs::write(world.path("mollysocket.toml"), format!("allowed_uuids = [\"{UUID}\"]")).unwrap();
+    world.set("HOME", world.path("home").to_str().unwrap());
+    let told = |world: &World| {
+        let mut server = Server::start(world, &["server"]);
+        server.wait_for("push servers");
+        server.signal("TERM");
+        server.end().stderr.lines().any(|line| line.contains("ignored") && line.contains("mollysocket.toml"))
+    };
+    assert!(told(&world));
+    let doctor = world.line("doctor").stdout;
+    assert!(doctor.contains("mollysocket.toml is ignored"), "{doctor}");
+    // Two names of one file are one file, and who names a file knows what is read.
+    world.set("MOLLY_CONF", home.join("config.toml").to_str().unwrap());
+    assert!(!told(&world));
+    world.unset("MOLLY_CONF");
+    fs::remove_file(home.join("config.toml")).unwrap();
+    std::os::unix::fs::symlink(world.path("mollysocket.toml"), home.join("config.toml")).unwrap();
+    assert!(!told(&world));
+}
+
+#[test]
 fn a_second_server_on_the_same_database_is_refused() {
     let world = world();
     let mut server = Server::start(&world, &["server"]);
