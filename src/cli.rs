@@ -18,6 +18,7 @@ use crate::link::TooLong;
 use crate::logging;
 use crate::net::NetError;
 use crate::store::StoreError;
+use crate::systemd;
 use crate::vapid::VapidError;
 
 mod args;
@@ -74,14 +75,15 @@ impl CliError {
 
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
-        Self::failed(error)
+        let hint = if let StoreError::Missing(db) = &error { systemd::service_hint(db) } else { String::new() };
+        Self::failed(format_args!("{error}{hint}"))
     }
 }
 
 impl From<VapidError> for CliError {
     fn from(error: VapidError) -> Self {
         match error {
-            VapidError::Missing(_) => Self::failed(error),
+            VapidError::Missing(ref file) => Self::failed(format_args!("{error}{}", systemd::service_hint(file))),
             _ => Self::misconfigured(error),
         }
     }

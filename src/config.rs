@@ -31,6 +31,8 @@ pub type Env = BTreeMap<String, String>;
 pub struct Config {
     /// The file it was read from, if any.
     pub file: Option<PathBuf>,
+    /// Files that would have been read if that one were not there.
+    pub ignored: Vec<PathBuf>,
     /// Listening host of the web server: an address or a name.
     pub host: String,
     /// Listening port; 0 lets the system choose.
@@ -99,10 +101,9 @@ impl Config {
     /// # Errors
     /// One line naming file or variable, key and remedy.
     pub fn load(explicit: Option<&Path>, env: &Env) -> Result<Self, ConfigError> {
-        match file::read(explicit, env)? {
-            Some(source) => Self::merge(Some((&source.path, &source.text)), env, Path::exists),
-            None => Self::merge(None, env, Path::exists),
-        }
+        let Some(source) = file::read(explicit, env)? else { return Self::merge(None, env, Path::exists) };
+        let config = Self::merge(Some((&source.path, &source.text)), env, Path::exists)?;
+        Ok(Self { ignored: source.ignored, ..config })
     }
 
     /// Reads and checks the file at `path` alone, which may be meant for another machine: nothing it names is looked at.

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_lite::FutureExt as _;
@@ -21,8 +22,9 @@ use crate::signal::gate::Gate;
 use crate::signal::{Checker, Signal};
 use crate::store::{DaemonLock, IfMissing, Store};
 use crate::supervisor::{Runner, Supervisor, Tools};
+use crate::systemd;
 use crate::timings::{Limits, Timings};
-use crate::vapid::{Create, Vapid, VapidKey};
+use crate::vapid::{Create, Vapid, VapidError, VapidKey};
 use crate::web;
 
 mod bulletin;
@@ -95,19 +97,26 @@ impl Daemon {
         let metrics = Arc::new(Metrics::default());
         let failed = |error: &dyn std::fmt::Display| StartError::Failed(error.to_string());
 
-        // The lock first: opening may migrate, and must not under another daemon.
-        let mut lock = Store::lock_for_daemon(&config.db).map_err(|e| failed(&e))?;
-        let store = Store::open(&config.db, IfMissing::Create).map_err(|e| failed(&e))?;
-        let accounts = smol::block_on(store.count()).map_err(|e| failed(&e))?;
-        let (key, key_origin) =
-            VapidKey::load(&config.vapid, Create::Yes).map_err(|e| StartError::Configuration(e.to_string()))?;
-        let vapid = Arc::new(Vapid::new(key, config.vapid_contact.clone()));
-
+        // Before anything is made: a start that fails, because another server has the port, leaves nothing behind.
+        let listener = if config.webserver { Some(listen(&config, inherited)?) } else { None };
         let options =
             NetOptions { signal_ca_file: config.signal_ca_file.clone(), push_ca_file: config.push_ca_file.clone() };
         let net = Net::new(&options, timings.clone(), limits.clone(), executor.clone())
             .map_err(|e| StartError::Configuration(e.to_string()))?;
-        let listener = if config.webserver { Some(listen(&config, inherited)?) } else { None };
+
+        // The lock first: opening may migrate, and must not under another daemon.
+        let mut lock = Store::lock_for_daemon(&config.db).map_err(|e| failed(&e))?;
+        let store = Store::open(&config.db, IfMissing::Create).map_err(|e| failed(&e))?;
+        let accounts = smol::block_on(store.list()).map_err(|e| failed(&e))?.accounts.len();
+        // Phones gave their endpoints for the key they were linked with, and push servers refuse every other.
+        let create = if accounts == 0 { Create::Yes } else { Create::No };
+        let (key, key_origin) = VapidKey::load(&config.vapid, create).map_err(|error| {
+            StartError::Configuration(match error {
+                VapidError::Missing(file) => key_is_elsewhere(&config, accounts, &file),
+                error => error.to_string(),
+            })
+        })?;
+        let vapid = Arc::new(Vapid::new(key, config.vapid_contact.clone()));
         let net = Arc::new(net.with_own_address(listener.as_ref().map(|(_, addr)| *addr)));
         let allowed_endpoints = Reloadable::from(config.allowed_endpoints.clone());
         let pusher = Arc::new(Pusher::new(net.clone(), vapid.clone(), allowed_endpoints.clone()));
@@ -295,12 +304,30 @@ fn listen(config: &Config, inherited: Option<TcpListener>) -> Result<(smol::net:
     });
     bound.map_err(|error| {
         let remedy = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "another program uses it: stop that one or set another `port`",
+            std::io::ErrorKind::AddrInUse => {
+                "another program uses it, perhaps a server that runs already: stop that one or set another `port`"
+            }
             std::io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: set a higher `port`",
             _ => "set `host` to an address of this machine",
         };
-        StartError::Failed(format!("cannot listen on {} port {}: {error}; {remedy}", config.host, config.port))
+        let service = systemd::service_hint(&config.db);
+        StartError::Failed(format!("cannot listen on {} port {}: {error}; {remedy}{service}", config.host, config.port))
     })
+}
+
+/// Why a key is not made where accounts are, and what to do.
+fn key_is_elsewhere(config: &Config, accounts: usize, file: &Path) -> String {
+    let db = std::path::absolute(&config.db).unwrap_or_else(|_| config.db.clone());
+    format!(
+        "{} holds {}, but there is no VAPID key ({} is not there), and no phone can be woken with another than the one it \
+         was linked with. Hand that one on: version 1.x has it in vapid_privkey (MOLLY_VAPID_PRIVKEY), in the file of \
+         vapid_key_file (MOLLY_VAPID_KEY_FILE), or sealed as a credential of its systemd unit (/etc/mollysocket/vapid.key \
+         or SetCredentialEncrypted=ms_vapid); docs/migration.md says how for each. To start anew instead, and link every \
+         phone again: `mollysocket vapid generate > FILE`, and set vapid_key_file to FILE",
+        db.display(),
+        counted(accounts),
+        file.display(),
+    )
 }
 
 fn report(
@@ -319,6 +346,9 @@ fn report(
     match &config.file {
         Some(file) => line("configuration", &file.display()),
         None => line("configuration", &"no file; defaults and environment"),
+    }
+    for file in &config.ignored {
+        line("ignored", &format_args!("{}: only the first configuration file counts", file.display()));
     }
     match web {
         Some(addr) => line("listening on", &format_args!("http://{addr}/")),

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::status::{PushState, Side, State};
 use crate::store::{Listing, Store};
 use crate::supervisor::{Snapshot, suspension};
+use crate::systemd;
 
 mod observer;
 
@@ -28,13 +29,14 @@ pub fn admin_socket(config: &Config) -> PathBuf {
 }
 
 /// What is wrong when nobody answers at the admin socket, and what to do. A server may run there all the same.
-pub fn absence(socket: &Path, error: &io::Error) -> (String, &'static str) {
+pub fn absence(socket: &Path, error: &io::Error) -> (String, String) {
     let remedy = match error.kind() {
-        io::ErrorKind::PermissionDenied => "run this as the user of the server, or as root",
+        io::ErrorKind::PermissionDenied => "run this as the user of the server, or as root".to_owned(),
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            "start it, or use its configuration and variables here (db, admin_socket)"
+            let elsewhere = systemd::service_hint(socket);
+            format!("start it, or use its configuration and variables here (db, admin_socket){elsewhere}")
         }
-        _ => "look at its log",
+        _ => "look at its log".to_owned(),
     };
     let socket = std::path::absolute(socket).unwrap_or_else(|_| socket.to_owned());
     (format!("no server answers at {} ({error})", socket.display()), remedy)

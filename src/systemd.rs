@@ -22,6 +22,28 @@ pub(crate) fn vapid_credential(env: &Env) -> Option<PathBuf> {
     CREDENTIALS.iter().map(|name| Path::new(directory).join(name)).find(|path| path.exists())
 }
 
+/// Where the packaged service has its things (packaging/systemd), for people who look elsewhere: to be appended to what
+/// they are told of `file`. Empty where no such service is, or the file is its own.
+pub(crate) fn service_hint(file: &Path) -> String {
+    hint(&std::path::absolute(file).unwrap_or_else(|_| file.to_owned()), |path| Path::new(path).exists())
+}
+
+fn hint(file: &Path, there: impl Fn(&str) -> bool) -> String {
+    let signs = [
+        "/run/mollysocket/admin.sock",
+        "/etc/systemd/system/mollysocket.service",
+        "/usr/lib/systemd/system/mollysocket.service",
+        "/run/systemd/system/mollysocket.service",
+    ];
+    let own = ["/var/lib/mollysocket", "/var/lib/private/mollysocket", "/run/mollysocket"];
+    if own.iter().any(|own| file.starts_with(own)) || !signs.into_iter().any(there) {
+        return String::new();
+    }
+    "; the service mollysocket of this machine has its database in /var/lib/mollysocket and its admin_socket at \
+     /run/mollysocket/admin.sock: let its configuration file name both (db, admin_socket), and run this as root"
+        .to_owned()
+}
+
 /// The listening socket of a socket unit, if there is one.
 ///
 /// # Errors
@@ -148,6 +170,20 @@ fn status_line(status: &str) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_looks_elsewhere_is_told_where_the_service_has_its_things() {
+        let unit = |path: &str| path == "/etc/systemd/system/mollysocket.service";
+        let told = hint(Path::new("/home/u/db.sqlite"), unit);
+        assert!(told.contains("/var/lib/mollysocket") && told.contains("/run/mollysocket/admin.sock"), "{told}");
+        assert_ne!(hint(Path::new("/home/u/db.sqlite"), |path| path == "/run/mollysocket/admin.sock"), "");
+        assert_eq!(hint(Path::new("/home/u/db.sqlite"), |_| false), "");
+        for own in
+            ["/var/lib/mollysocket/db.sqlite", "/var/lib/private/mollysocket/ms.db", "/run/mollysocket/admin.sock"]
+        {
+            assert_eq!(hint(Path::new(own), unit), "", "{own}");
+        }
+    }
 
     fn env(pairs: &[(&str, &str)]) -> Env {
         pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()

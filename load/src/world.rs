@@ -65,6 +65,8 @@ impl World {
             allowed_endpoints: format!("[{}]", allowed.join(", ")),
         };
         fs::write(&setup.ca_file, pki.ca_pem())?;
+        // A key for tests only: where accounts are, none is made.
+        fs::write(dir.join("db.sqlite.vapid"), "3biZg-StP9bhvUuTo12BOkxEEej1Rcb0kePk-3Wb-nk")?;
         for n in 0..accounts {
             signal.add_device(&uuid(n), DEVICE, &password(n));
         }

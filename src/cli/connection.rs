@@ -1,6 +1,7 @@
 //! `connection`: the accounts in the database.
 
-use std::io::Write;
+use std::fs;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,14 +9,29 @@ use serde_json::json;
 
 use super::args::{ConnectionAdd, ConnectionList};
 use super::reach::Reach;
+use super::status::running;
 use super::{Answer, CliError};
 use crate::account::{Account, AccountId, Credentials, DeviceId, Endpoint, Secret};
 use crate::config::Config;
 use crate::push::{Delivery, Kind, Outcome};
 use crate::store::{IfMissing, Store};
+use crate::systemd;
 
-/// How soon a running daemon acts on a change of the database; a little more than `Timings::store_poll`.
-pub(super) const NOTICED: &str = "a running server notices within 3 seconds";
+/// When a change of the database takes effect, for people. Whoever works in the wrong directory learns it from this.
+pub(super) fn noticed(config: &Config) -> String {
+    let same = |used: &str| fs::canonicalize(used).ok() == fs::canonicalize(&config.db).ok();
+    match running(config).map(|overview| overview.server) {
+        Ok(Some(server)) if !same(&server.database) => {
+            format!("no server uses this database: the one that runs here uses {}", server.database)
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            let elsewhere = systemd::service_hint(&config.db);
+            format!("no server uses this database: start one with this `db`{elsewhere}")
+        }
+        // A little more than `Timings::store_poll`.
+        _ => "a running server notices within 3 seconds".to_owned(),
+    }
+}
 
 /// `connection add`: checks, stores, and sends a test push.
 pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -> Result<Answer, CliError> {
@@ -53,7 +69,7 @@ pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -
             covered_until,
         };
         store.put(account).await?;
-        writeln!(out, "stored {id}, device {device}, in {}; {NOTICED}", shown(&config.db))?;
+        writeln!(out, "stored {id}, device {device}, in {}; {}", shown(&config.db), noticed(config))?;
         if paused {
             writeln!(out, "it stays paused until `mollysocket connection resume {id}`")?;
         }
@@ -103,7 +119,7 @@ pub(super) fn remove(config: &Config, uuid: &str, out: &mut impl Write) -> Resul
     let id = AccountId::parse(uuid)?;
     let store = Store::open(&config.db, IfMissing::Fail)?;
     if smol::block_on(store.remove(id))? {
-        writeln!(out, "removed {id} from {}; {NOTICED}", shown(&config.db))?;
+        writeln!(out, "removed {id} from {}; {}", shown(&config.db), noticed(config))?;
         Ok(Answer::Yes)
     } else {
         Err(unknown(id, &config.db))
@@ -125,10 +141,14 @@ pub(super) fn set_paused(
     match change {
         PauseChange::Pause => {
             // A device that does not log in for 45 days is removed (protocol note, section 8).
-            writeln!(out, "paused {id}; {NOTICED}. Signal keeps its messages meanwhile; after 45 days it unlinks it")?;
+            writeln!(
+                out,
+                "paused {id}; {}. Signal keeps its messages meanwhile; after 45 days it unlinks it",
+                noticed(config)
+            )?;
             writeln!(out, "to go on: mollysocket connection resume {id}")?;
         }
-        PauseChange::Resume => writeln!(out, "resumed {id}; {NOTICED}")?,
+        PauseChange::Resume => writeln!(out, "resumed {id}; {}", noticed(config))?,
     }
     Ok(Answer::Yes)
 }
@@ -166,7 +186,11 @@ pub(super) fn ping(config: &Config, uuid: &str, out: &mut impl Write) -> Result<
         if account.endpoint_gone {
             // The push server was wrong, or changed its mind; the account may go on.
             store.set_endpoint_gone(id, account.endpoint, false).await?;
-            writeln!(out, "push OK ({origin}); the account was suspended because {GONE}; it is resumed, {NOTICED}")?;
+            writeln!(
+                out,
+                "push OK ({origin}); the account was suspended because {GONE}; it is resumed, {}",
+                noticed(config)
+            )?;
             return Ok(Answer::Yes);
         }
         writeln!(out, "push OK ({origin}): the phone shows a notification")?;

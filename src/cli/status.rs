@@ -42,7 +42,7 @@ pub(super) fn run(config: &Config, args: &Status, paint: Paint, out: &mut impl W
 }
 
 /// What the running server says.
-fn running(config: &Config) -> io::Result<Overview> {
+pub(super) fn running(config: &Config) -> io::Result<Overview> {
     let answer = smol::block_on(ask_socket(&admin_socket(config), "/status", PATIENCE, MOST))?;
     if answer.status != 200 {
         return Err(io::Error::other(format!("it answered {}", answer.status)));

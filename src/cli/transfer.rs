@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use self::file::{Export, Secrets};
 use super::args::{ConnectionExport, ConnectionImport};
-use super::connection::{NOTICED, shown, unknown};
+use super::connection::{noticed, shown, unknown};
 use super::{Answer, CliError, note};
 use crate::account::{Account, AccountId};
 use crate::config::Config;
@@ -113,7 +113,7 @@ pub(super) fn import(
         Import::Full(rows) => Err(full(rows)),
         Import::Done { added, replaced, unchanged } => {
             let db = shown(&config.db);
-            writeln!(out, "{added} added, {replaced} replaced, {unchanged} unchanged in {db}; {NOTICED}")?;
+            writeln!(out, "{added} added, {replaced} replaced, {unchanged} unchanged in {db}; {}", noticed(config))?;
             if added + replaced > 0 {
                 writeln!(
                     out,

@@ -52,6 +52,7 @@ pub(super) fn check(
     }
     Ok(Config {
         file,
+        ignored: Vec::new(),
         host: one(&settings, "host", host)?.unwrap_or_else(|| "127.0.0.1".into()),
         port: number(&settings, "port", "must be a number from 0 to 65535 (0 lets the system choose)")?.unwrap_or(8020),
         webserver: settings.flag("webserver").unwrap_or(true),

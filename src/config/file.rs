@@ -11,6 +11,8 @@ use super::{ConfigError, Env};
 pub(super) struct Source {
     pub(super) path: PathBuf,
     pub(super) text: String,
+    /// Others that are there and come later in the search order.
+    pub(super) ignored: Vec<PathBuf>,
 }
 
 /// Reads the file the operator named (`-c`, then `MOLLY_CONF`), else the first one that is there.
@@ -19,15 +21,15 @@ pub(super) fn read(explicit: Option<&Path>, env: &Env) -> Result<Option<Source>,
         let path = env.get(FILE_VARIABLE).filter(|path| !path.trim().is_empty())?;
         Some((FILE_VARIABLE, PathBuf::from(unquote(path))))
     });
-    let (path, by) = match named {
-        Some((by, path)) => (path, Some(by)),
-        // A file that is there but cannot be read is an error: without its allow lists the server would be open.
-        None => match candidates(env).into_iter().find(|path| fs::metadata(path).is_ok()) {
-            Some(path) => (path, None),
-            None => return Ok(None),
-        },
-    };
-    Ok(Some(Source { text: text(&path, by)?, path }))
+    if let Some((by, path)) = named {
+        return Ok(Some(Source { text: text(&path, Some(by))?, path, ignored: Vec::new() }));
+    }
+    let mut there = candidates(env).into_iter().filter(|path| fs::metadata(path).is_ok());
+    let Some(path) = there.next() else { return Ok(None) };
+    let same = |other: &PathBuf| fs::canonicalize(other).ok() == fs::canonicalize(&path).ok();
+    let ignored = there.filter(|other| !same(other)).collect();
+    // A file that is there but cannot be read is an error: without its allow lists the server would be open.
+    Ok(Some(Source { text: text(&path, None)?, path, ignored }))
 }
 
 /// The text of a file; `named_by` is the option or variable that named it, for the complaint.

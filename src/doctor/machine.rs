@@ -34,6 +34,10 @@ impl Doctor<'_> {
             None => "no file; the MOLLY_ variables are understood".to_owned(),
         };
         self.add(Check::ok("configuration", what));
+        for file in &config.ignored {
+            let what = format!("{} is ignored, because another one comes first", shown(file));
+            self.add(Check::warning("configuration", what, "let one file say all, and remove the other"));
+        }
         let no_push = config.allowed_endpoints.is_empty()
             || config.public_url.as_ref().is_some_and(|own| config.allowed_endpoints.is_only(own));
         for warning in &config.warnings {

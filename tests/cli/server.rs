@@ -68,12 +68,63 @@ fn without_a_web_server_the_code_is_shown_whatever_the_level() {
 }
 
 #[test]
-fn a_port_in_use_is_one_line() {
+fn a_port_in_use_is_one_line_and_nothing_is_made() {
     let mut world = world();
+    world.unset("MOLLY_VAPID_KEY_FILE");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     world.set("MOLLY_PORT", &port);
     world.line("server").fails(1, &[&port]);
+    assert_eq!(world.names(), ["vapid.key"], "neither a database nor a key");
+    world.line("qrcode airgapped").fails(1, &["there is no VAPID key"]);
+}
+
+/// Phones know the key they were linked with. The reference's installations have it in many places; one we do not know
+/// of must not be replaced without a word.
+#[test]
+fn accounts_without_a_key_keep_it_from_starting_until_one_is_named() {
+    let mut world = world();
+    world.unset("MOLLY_VAPID_KEY_FILE");
+    world.reference_database("mollysocket.db", &[UUID]);
+    for _ in 0..2 {
+        let parts = ["1 account", "mollysocket.db.vapid", "vapid_privkey", "/etc/mollysocket/vapid.key"];
+        let parts = [&parts[..], &["docs/migration.md", "mollysocket vapid generate > FILE"]].concat();
+        world.line("server").fails(2, &parts);
+        assert!(!world.names().iter().any(|name| name.ends_with(".vapid")), "{:?}", world.names());
+    }
+    // As it says, for who wants to start anew.
+    fs::write(world.path("FILE"), world.line("vapid generate").ok()).unwrap();
+    world.set("MOLLY_VAPID_KEY_FILE", "FILE");
+    let mut server = Server::start(&world, &["server"]);
+    server.wait_for("1 account");
+    server.signal("TERM");
+    assert_eq!(server.end().code, Some(0));
+}
+
+#[test]
+fn files_that_another_one_hides_are_named_at_the_start_and_by_doctor() {
+    let mut world = world();
+    let home = world.path("home/.config/mollysocket");
+    fs::create_dir_all(&home).unwrap();
+    fs::write(home.join("config.toml"), "").unwrap();
+    fs::write(world.path("mollysocket.toml"), format!("allowed_uuids = [\"{UUID}\"]")).unwrap();
+    world.set("HOME", world.path("home").to_str().unwrap());
+    let told = |world: &World| {
+        let mut server = Server::start(world, &["server"]);
+        server.wait_for("push servers");
+        server.signal("TERM");
+        server.end().stderr.lines().any(|line| line.contains("ignored") && line.contains("mollysocket.toml"))
+    };
+    assert!(told(&world));
+    let doctor = world.line("doctor").stdout;
+    assert!(doctor.contains("mollysocket.toml is ignored"), "{doctor}");
+    // Two names of one file are one file, and who names a file knows what is read.
+    world.set("MOLLY_CONF", home.join("config.toml").to_str().unwrap());
+    assert!(!told(&world));
+    world.unset("MOLLY_CONF");
+    fs::remove_file(home.join("config.toml")).unwrap();
+    std::os::unix::fs::symlink(world.path("mollysocket.toml"), home.join("config.toml")).unwrap();
+    assert!(!told(&world));
 }
 
 #[test]
@@ -115,8 +166,14 @@ fn edits_by_the_command_line_reach_it_within_3_seconds() {
     world.set("MOLLY_PORT", "0");
     let mut server = Server::start(&world, &["server"]);
     server.wait_for("127.0.0.1:");
-    world.add(&push.endpoint("up")).ok();
+    assert!(world.add(&push.endpoint("up")).ok().contains("within 3 seconds"));
     assert!(signal.wait_connected(UUID, 2, SOON), "added");
+    // With the server's socket, but another database.
+    world.set("MOLLY_ADMIN_SOCKET", "db.sqlite.sock");
+    world.set("MOLLY_DB", "wrong.sqlite");
+    let said = world.add(&push.endpoint("up")).ok();
+    assert!(said.contains("no server uses this database") && said.contains("/db.sqlite"), "{said}");
+    world.unset("MOLLY_DB");
     world.run(&["connection", "remove", UUID]).ok();
     assert!(signal.wait_disconnected(UUID, 2, SOON), "removed");
     server.signal("TERM");

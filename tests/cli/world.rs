@@ -130,6 +130,28 @@ impl World {
         self.run(&line.split_whitespace().collect::<Vec<_>>())
     }
 
+    /// A database as the reference leaves it, with the usual account and whatever else it was told.
+    pub fn reference_database(&self, name: &str, uuids: &[&str]) {
+        let db = rusqlite::Connection::open(self.path(name)).unwrap();
+        db.execute_batch(
+            "CREATE TABLE connections (uuid TEXT UNIQUE ON CONFLICT REPLACE, device_id INTEGER, password TEXT,
+             endpoint TEXT, forbidden BOOLEAN NOT NULL CHECK (forbidden IN (0,1)), last_registration INTEGER)",
+        )
+        .unwrap();
+        for uuid in uuids {
+            let row = [uuid, "2", PASSWORD, "https://push.example/upTOKEN", "0", "1700000000"];
+            db.execute("INSERT INTO connections VALUES (?1, ?2, ?3, ?4, ?5, ?6)", row).unwrap();
+        }
+    }
+
+    /// The names of all files.
+    pub fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.dir.path()).unwrap();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
     /// Adds the usual account.
     pub fn add(&self, endpoint: &str) -> Run {
         self.run(&["connection", "add", UUID, "2", PASSWORD, endpoint])

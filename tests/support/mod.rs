@@ -14,6 +14,7 @@ use mollysocket::daemon::Daemon;
 use mollysocket::store::{IfMissing, Store};
 use mollysocket::supervisor::Supervisor;
 use mollysocket::timings::{Limits, Timings};
+use mollysocket::vapid::VapidKey;
 use sim::pki::Pki;
 use sim::push::PushServer;
 use sim::signal::{DeviceAddress, Queues, SignalServer};
@@ -293,6 +294,7 @@ impl World {
     }
 
     pub fn store_phone(&self, phone: &Phone) {
+        self.keyed();
         smol::block_on(self.store().put(self.account(phone))).unwrap();
     }
 
@@ -303,8 +305,17 @@ impl World {
         rusqlite::Connection::open(self.db()).unwrap().execute(row, (uuid, device)).unwrap();
     }
 
+    /// A key as an earlier start made it: without one no server starts where accounts are.
+    pub fn keyed(&self) {
+        let file = self.dir.path().join("db.sqlite.vapid");
+        if !file.exists() {
+            std::fs::write(file, VapidKey::generate().to_private().expose()).unwrap();
+        }
+    }
+
     /// Many phones in one transaction.
     pub fn store_phones(&self, phones: &[Phone]) {
+        self.keyed();
         drop(self.store());
         let mut db = rusqlite::Connection::open(self.db()).unwrap();
         let rows = db.transaction().unwrap();

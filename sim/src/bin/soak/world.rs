@@ -81,6 +81,8 @@ impl World {
             allowed_endpoints: format!("[{}]", allowed.join(", ")),
         };
         fs::write(&setup.ca_file, pki.ca_pem())?;
+        // A key for tests only: where accounts are, none is made.
+        fs::write(dir.join("db.sqlite.vapid"), "3biZg-StP9bhvUuTo12BOkxEEej1Rcb0kePk-3Wb-nk")?;
         let store = Store::open(&setup.db, IfMissing::Create)?;
         let signal_addr = signal.addr();
         let mut world = Self {
