@@ -35,6 +35,31 @@ pub struct Listing {
     pub lost: usize,
 }
 
+/// What [`Store::look`] found.
+#[derive(Debug, Clone)]
+pub enum Known {
+    /// No row of this account, and how many of others.
+    No {
+        /// Rows in the database.
+        accounts: usize,
+    },
+    /// A row that cannot be understood.
+    Unreadable,
+    /// This one.
+    Yes(Box<Account>),
+}
+
+/// What became of [`Store::put_if`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It is stored.
+    Stored,
+    /// The row was changed by somebody else meanwhile. Nothing was stored.
+    Changed,
+    /// There are too many accounts. Nothing was stored.
+    Full,
+}
+
 /// Whether a missing file is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfMissing {
@@ -165,14 +190,24 @@ impl Store {
         self.handle.write(move |transaction, spellings| rows::put(transaction, spellings, &account)).await
     }
 
-    /// The same for one whom strangers may have sent: an account that has no row yet is added only while there are fewer
-    /// than `max_accounts` rows, counted in the same transaction. Says whether there was room.
+    /// What there is of an account.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn look(&self, id: AccountId) -> Result<Known, StoreError> {
+        self.handle.read(move |connection, spellings| rows::look(connection, spellings, id)).await
+    }
+
+    /// Stores the account if what there is of it still is as `expected`, and only while there are fewer than
+    /// `max_accounts` rows if it is a new one; all in one transaction. Durable when it returns.
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn put_within(&self, account: Account, max_accounts: usize) -> Result<bool, StoreError> {
+    pub async fn put_if(&self, expected: Known, account: Account, max_accounts: usize) -> Result<Put, StoreError> {
         self.handle
-            .write(move |transaction, spellings| rows::put_within(transaction, spellings, &account, max_accounts))
+            .write(move |transaction, spellings| {
+                rows::put_if(transaction, spellings, &expected, &account, max_accounts)
+            })
             .await
     }
 

@@ -258,6 +258,9 @@ pub struct Limits {
     /// Registrations being worked on at the same time that do not show the stored credentials of a known account. Those
     /// that do are never put off.
     pub strangers_at_once: usize,
+    /// Registrations of one account being worked on at the same time, and as many again that do not show its stored
+    /// credentials. A phone sends one, and one more when a test push arrives; the rest is refused at once.
+    pub registrations_per_account: usize,
     /// Questions to Signal about new accounts, and as many again about new credentials of known ones. Together half of
     /// `connects_per_second`: the rest is left to accounts that reconnect.
     pub asks: Rate,
@@ -296,6 +299,7 @@ impl Default for Limits {
             web_registrations: Rate { burst: 60, every: secs(5) },
             web_clients: 10_000,
             strangers_at_once: 128,
+            registrations_per_account: 4,
             asks: Rate { burst: 100, every: Duration::from_millis(20) },
             asks_at_once: 8,
             unconfirmed: Rate { burst: 50, every: secs(60) },

@@ -31,7 +31,6 @@ pub mod fuzzing;
 mod half_closed;
 mod head;
 mod listener;
-mod locks;
 mod origin;
 mod page;
 mod refusal;

@@ -78,7 +78,7 @@ fn accounts_that_may_not_register_are_invalid_uuid_before_the_endpoint_is_looked
 }
 
 #[test]
-fn endpoints_that_cannot_be_used_are_invalid_endpoint_and_nobody_is_asked() {
+fn endpoints_that_cannot_be_used_are_invalid_endpoint_for_those_whom_signal_knows() {
     let mut world = world();
     world.settings = "allowed_endpoints = [\"*\"]\n".to_owned();
     world.start();
@@ -99,7 +99,36 @@ fn endpoints_that_cannot_be_used_are_invalid_endpoint_and_nobody_is_asked() {
         assert_eq!(got, "invalid_endpoint", "{endpoint}");
     }
     assert_eq!(world.row(&phone), None);
-    assert!(world.signal().records().upgrades.is_empty() && world.push.requests().is_empty());
+    assert!(world.push.requests().is_empty());
+}
+
+/// Whatever an endpoint names, the answer and the way to it are the same for whoever has no good credentials: nobody
+/// learns which names there are in this network, or which servers are allowed.
+#[test]
+fn strangers_learn_nothing_about_endpoints() {
+    let (mut world, known) = linked(0x1030);
+    let port = world.push.addr().port();
+    world.settings = format!("allowed_endpoints = [\"*\", \"https://localhost:{port}\"]\n");
+    world.start();
+    world.wait_state(&known, "connected");
+    let hosts = ["localhost:1", "localhost", "nowhere.invalid", "10.0.0.1", "9.9.9.9", &format!("localhost:{port}")];
+    let wrong = with(&known, |p| p.password = "guessed".to_owned());
+    for (stranger, answer) in [(Phone::number(0x1031), "forbidden"), (wrong, "internal_error")] {
+        for host in hosts {
+            let asked = world.signal().records().statuses().len();
+            let endpoint = format!("https://{host}/x");
+            let got = register(world.web(), &stranger.uuid, 2, &stranger.password, &endpoint, true);
+            assert_eq!(got, answer, "{host}");
+            assert_eq!(world.signal().records().statuses().len(), asked + 2, "{host}: Signal refused it twice");
+        }
+    }
+    // Not even while Signal cannot say who is a stranger.
+    world.signal().set_mode(Mode::Handshake(Handshake::status(500)));
+    for (n, host) in (0x1032..).zip(["nowhere.invalid", "9.9.9.9", &format!("localhost:{port}")]) {
+        let stranger = Phone::number(n);
+        let endpoint = format!("https://{host}/x");
+        assert_eq!(register(world.web(), &stranger.uuid, 2, &stranger.password, &endpoint, false), "ok", "{host}");
+    }
 }
 
 #[test]
@@ -119,6 +148,48 @@ fn the_same_registration_again_neither_reconnects_nor_pushes() {
     eventually("a second test push", || pushes(&world, &phone).len() == 2);
     undisturbed(&world, &phone, || assert_eq!(world.register(&phone, false), "ok"));
     assert_eq!(connects(&world, &phone), ASKED_AND_CONNECTED);
+}
+
+#[test]
+fn junk_does_not_take_over_an_account_whatever_its_state() {
+    for ((world, phone), state) in
+        [(linked(0x1040), "connected"), (unlinked(0x1041), "unlinked"), (gone(0x1042), "endpoint_gone")]
+    {
+        let before = world.push.requests().len();
+        let junk = with(&phone, |p| {
+            p.password = "guessed".to_owned();
+            p.token = "the-strangers-own".to_owned();
+        });
+        let other_device = Phone { device: 5, ..junk.clone() };
+        for signal in [Handshake::Accept, Handshake::status(500), Handshake::status(429), Handshake::proxy_status(403)]
+        {
+            let what = format!("{state}, {signal:?}");
+            for stranger in [&junk, &other_device] {
+                world.signal().set_mode(Mode::Handshake(signal.clone()));
+                undisturbed(&world, &phone, || {
+                    assert_eq!(world.register(stranger, true), "internal_error", "{what}");
+                });
+            }
+        }
+        assert_eq!(world.push.requests().len(), before, "{state}: nothing was sent to the stranger");
+        world.signal().set_mode(Mode::Handshake(Handshake::Accept));
+        let owner = if state == "unlinked" { "forbidden" } else { "ok" };
+        assert_eq!(world.register(&phone, false), owner, "{state}: the owner is told what is true");
+    }
+}
+
+#[test]
+fn unlinked_credentials_resume_when_signal_accepts_them_again() {
+    let (world, phone) = unlinked(0x1043);
+    world.signal().set_mode(Mode::Handshake(Handshake::status(500)));
+    undisturbed(&world, &phone, || assert_eq!(world.register(&phone, false), "forbidden"));
+    world.signal().set_mode(Mode::Handshake(Handshake::Accept));
+    world.signal().add_device(&phone.uuid, phone.device, &phone.password);
+    let moved = moved(&phone);
+    assert_eq!(world.register(&moved, false), "ok");
+    world.wait_state(&phone, "connected");
+    eventually("a test push", || pushes(&world, &moved) == [r#"{"test":true}"#]);
+    wakes(&world, &moved);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use mollysocket::timings::Rate;
 use phones::*;
 use sim::push::Answer;
 use sim::signal::{Handshake, Mode};
-use support::{MOMENT, Phone, post};
+use support::{MOMENT, PATIENCE, Phone, eventually, post};
 
 #[test]
 fn beyond_max_accounts_nobody_new_is_stored_and_the_log_names_the_setting() {
@@ -171,7 +171,9 @@ fn every_registration_is_answered_in_time_whatever_hangs() {
 
 #[test]
 fn registrations_of_one_account_at_the_same_time_do_not_interleave() {
-    let world = started();
+    let mut world = world();
+    world.limits.registrations_per_account = 20;
+    world.start();
     let phone = world.phone(0x1017);
     thread::scope(|scope| {
         let all: Vec<_> = (0..20).map(|_| scope.spawn(|| world.register(&phone, false))).collect();
@@ -182,7 +184,96 @@ fn registrations_of_one_account_at_the_same_time_do_not_interleave() {
     world.wait_state(&phone, "connected");
     thread::sleep(MOMENT);
     assert_eq!(pushes(&world, &phone), [r#"{"test":true}"#], "the account was new only once");
-    assert_eq!(connects(&world, &phone), ASKED_AND_CONNECTED);
+    world.assert_one_socket_each();
+}
+
+#[test]
+fn one_account_has_few_registrations_in_work_and_the_rest_is_refused_at_once() {
+    let (mut world, phone) = gone(0x1050);
+    world.timings.push = Duration::from_secs(60);
+    world.timings.answer = PATIENCE;
+    world.start();
+    let other = world.phone(0x1051);
+    assert_eq!(world.register(&other, false), "ok");
+    // A test push decides, and its server says nothing.
+    world.push.set_default_for(&format!("/push/{}", phone.token), Answer::hang());
+    thread::scope(|scope| {
+        let all: Vec<_> = (0..30).map(|_| scope.spawn(|| world.register(&phone, false))).collect();
+        eventually("all but four were refused", || all.iter().filter(|one| one.is_finished()).count() == 26);
+        assert_eq!(world.register(&moved(&other), false), "ok", "others go on");
+        assert!(logged_about(&phone).iter().any(|line| line.contains("too many registrations of this account")));
+        world.push.cut_all();
+        assert!(all.into_iter().all(|one| one.join().unwrap() == "internal_error"));
+    });
+    world.push.unset_default_for(&format!("/push/{}", phone.token));
+    eventually("there is a place again", || world.register(&phone, false) == "ok");
+}
+
+#[test]
+fn right_credentials_never_wait_behind_wrong_ones() {
+    let mut world = world();
+    world.timings.check = PATIENCE;
+    world.timings.answer = PATIENCE;
+    world.start();
+    let phone = world.phone(0x1052);
+    assert_eq!(world.register(&phone, false), "ok");
+    world.wait_state(&phone, "connected");
+    world.signal().set_mode(Mode::Handshake(Handshake::TlsThenSilent));
+    thread::scope(|scope| {
+        let junk: Vec<_> = (0..8)
+            .map(|n| {
+                let wrong = with(&phone, |p| p.password = format!("wrong{n}"));
+                let world = &world;
+                scope.spawn(move || world.register(&wrong, false))
+            })
+            .collect();
+        eventually("Signal is asked about four, the rest is refused", || {
+            junk.iter().filter(|one| one.is_finished()).count() == 4
+        });
+        for n in 0..10 {
+            let phone = with(&phone, |p| p.token += &format!("-{}", n / 2));
+            assert_eq!(world.register(&phone, n % 2 == 1), "ok");
+        }
+        assert_eq!(junk.iter().filter(|one| !one.is_finished()).count(), 4, "Signal still says nothing");
+        world.signal().set_mode(Mode::Handshake(Handshake::Accept));
+        world.signal().cut_all();
+        assert!(junk.into_iter().all(|one| one.join().unwrap() == "internal_error"));
+    });
+}
+
+#[test]
+fn what_was_stored_while_signal_was_asked_in_vain_stays() {
+    let world = started();
+    let phone = world.phone(0x1053);
+    world.signal().set_mode(Mode::Handshake(Handshake::TlsThenSilent));
+    let junk = with(&phone, |p| p.password = "guessed".to_owned());
+    thread::scope(|scope| {
+        let junk = scope.spawn(|| world.register(&junk, false));
+        thread::sleep(MOMENT);
+        assert!(!junk.is_finished(), "Signal is being asked");
+        world.store_phone(&phone);
+        assert_eq!(junk.join().unwrap(), "internal_error");
+    });
+    assert_eq!(world.row(&phone), Some(world.account(&phone)));
+}
+
+#[test]
+fn a_row_that_cannot_be_understood_is_replaced_only_when_signal_accepts() {
+    let mut world = world();
+    let phone = world.phone(0x1054);
+    drop(world.store());
+    world.store_row(&phone.uuid, 900);
+    world.start();
+    world.signal().set_mode(Mode::Handshake(Handshake::status(500)));
+    assert_eq!(world.register(&phone, false), "internal_error");
+    let device = || -> u32 {
+        let database = rusqlite::Connection::open(world.db()).unwrap();
+        database.query_row("SELECT device_id FROM connections", [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(device(), 900);
+    world.signal().set_mode(Mode::Handshake(Handshake::Accept));
+    assert_eq!(world.register(&phone, false), "ok");
+    assert_eq!(device(), u32::from(phone.device));
 }
 
 #[test]

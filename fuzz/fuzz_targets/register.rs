@@ -153,8 +153,10 @@ fn check_decision(body: &[u8], world: &World, row: Row) {
             Verdict::Refused => (false, true, false, "forbidden"),
             _ => (true, true, true, "ok"),
         },
-        Row { same_credentials: true, forbidden: true, .. } => (false, false, false, "forbidden"),
-        Row { same_credentials: false, forbidden: true, .. } => (true, false, true, "ok"),
+        Row { same_credentials: true, forbidden: true, .. } => match world.signal {
+            Verdict::Accepted => (true, true, true, "ok"),
+            _ => (false, true, false, "forbidden"),
+        },
         Row { same_credentials: false, .. } => match world.signal {
             Verdict::Accepted => (true, true, true, "ok"),
             _ => (false, true, false, "internal_error"),

@@ -4,8 +4,8 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Statement, ToSql, params};
 
-use super::Listing;
 use super::spellings::Spellings;
+use super::{Known, Listing, Put};
 use crate::account::{Account, AccountError, AccountId, Credentials, DeviceId, Endpoint, Secret, ServerTime};
 
 /// A row and what could be made of it.
@@ -210,18 +210,31 @@ pub(super) fn put(transaction: &Connection, spellings: &mut Spellings, account: 
     insert(transaction, account)
 }
 
-/// See [`super::Store::put_within`].
-pub(super) fn put_within(
+/// See [`super::Store::look`].
+pub(super) fn look(connection: &Connection, spellings: &mut Spellings, id: AccountId) -> rusqlite::Result<Known> {
+    Ok(match known(connection, spellings, id)? {
+        None => Known::No { accounts: count(connection)? },
+        Some(Ok(account)) => Known::Yes(Box::new(account)),
+        Some(Err(_)) => Known::Unreadable,
+    })
+}
+
+/// See [`super::Store::put_if`].
+pub(super) fn put_if(
     transaction: &Connection,
     spellings: &mut Spellings,
+    expected: &Known,
     account: &Account,
     max_accounts: usize,
-) -> rusqlite::Result<bool> {
-    let room = remove(transaction, spellings, account.id())? || count(transaction)? < max_accounts;
-    if room {
-        insert(transaction, account)?;
+) -> rusqlite::Result<Put> {
+    match (expected, look(transaction, spellings, account.id())?) {
+        (Known::No { .. }, Known::No { accounts }) if accounts >= max_accounts => return Ok(Put::Full),
+        (Known::No { .. }, Known::No { .. }) | (Known::Unreadable, Known::Unreadable) => {}
+        (Known::Yes(expected), Known::Yes(stored)) if *expected == stored => {}
+        _ => return Ok(Put::Changed),
     }
-    Ok(room)
+    put(transaction, spellings, account)?;
+    Ok(Put::Stored)
 }
 
 fn insert(transaction: &Connection, account: &Account) -> rusqlite::Result<()> {

@@ -7,15 +7,15 @@ use futures_lite::FutureExt;
 use smol::{Executor, Timer, channel};
 
 use super::App;
-use super::asks::Asks;
+use super::asks::{Asks, Place, Shows};
 use super::body::Body;
 use super::client::Client;
-use super::locks::{Guard, Locks};
-use super::register::{self, Asked, Claim, Known, Plan, Refused, Saved, Status, Work};
+use super::register::{self, Asked, Claim, Plan, Refused, Saved, Status, Work};
 use crate::account::AccountId;
-use crate::net::Checked;
+use crate::net::{Checked, Net};
 use crate::push::Kind;
 use crate::signal::Verdict;
+use crate::store::{Known, Put};
 use crate::supervisor::TestPush;
 
 /// Registers phones.
@@ -23,7 +23,6 @@ use crate::supervisor::TestPush;
 pub(crate) struct Registrar {
     app: Arc<App>,
     executor: Arc<Executor<'static>>,
-    locks: Locks,
     asks: Arc<Asks>,
 }
 
@@ -44,7 +43,7 @@ impl Progress {
 impl Registrar {
     pub(crate) fn new(app: Arc<App>, executor: Arc<Executor<'static>>) -> Self {
         let asks = Arc::new(Asks::new(&app.timings, &app.limits));
-        Self { app, executor, locks: Locks::default(), asks }
+        Self { app, executor, asks }
     }
 
     /// Decides and carries out one registration; always answers within `timings.answer`. Refusals are logged here,
@@ -66,51 +65,77 @@ impl Registrar {
         refused.status()
     }
 
+    /// Reads the row, decides, asks Signal if need be, and begins again when the row changed meanwhile. Nothing is held
+    /// while Signal is asked: other registrations of the account do not wait for it.
     async fn decide_and_apply(&self, body: Body, progress: &Progress, subject: &mut Subject) -> Result<(), Refused> {
         let app = &self.app;
         let claim = register::claim(body, |id| app.allowed_uuids.get().permits(id))?;
         let id = claim.credentials.id;
         subject.account = Some((id, claim.endpoint.origin()));
-        let known = matches!(app.store.get(id).await, Ok(Some(account)) if account.credentials == claim.credentials);
-        let _place = if known { None } else { Some(self.asks.stranger()?) };
-        progress.enter("looking up the endpoint's host");
-        let allowed = app.net.check_endpoint(&app.allowed_endpoints.get(), &claim.endpoint).await;
-        if let Checked::Unknown(why) = allowed.map_err(|refusal| Refused::EndpointNotAllowed(refusal.to_string()))? {
-            log::debug!("web: registration of {}: {why}; each push will look again", id.short());
-        }
-        progress.enter("waiting for another registration of the same account");
-        let guard = self.locks.lock(id).await;
-        progress.enter("reading the database");
-        let known = match app.store.get(id).await? {
-            Some(account) => Known::Yes(Box::new(account)),
-            None => Known::No { accounts: app.store.count().await? },
-        };
-        let now = seconds_since_1970();
-        let work = match register::decide(&claim, &known, app.config.max_accounts, now)? {
-            Plan::Do(work) => work,
-            Plan::Ask(asked) => {
-                progress.enter("waiting for its turn to ask Signal about the credentials");
-                let turn = self.asks.turn(asked).await?;
-                progress.enter("asking Signal about the credentials");
-                let verdict = app.checker.ask(&claim.credentials).await;
-                drop(turn);
-                if let (Asked::New, Verdict::Undecided(_)) = (asked, &verdict) {
-                    self.asks.store_unconfirmed()?;
-                }
-                Work::Save(Box::new(register::after_ask(asked, verdict, &claim, now)?))
+        let (mut place, mut verdict) = (None, None);
+        loop {
+            progress.enter("reading the database");
+            let known = app.store.look(id).await?;
+            if place.is_none() {
+                let same = matches!(&known, Known::Yes(account) if account.credentials == claim.credentials);
+                place = Some(Arc::new(self.asks.place(id, if same { Shows::Stored } else { Shows::Others })?));
             }
+            let now = seconds_since_1970();
+            match register::decide(&claim, &known, verdict.as_ref(), app.config.max_accounts, now)? {
+                Plan::Ask(asked) => verdict = Some(self.ask(asked, &claim, progress).await?),
+                Plan::Do(work) => {
+                    progress.enter("looking up the endpoint's host");
+                    self.check_endpoint(&claim, verdict.as_ref()).await?;
+                    progress.enter(if matches!(work, Work::Probe) { "sending a test push" } else { "saving it" });
+                    let carried_out = carry_out(app.clone(), place.clone(), claim.clone(), known, work, now);
+                    if self.see_through(carried_out, subject).await? == Done::Yes {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// What Signal says of the credentials. Of those that may be stored without its word, only so many are.
+    async fn ask(&self, asked: Asked, claim: &Claim, progress: &Progress) -> Result<Verdict, Refused> {
+        progress.enter("waiting for its turn to ask Signal about the credentials");
+        let _turn = self.asks.turn(asked).await?;
+        progress.enter("asking Signal about the credentials");
+        let verdict = self.app.checker.ask(&claim.credentials).await;
+        if let (Asked::New, Verdict::Undecided(_)) = (asked, &verdict) {
+            self.asks.store_unconfirmed()?;
+        }
+        Ok(verdict)
+    }
+
+    /// Whether the endpoint may be used. What a look-up finds is told only to those whose credentials are good: others
+    /// could find out that way which names there are in this network.
+    async fn check_endpoint(&self, claim: &Claim, verdict: Option<&Verdict>) -> Result<(), Refused> {
+        let (app, endpoint) = (&self.app, &claim.endpoint);
+        let allowed = app.allowed_endpoints.get();
+        let checked = match verdict {
+            Some(Verdict::Undecided(_)) => Net::check_without_look_up(&allowed, endpoint).map(|()| Checked::Fine),
+            _ => app.net.check_endpoint(&allowed, endpoint).await,
         };
-        let work = register::keep_paused(work, &known);
-        progress.enter(if matches!(work, Work::Probe) { "sending a test push" } else { "saving it" });
-        // From here on a task of its own: what is saved must also be put to work, even if the phone hangs up.
+        if let Checked::Unknown(why) = checked.map_err(|refusal| Refused::EndpointNotAllowed(refusal.to_string()))? {
+            log::debug!("web: registration of {}: {why}; each push will look again", claim.credentials.id.short());
+        }
+        Ok(())
+    }
+
+    /// Runs it as a task of its own: what is saved must also be put to work, even if the phone hangs up.
+    async fn see_through(
+        &self,
+        work: impl Future<Output = Result<Done, Refused>> + Send + 'static,
+        subject: &Subject,
+    ) -> Result<Done, Refused> {
         let (done, outcome) = channel::bounded(1);
-        let carried_out = carry_out(app.clone(), guard, claim, work, now);
         let subject = subject.clone();
         let task = async move {
-            let result = carried_out.await;
-            if let Err(late) = done.try_send(result) {
+            if let Err(late) = done.try_send(work.await) {
                 match late.into_inner() {
-                    Ok(()) => log::info!("{subject}: done after all, after the phone was told to try again"),
+                    Ok(Done::Yes) => log::info!("{subject}: done after all, after the phone was told to try again"),
+                    Ok(Done::Changed) => {}
                     Err(refused) => subject.log_refusal(&refused),
                 }
             }
@@ -120,8 +145,23 @@ impl Registrar {
     }
 }
 
-/// Commits the work, then makes what runs agree with it. Holds the account's lock until both are done.
-async fn carry_out(app: Arc<App>, guard: Guard, claim: Claim, work: Work, now: u64) -> Result<(), Refused> {
+/// Whether the work was done.
+#[derive(Debug, PartialEq, Eq)]
+enum Done {
+    Yes,
+    /// Not, because the row is not any more what the decision was made from.
+    Changed,
+}
+
+/// Commits the work, then makes what runs agree with it. The place is taken until both are done.
+async fn carry_out(
+    app: Arc<App>,
+    place: Option<Arc<Place>>,
+    claim: Claim,
+    known: Known,
+    work: Work,
+    now: u64,
+) -> Result<Done, Refused> {
     let id = claim.credentials.id;
     let what = match work {
         Work::Touch => {
@@ -133,10 +173,11 @@ async fn carry_out(app: Arc<App>, guard: Guard, claim: Claim, work: Work, now: u
         }
         Work::Save(saved) => {
             let Saved { account, test, change } = *saved;
-            // Others may have registered since the places were counted.
             let most = app.config.max_accounts;
-            if !app.store.put_within(account, most).await? {
-                return Err(Refused::Full(most));
+            match app.store.put_if(known, account, most).await? {
+                Put::Stored => {}
+                Put::Changed => return Ok(Done::Changed),
+                Put::Full => return Err(Refused::Full(most)),
             }
             app.supervisor.refresh(id, test).await;
             change
@@ -147,16 +188,16 @@ async fn carry_out(app: Arc<App>, guard: Guard, claim: Claim, work: Work, now: u
             app.metrics.push(delivery.outcome.result());
             register::after_probe(delivery)?;
             if !app.store.set_endpoint_gone(id, claim.endpoint.clone(), false).await? {
-                return Err(Refused::EndpointUndecided("the account was changed by another program meanwhile".into()));
+                return Ok(Done::Changed);
             }
             app.supervisor.refresh(id, TestPush::Skip).await;
             "endpoint works again"
         }
     };
-    drop(guard);
+    drop(place);
     let device = claim.credentials.device;
     log::info!("account {} registered: {what} (device {device}, push server {})", id.short(), claim.endpoint.origin());
-    Ok(())
+    Ok(Done::Yes)
 }
 
 fn seconds_since_1970() -> u64 {

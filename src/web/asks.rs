@@ -1,7 +1,8 @@
-//! How much strangers may have us do, and ask of Signal. Whoever sends junk from many addresses gets past every limit by
-//! client. What reaches Signal in our name must stay small all the same, and neither phones that are registered nor
+//! How much registrations may have us do, and ask of Signal. Whoever sends junk from many addresses gets past every limit
+//! by client. What reaches Signal in our name must stay small all the same, and neither phones that are registered nor
 //! accounts that reconnect may wait behind it.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use smol::Timer;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 
 use super::register::{Asked, Refused};
+use crate::account::AccountId;
 use crate::rate::Bucket;
 use crate::timings::{Limits, Rate, Timings};
 
@@ -20,8 +22,43 @@ pub(crate) struct Asks {
     new: Lane,
     known: Lane,
     strangers: Arc<Semaphore>,
+    per_account: usize,
+    crowds: Crowds,
     wait: Duration,
     unconfirmed: Limited,
+}
+
+/// Whether a registration shows the credentials that are stored for its account. Those who do are counted apart, so that
+/// junk never keeps a phone out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Shows {
+    /// The stored credentials.
+    Stored,
+    /// Others, or there are none.
+    Others,
+}
+
+/// How many registrations of whom are being worked on. Holds only those above zero.
+type Crowds = Arc<Mutex<HashMap<(AccountId, Shows), usize>>>;
+
+/// Held while a registration is worked on.
+#[derive(Debug)]
+pub(crate) struct Place {
+    crowds: Crowds,
+    whose: (AccountId, Shows),
+    _stranger: Option<SemaphoreGuardArc>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut crowds = self.crowds.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(left) = crowds.get_mut(&self.whose) {
+            *left -= 1;
+            if *left == 0 {
+                crowds.remove(&self.whose);
+            }
+        }
+    }
 }
 
 struct Lane {
@@ -52,27 +89,41 @@ impl Asks {
             new: lane(),
             known: lane(),
             strangers: Arc::new(Semaphore::new(limits.strangers_at_once.max(1))),
+            per_account: limits.registrations_per_account.max(1),
+            crowds: Crowds::default(),
             wait: timings.ask_turn,
             unconfirmed: Limited::new(limits.unconfirmed),
         }
     }
 
-    /// A place for a registration that shows no credentials we know. Held until it is decided.
+    /// A place for a registration, held until it is decided and carried out.
     ///
     /// # Errors
-    /// [`Refused::Busy`]: there are too many.
-    pub(crate) fn stranger(&self) -> Result<SemaphoreGuardArc, Refused> {
-        self.strangers.try_acquire_arc().ok_or(Refused::Busy)
+    /// [`Refused::Crowd`]: there are too many of this account. [`Refused::Busy`]: there are too many strangers.
+    pub(crate) fn place(&self, id: AccountId, shows: Shows) -> Result<Place, Refused> {
+        let stranger = match shows {
+            Shows::Stored => None,
+            Shows::Others => Some(self.strangers.try_acquire_arc().ok_or(Refused::Busy)?),
+        };
+        let mut crowds = self.crowds.lock().unwrap_or_else(PoisonError::into_inner);
+        let crowd = crowds.entry((id, shows)).or_default();
+        if *crowd >= self.per_account {
+            return Err(Refused::Crowd);
+        }
+        *crowd += 1;
+        Ok(Place { crowds: self.crowds.clone(), whose: (id, shows), _stranger: stranger })
     }
 
-    /// Waits a moment for a turn to ask. The question lasts as long as the turn is held.
+    /// Waits a moment for a turn to ask, where strangers could ask the same. The question lasts as long as the turn is
+    /// held.
     ///
     /// # Errors
     /// [`Refused::Busy`]: others ask too much.
-    pub(crate) async fn turn(&self, asked: Asked) -> Result<SemaphoreGuardArc, Refused> {
+    pub(crate) async fn turn(&self, asked: Asked) -> Result<Option<SemaphoreGuardArc>, Refused> {
         let lane = match asked {
             Asked::New => &self.new,
             Asked::Replacement => &self.known,
+            Asked::Resumption => return Ok(None),
         };
         let turn = async { Some(lane.at_once.acquire_arc().await) };
         let late = async {
@@ -80,7 +131,7 @@ impl Asks {
             None
         };
         let turn = turn.or(late).await.ok_or(Refused::Busy)?;
-        if lane.rate.take() { Ok(turn) } else { Err(Refused::Busy) }
+        if lane.rate.take() { Ok(Some(turn)) } else { Err(Refused::Busy) }
     }
 
     /// Whether one more new account may be stored without Signal's word.
@@ -123,12 +174,24 @@ mod tests {
     }
 
     #[test]
-    fn strangers_at_once_are_bounded() {
-        let asks = Asks::new(&Timings::default(), &Limits { strangers_at_once: 2, ..Limits::default() });
-        let places = [asks.stranger().unwrap(), asks.stranger().unwrap()];
-        assert!(matches!(asks.stranger(), Err(Refused::Busy)));
+    fn places_are_bounded_by_account_and_for_strangers_in_all_but_right_credentials_have_their_own() {
+        let limits = Limits { strangers_at_once: 5, registrations_per_account: 2, ..Limits::default() };
+        let asks = Asks::new(&Timings::default(), &limits);
+        let id = |n: u8| AccountId::parse(&format!("0f2b1a3c-1111-4222-8333-4444555566{n:02x}")).unwrap();
+        let mut places = Vec::new();
+        for n in 0..10 {
+            for _ in 0..5 {
+                places.extend(asks.place(id(n), Shows::Others));
+            }
+            let own: Vec<_> = (0..5).map_while(|_| asks.place(id(n), Shows::Stored).ok()).collect();
+            assert_eq!(own.len(), 2, "whatever strangers do");
+            assert!(matches!(asks.place(id(n), Shows::Stored), Err(Refused::Crowd)));
+        }
+        assert_eq!(places.len(), 5);
+        assert!(matches!(asks.place(id(0), Shows::Others), Err(Refused::Busy)));
         drop(places);
-        assert!(asks.stranger().is_ok());
+        assert!(asks.crowds.lock().unwrap().is_empty());
+        assert!(asks.place(id(0), Shows::Others).is_ok());
     }
 
     #[test]

@@ -9,12 +9,13 @@ use super::body::{Body, BodyError};
 use super::connection::{self, Bounds, Shared};
 use super::origin::{self, Hints};
 use super::page;
-use super::register::{self, Claim, Known, Plan, Refused, Saved, Status, Work};
+use super::register::{self, Claim, Plan, Refused, Saved, Status, Work};
 use super::seats::Seats;
 use crate::account::{Account, Credentials, Endpoint};
 use crate::metrics::Metrics;
 use crate::push::{Delivery, Outcome};
 use crate::signal::Verdict;
+use crate::store::Known;
 use crate::supervisor::TestPush;
 use crate::timings::{Limits, Timings};
 
@@ -97,13 +98,13 @@ fn decide(
         Some(account) => Known::Yes(Box::new(account)),
         None => Known::No { accounts: world.accounts },
     };
-    let work = match register::decide(&claim, &known, world.max_accounts, now)? {
-        Plan::Do(work) => work,
-        Plan::Ask(asked) => {
-            done.asked = true;
-            Work::Save(Box::new(register::after_ask(asked, world.signal.clone(), &claim, now)?))
-        }
-    };
+    let decide = |verdict| register::decide(&claim, &known, verdict, world.max_accounts, now);
+    let mut plan = decide(None)?;
+    if let Plan::Ask(_) = plan {
+        done.asked = true;
+        plan = decide(Some(&world.signal))?;
+    }
+    let Plan::Do(work) = plan else { unreachable!("Signal is asked once") };
     match work {
         Work::Touch => done.tested = claim.test == TestPush::Send,
         Work::Save(saved) => {

@@ -4,7 +4,7 @@
 use crate::account::{Account, AccountError, AccountId, Credentials, Endpoint};
 use crate::push::{Delivery, Outcome};
 use crate::signal::Verdict;
-use crate::store::StoreError;
+use crate::store::{Known, StoreError};
 use crate::supervisor::TestPush;
 
 use super::body::Body;
@@ -88,6 +88,9 @@ pub(crate) enum Refused {
         "too many new accounts are being registered at the same time; if strangers do it, name yours in `allowed_uuids`"
     )]
     Busy,
+    /// This account alone keeps us busy.
+    #[error("too many registrations of this account are being worked on already")]
+    Crowd,
     /// Signal cannot be asked, and that has let in enough.
     #[error("Signal cannot be asked about it, and too many accounts were stored without its word already")]
     Unconfirmed,
@@ -113,6 +116,7 @@ impl Refused {
             | Self::EndpointUndecided(_)
             | Self::Store(_)
             | Self::Busy
+            | Self::Crowd
             | Self::Unconfirmed
             | Self::Late(_)
             | Self::Panicked => Status::InternalError,
@@ -131,6 +135,7 @@ impl Refused {
             | Self::EndpointGone(_)
             | Self::EndpointUndecided(_)
             | Self::Busy
+            | Self::Crowd
             | Self::Unconfirmed
             | Self::Late(_) => log::Level::Warn,
             Self::NotUuid | Self::MalformedEndpoint(_) | Self::Unlinked | Self::SignalRefuses | Self::NotReplaced => {
@@ -165,22 +170,10 @@ pub(crate) fn claim(body: Body, permits: impl FnOnce(AccountId) -> bool) -> Resu
     Ok(Claim { credentials, endpoint, test: body.test })
 }
 
-/// What the database holds.
-#[derive(Debug, Clone)]
-pub(crate) enum Known {
-    /// No account with this id, and how many others.
-    No {
-        /// Rows in the database.
-        accounts: usize,
-    },
-    /// This one.
-    Yes(Box<Account>),
-}
-
 /// What the decision comes to.
 #[derive(Debug)]
 pub(crate) enum Plan {
-    /// Ask Signal about the credentials, then [`after_ask`].
+    /// Ask Signal about the credentials, then decide again.
     Ask(Asked),
     /// Nothing is left to find out.
     Do(Work),
@@ -202,8 +195,10 @@ pub(crate) enum Work {
 pub(crate) enum Asked {
     /// Nobody knows the account: junk must not fill the database.
     New,
-    /// The credentials would replace others that may still be good.
+    /// The credentials would replace others.
     Replacement,
+    /// They are the stored ones, which Signal refused before.
+    Resumption,
 }
 
 /// A row to write.
@@ -217,61 +212,61 @@ pub(crate) struct Saved {
     pub(crate) change: &'static str,
 }
 
-/// The decision, from what is stored. The endpoint is known to be allowed. `now` is in seconds since 1970.
+/// The decision, from what is stored and what Signal said of the credentials, if it was asked. `now` is in seconds since
+/// 1970. Nothing that is stored changes unless the credentials are the stored ones or Signal accepted them.
 ///
 /// # Errors
 /// See [`Refused`].
-pub(crate) fn decide(claim: &Claim, known: &Known, max_accounts: usize, now: u64) -> Result<Plan, Refused> {
+pub(crate) fn decide(
+    claim: &Claim,
+    known: &Known,
+    verdict: Option<&Verdict>,
+    max_accounts: usize,
+    now: u64,
+) -> Result<Plan, Refused> {
     let stored = match known {
         Known::No { accounts } if *accounts >= max_accounts => return Err(Refused::Full(max_accounts)),
-        Known::No { .. } => return Ok(Plan::Ask(Asked::New)),
-        Known::Yes(stored) => stored,
+        Known::No { .. } => {
+            let change = match verdict {
+                None => return Ok(Plan::Ask(Asked::New)),
+                Some(Verdict::Accepted) => "new account",
+                // The session finds out. Refusing would lock phones out whenever Signal has trouble.
+                Some(Verdict::Undecided(_)) => "new account, not confirmed by Signal yet",
+                Some(Verdict::Limited(reason)) => return Err(Refused::SignalLimits(reason.clone())),
+                Some(Verdict::Refused) => return Err(Refused::SignalRefuses),
+            };
+            return Ok(Plan::save(fresh(claim, false, now, change)));
+        }
+        Known::Unreadable => None,
+        Known::Yes(stored) => Some(stored),
     };
-    let same_credentials = stored.credentials == claim.credentials;
-    let same_endpoint = stored.endpoint == claim.endpoint;
-    match (same_credentials, stored.forbidden) {
-        (true, true) => Err(Refused::Unlinked),
-        (false, true) => Ok(save(fresh(claim, now, "new credentials after the old ones were unlinked"))),
-        (false, false) => Ok(Plan::Ask(Asked::Replacement)),
-        (true, false) if !same_endpoint => {
-            let mut account = stored.as_ref().clone();
-            account.endpoint = claim.endpoint.clone();
-            account.endpoint_gone = false;
-            account.last_registration = now;
-            Ok(save(Saved { account, test: claim.test, change: "new endpoint" }))
+    let same_credentials = stored.is_some_and(|stored| stored.credentials == claim.credentials);
+    match (stored, verdict) {
+        (Some(stored), _) if same_credentials && !stored.forbidden => Ok(seen_again(claim, stored, now)),
+        (_, None) => Ok(Plan::Ask(if same_credentials { Asked::Resumption } else { Asked::Replacement })),
+        (_, Some(Verdict::Accepted)) => {
+            let change = if same_credentials { "Signal accepts it again" } else { "new credentials" };
+            // What the operator paused stays paused, whatever the phone sends.
+            Ok(Plan::save(fresh(claim, stored.is_some_and(|stored| stored.paused), now, change)))
         }
-        (true, false) if stored.endpoint_gone => Ok(Plan::Do(Work::Probe)),
-        (true, false) => Ok(Plan::Do(Work::Touch)),
-    }
-}
-
-/// What Signal's verdict means.
-///
-/// # Errors
-/// See [`Refused`].
-pub(crate) fn after_ask(asked: Asked, verdict: Verdict, claim: &Claim, now: u64) -> Result<Saved, Refused> {
-    match (asked, verdict) {
-        (Asked::New, Verdict::Accepted) => Ok(fresh(claim, now, "new account")),
-        // The session finds out. Refusing would lock phones out whenever Signal has trouble.
-        (Asked::New, Verdict::Undecided(_)) => Ok(fresh(claim, now, "new account, not confirmed by Signal yet")),
-        (Asked::New, Verdict::Limited(reason)) => Err(Refused::SignalLimits(reason)),
-        (Asked::New, Verdict::Refused) => Err(Refused::SignalRefuses),
-        (Asked::Replacement, Verdict::Accepted) => Ok(fresh(claim, now, "new credentials")),
-        (Asked::Replacement, Verdict::Refused) => Err(Refused::NotReplaced),
-        (Asked::Replacement, Verdict::Undecided(reason) | Verdict::Limited(reason)) => {
-            Err(Refused::ReplacementUndecided(reason))
+        (_, Some(_)) if same_credentials => Err(Refused::Unlinked),
+        (_, Some(Verdict::Refused)) => Err(Refused::NotReplaced),
+        (_, Some(Verdict::Undecided(reason) | Verdict::Limited(reason))) => {
+            Err(Refused::ReplacementUndecided(reason.clone()))
         }
     }
 }
 
-/// What the operator paused stays paused, whatever the phone sends.
-pub(crate) fn keep_paused(work: Work, known: &Known) -> Work {
-    match (work, known) {
-        (Work::Save(mut saved), Known::Yes(stored)) => {
-            saved.account.paused = stored.paused;
-            Work::Save(saved)
-        }
-        (work, _) => work,
+/// The stored credentials, and nothing against them.
+fn seen_again(claim: &Claim, stored: &Account, now: u64) -> Plan {
+    if stored.endpoint != claim.endpoint {
+        let endpoint = claim.endpoint.clone();
+        let account = Account { endpoint, endpoint_gone: false, last_registration: now, ..stored.clone() };
+        Plan::save(Saved { account, test: claim.test, change: "new endpoint" })
+    } else if stored.endpoint_gone {
+        Plan::Do(Work::Probe)
+    } else {
+        Plan::Do(Work::Touch)
     }
 }
 
@@ -287,18 +282,20 @@ pub(crate) fn after_probe(delivery: Delivery) -> Result<(), Refused> {
     }
 }
 
-fn save(saved: Saved) -> Plan {
-    Plan::Do(Work::Save(Box::new(saved)))
+impl Plan {
+    fn save(saved: Saved) -> Self {
+        Self::Do(Work::Save(Box::new(saved)))
+    }
 }
 
 /// An account as if registered for the first time. The queue of a new device starts empty, so nothing is covered.
-fn fresh(claim: &Claim, now: u64, change: &'static str) -> Saved {
+fn fresh(claim: &Claim, paused: bool, now: u64, change: &'static str) -> Saved {
     let account = Account {
         credentials: claim.credentials.clone(),
         endpoint: claim.endpoint.clone(),
         forbidden: false,
         endpoint_gone: false,
-        paused: false,
+        paused,
         last_registration: now,
         covered_until: None,
     };

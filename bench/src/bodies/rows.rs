@@ -37,7 +37,7 @@ pub(super) fn register() -> Once {
     Box::new(move || {
         let _ = &directory;
         n += 1;
-        assert!(block_on(store.put_within(account(n), usize::MAX)).expect("it can be written"));
+        block_on(store.put(account(n))).expect("it can be written");
     })
 }
 
@@ -59,7 +59,7 @@ pub(super) fn register_and_remove() -> Once {
     let new = account(ROWS + 1);
     Box::new(move || {
         let _ = &directory;
-        assert!(block_on(store.put_within(new.clone(), usize::MAX)).expect("it can be written"));
+        block_on(store.put(new.clone())).expect("it can be written");
         assert!(block_on(store.remove(new.id())).expect("it can be written"));
     })
 }

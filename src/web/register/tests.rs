@@ -34,7 +34,22 @@ fn stored() -> Account {
 }
 
 fn decided(claim: &Claim, account: &Account) -> Result<Plan, Refused> {
-    decide(claim, &Known::Yes(Box::new(account.clone())), 10, NOW)
+    decide(claim, &Known::Yes(Box::new(account.clone())), None, 10, NOW)
+}
+
+/// After Signal was asked.
+fn told(claim: &Claim, account: &Account, verdict: &Verdict) -> Result<Plan, Refused> {
+    decide(claim, &Known::Yes(Box::new(account.clone())), Some(verdict), 10, NOW)
+}
+
+/// The same for an account nobody knows.
+fn told_of_new(verdict: &Verdict) -> Result<Plan, Refused> {
+    decide(&a_claim(), &Known::No { accounts: 9 }, Some(verdict), 10, NOW)
+}
+
+fn verdicts() -> [Verdict; 4] {
+    let why = "because".to_owned();
+    [Verdict::Accepted, Verdict::Refused, Verdict::Limited(why.clone()), Verdict::Undecided(why)]
 }
 
 fn other_password() -> Claim {
@@ -51,15 +66,47 @@ fn delivery(outcome: Outcome) -> Delivery {
     Delivery { outcome, reason: "because".to_owned() }
 }
 
+/// The one rule that keeps strangers out, over every state of a row, every claim and every word of Signal.
 #[test]
-fn what_the_operator_paused_stays_paused() {
-    for paused in [true, false] {
-        let known = Known::Yes(Box::new(Account { paused, ..stored() }));
-        let fresh = after_ask(Asked::Replacement, Verdict::Accepted, &other_password(), NOW).unwrap();
-        match keep_paused(Work::Save(Box::new(fresh)), &known) {
-            Work::Save(saved) => assert_eq!(saved.account.paused, paused),
-            other => panic!("{other:?}"),
+fn nothing_stored_changes_unless_signal_accepted_or_the_credentials_are_the_stored_ones() {
+    let flags = [false, true];
+    let mut states = vec![Known::No { accounts: 0 }, Known::No { accounts: 10 }, Known::Unreadable];
+    for (forbidden, endpoint_gone, paused) in
+        flags.into_iter().flat_map(|f| flags.into_iter().flat_map(move |g| flags.map(|p| (f, g, p))))
+    {
+        states.push(Known::Yes(Box::new(Account { forbidden, endpoint_gone, paused, ..stored() })));
+    }
+    let mut other_device = a_claim();
+    other_device.credentials.device = DeviceId::new(3).unwrap();
+    let mut claims = vec![a_claim(), other_password(), other_device];
+    claims.extend(claims.clone().into_iter().map(|claim| Claim { endpoint: other_endpoint().endpoint, ..claim }));
+    claims.extend(claims.clone().into_iter().map(|claim| Claim { test: TestPush::Send, ..claim }));
+    for known in &states {
+        for claim in &claims {
+            check(known, claim, None);
+            verdicts().iter().for_each(|verdict| check(known, claim, Some(verdict)));
         }
+    }
+}
+
+fn check(known: &Known, claim: &Claim, verdict: Option<&Verdict>) {
+    let plan = decide(claim, known, verdict, 10, NOW);
+    let row = if let Known::Yes(row) = known { Some(row) } else { None };
+    let own = row.is_some_and(|row| row.credentials == claim.credentials && !row.forbidden);
+    let accepted = verdict == Some(&Verdict::Accepted);
+    let undecided_new = matches!((known, verdict), (Known::No { .. }, Some(Verdict::Undecided(_))));
+    let about = format!("{known:?} {claim:?} {verdict:?}: {plan:?}");
+    match plan {
+        Ok(Plan::Ask(_)) => assert!(verdict.is_none() && !own, "{about}"),
+        Ok(Plan::Do(work)) => {
+            assert!(own || accepted || undecided_new, "{about}");
+            let Work::Save(saved) = work else { return };
+            let account = &saved.account;
+            assert_eq!((&account.credentials, &account.endpoint), (&claim.credentials, &claim.endpoint), "{about}");
+            assert!(!account.forbidden && !account.endpoint_gone, "{about}");
+            assert_eq!(account.paused, row.is_some_and(|row| row.paused), "what the operator paused stays paused");
+        }
+        Err(_) => assert!(!own, "{about}"),
     }
 }
 
@@ -98,24 +145,24 @@ fn endpoint_malformed_or_not_allowed_is_invalid_endpoint() {
 
 #[test]
 fn unknown_account_is_first_asked_about() {
-    assert!(matches!(decide(&a_claim(), &Known::No { accounts: 9 }, 10, NOW), Ok(Plan::Ask(Asked::New))));
+    assert!(matches!(decide(&a_claim(), &Known::No { accounts: 9 }, None, 10, NOW), Ok(Plan::Ask(Asked::New))));
 }
 
 #[test]
 fn unknown_account_beyond_max_accounts_is_internal_error_and_names_the_setting() {
     for accounts in [10, 11] {
-        let refused = decide(&a_claim(), &Known::No { accounts }, 10, NOW).unwrap_err();
+        let refused = decide(&a_claim(), &Known::No { accounts }, None, 10, NOW).unwrap_err();
         assert_eq!((refused.status(), refused.level()), (Status::InternalError, log::Level::Warn));
         assert!(refused.to_string().contains("max_accounts"));
     }
     // Those who are in stay in.
-    assert!(decide(&a_claim(), &Known::Yes(Box::new(stored())), 0, NOW).is_ok());
+    assert!(decide(&a_claim(), &Known::Yes(Box::new(stored())), None, 0, NOW).is_ok());
 }
 
 #[test]
 fn unknown_account_accepted_or_undecided_is_stored_and_tested() {
     for verdict in [Verdict::Accepted, Verdict::Undecided("timeout".to_owned())] {
-        let saved = after_ask(Asked::New, verdict, &a_claim(), NOW).unwrap();
+        let saved = saved(told_of_new(&verdict));
         assert_eq!(saved.account, Account { last_registration: NOW, covered_until: None, ..stored() });
         assert_eq!(saved.test, TestPush::Send);
     }
@@ -123,22 +170,32 @@ fn unknown_account_accepted_or_undecided_is_stored_and_tested() {
 
 #[test]
 fn unknown_account_refused_by_signal_is_forbidden() {
-    assert_eq!(status(after_ask(Asked::New, Verdict::Refused, &a_claim(), NOW)), Status::Forbidden);
+    assert_eq!(status(told_of_new(&Verdict::Refused)), Status::Forbidden);
 }
 
 #[test]
 fn unknown_account_is_not_stored_while_signal_limits_us() {
-    let refused = after_ask(Asked::New, Verdict::Limited("429".to_owned()), &a_claim(), NOW).unwrap_err();
+    let refused = told_of_new(&Verdict::Limited("429".to_owned())).unwrap_err();
     assert_eq!((refused.status(), refused.level()), (Status::InternalError, log::Level::Warn));
     assert!(refused.to_string().contains("429"));
 }
 
 #[test]
-fn same_credentials_and_unlinked_is_forbidden_whatever_the_endpoint() {
-    for gone in [false, true] {
-        let account = Account { forbidden: true, endpoint_gone: gone, ..stored() };
-        assert_eq!(status(decided(&a_claim(), &account)), Status::Forbidden);
-        assert_eq!(status(decided(&other_endpoint(), &account)), Status::Forbidden);
+fn same_credentials_and_unlinked_is_asked_about_and_resumes_only_when_signal_accepts() {
+    for (endpoint_gone, claim) in [(false, a_claim()), (true, a_claim()), (true, other_endpoint())] {
+        let account = Account { forbidden: true, endpoint_gone, ..stored() };
+        assert!(matches!(decided(&claim, &account), Ok(Plan::Ask(Asked::Resumption))));
+        for verdict in verdicts() {
+            match told(&claim, &account, &verdict) {
+                Ok(plan) => {
+                    assert_eq!(verdict, Verdict::Accepted);
+                    let saved = saved(Ok(plan));
+                    assert_eq!((saved.account.endpoint, saved.test), (claim.endpoint.clone(), TestPush::Send));
+                    assert!(!saved.account.forbidden && !saved.account.endpoint_gone);
+                }
+                Err(refused) => assert_eq!(refused.status(), Status::Forbidden),
+            }
+        }
     }
 }
 
@@ -186,39 +243,37 @@ fn same_everything_is_only_touched() {
 }
 
 #[test]
-fn other_credentials_after_unlinking_are_stored_and_tested() {
-    let account = Account { forbidden: true, endpoint_gone: true, ..stored() };
-    let saved = saved(decided(&other_password(), &account));
-    assert_eq!(saved.account.credentials, other_password().credentials);
-    assert!(!saved.account.forbidden && !saved.account.endpoint_gone);
-    assert_eq!((saved.account.covered_until, saved.test), (None, TestPush::Send));
-}
-
-#[test]
-fn other_credentials_otherwise_are_asked_about_whatever_the_endpoint() {
+fn other_credentials_are_asked_about_whatever_the_state_and_the_endpoint() {
     let mut other_device = a_claim();
     other_device.credentials.device = DeviceId::new(3).unwrap();
     let other_both = Claim { endpoint: other_endpoint().endpoint, ..other_password() };
-    for gone in [false, true] {
+    for (forbidden, endpoint_gone) in [(false, false), (false, true), (true, false), (true, true)] {
         for claim in [&other_password(), &other_device, &other_both] {
-            let account = Account { endpoint_gone: gone, ..stored() };
+            let account = Account { forbidden, endpoint_gone, ..stored() };
             assert!(matches!(decided(claim, &account), Ok(Plan::Ask(Asked::Replacement))));
         }
     }
+    let unreadable = decide(&a_claim(), &Known::Unreadable, None, 10, NOW);
+    assert!(matches!(unreadable, Ok(Plan::Ask(Asked::Replacement))));
 }
 
 #[test]
 fn replacement_accepted_by_signal_replaces_and_forgets_what_was_covered() {
-    let saved = after_ask(Asked::Replacement, Verdict::Accepted, &other_password(), NOW).unwrap();
-    assert_eq!(saved.account.credentials, other_password().credentials);
-    assert_eq!((saved.account.covered_until, saved.test), (None, TestPush::Send));
+    for forbidden in [false, true] {
+        let account = Account { forbidden, endpoint_gone: true, ..stored() };
+        let saved = saved(told(&other_password(), &account, &Verdict::Accepted));
+        assert_eq!(saved.account.credentials, other_password().credentials);
+        assert_eq!((saved.account.covered_until, saved.test), (None, TestPush::Send));
+    }
 }
 
 #[test]
 fn replacement_refused_or_undecided_is_internal_error_and_changes_nothing() {
-    let others = [Verdict::Limited("429".to_owned()), Verdict::Undecided("timeout".to_owned())];
-    for verdict in others.into_iter().chain([Verdict::Refused]) {
-        assert_eq!(status(after_ask(Asked::Replacement, verdict, &other_password(), NOW)), Status::InternalError);
+    for forbidden in [false, true] {
+        for verdict in &verdicts()[1..] {
+            let refused = told(&other_password(), &Account { forbidden, ..stored() }, verdict);
+            assert_eq!(status(refused), Status::InternalError);
+        }
     }
 }
 
@@ -237,7 +292,7 @@ fn nothing_printed_holds_a_secret() {
     let shown = format!(
         "{claim:?} {:?} {:?}",
         decided(&claim, &Account { forbidden: true, ..stored() }),
-        after_ask(Asked::New, Verdict::Accepted, &claim, NOW)
+        decide(&claim, &Known::No { accounts: 0 }, Some(&Verdict::Accepted), 10, NOW)
     );
     assert!(!shown.contains("hunter2") && !shown.contains("CAPABILITY"), "{shown}");
 }
