@@ -9,7 +9,7 @@ use smol::Timer;
 
 use crate::account::Endpoint;
 use crate::config::{AlertCommand, Config};
-use crate::net::{Net, Reach};
+use crate::net::{AGENT, Net, Reach};
 use crate::overview::Observer;
 use crate::timings::{Limits, Timings};
 
@@ -18,9 +18,6 @@ mod watch;
 
 use command::Told;
 use watch::Watch;
-
-/// How we introduce ourselves.
-const AGENT: &str = concat!("MollySocket/", env!("CARGO_PKG_VERSION"));
 
 /// What is told, and how.
 pub struct Alerts {

@@ -10,7 +10,7 @@ use crate::account::Endpoint;
 use crate::config::{AllowedEndpoints, Permission, Reloadable};
 use crate::metrics::PushResult;
 use crate::net::http::{self, Route, Status};
-use crate::net::{Lane, Net, Reach, Slot};
+use crate::net::{AGENT, Lane, Net, Reach, Slot};
 use crate::vapid::Vapid;
 
 mod answer;
@@ -167,6 +167,9 @@ impl Pusher {
         let origin = endpoint.origin();
         let mut request = surf::Request::new(Method::Post, without_user_info(endpoint.url()));
         request.set_body(kind.body());
+        // Web firewalls refuse who has neither of these two.
+        request.insert_header("user-agent", AGENT);
+        request.insert_header("accept", "*/*");
         request.insert_header("ttl", TTL);
         request.insert_header("urgency", "high");
         // Push servers insist on it and do not look inside (RFC 8291 section 4).

@@ -31,6 +31,8 @@ fn the_request_is_exactly_what_push_servers_expect() {
             request.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
         headers.sort();
         let mut expected = [
+            ("accept", "*/*"),
+            ("user-agent", concat!("MollySocket/", env!("CARGO_PKG_VERSION"))),
             ("authorization", authorization.as_str()),
             ("content-encoding", "aes128gcm"),
             ("content-length", &body.len().to_string()),
