@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use program::{Program, command};
 use serde_json::Value;
 use sim::push::{Answer, PushServer};
+use sim::signal::Envelope;
 use support::{DEVICE, MOMENT, PATIENCE, Phone, World, eventually};
 
 const fn ms(n: u64) -> Duration {
@@ -170,7 +171,8 @@ fn neither_the_key_nor_the_path_of_the_url_gets_out() {
     server.env("LISTEN_FDNAMES", "molly.socket");
     let mut program = Program::spawn(server);
     assert!(target.wait_requests(1, PATIENCE), "no heartbeat");
-    world.signal().unlink(&phone.uuid, DEVICE);
+    world.push.set_default(Answer::status(403));
+    world.signal().send(&phone.uuid, DEVICE, Envelope::new());
     let env = world.dir.path().join("env");
     eventually("the command ran", || env.exists());
     let env = fs::read_to_string(env).unwrap();
