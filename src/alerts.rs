@@ -1,5 +1,6 @@
 //! Tells the operator by himself: runs a command when an account needs attention and when it is well again, and visits a
-//! URL each minute while all is well, so that whoever watches that URL notices when it is not (docs/operations.md).
+//! URL each minute while the server does its work, so that whoever watches that URL notices when it does not
+//! (docs/operations.md).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +10,7 @@ use smol::Timer;
 
 use crate::account::Endpoint;
 use crate::config::{AlertCommand, Config};
-use crate::net::{Net, Reach};
+use crate::net::{AGENT, Net, Reach};
 use crate::overview::Observer;
 use crate::timings::{Limits, Timings};
 
@@ -18,9 +19,6 @@ mod watch;
 
 use command::Told;
 use watch::Watch;
-
-/// How we introduce ourselves.
-const AGENT: &str = concat!("MollySocket/", env!("CARGO_PKG_VERSION"));
 
 /// What is told, and how.
 pub struct Alerts {
@@ -66,12 +64,13 @@ impl Alerts {
         }
     }
 
-    /// Visits the URL while all is well.
+    /// Visits the URL while the server does its work. The troubles of single accounts are told by the command: one phone
+    /// that was given away must not silence the watch over all others.
     async fn heartbeats(&self) {
         let Some(url) = &self.heartbeat else { return futures_lite::future::pending().await };
         let mut failing = false;
         loop {
-            if !self.observer.look().await.healthy {
+            if !self.observer.readiness().await.ready {
                 // The first one after a trouble need not wait for its minute.
                 Timer::after(self.timings.alert_poll).await;
                 continue;

@@ -71,7 +71,7 @@ pub struct Config {
     pub admin_socket: PathBuf,
     /// Run when an account needs attention, and when it is well again.
     pub alert_command: Option<AlertCommand>,
-    /// Visited each minute while all is well.
+    /// Visited each minute while the server does its work.
     pub heartbeat_url: Option<Endpoint>,
     /// What the operator should know although the program starts: keys of old versions and the like.
     pub warnings: Vec<String>,

@@ -13,7 +13,7 @@ use crate::account::{Account, AccountId, Endpoint, ServerTime};
 use crate::metrics::PushResult;
 use crate::net::Lane;
 use crate::notifier::{Next, Notifier, Ticket, Verdict};
-use crate::push::{Delivery, Kind};
+use crate::push::{Delivery, Kind, Outcome};
 use crate::signal::wire::Envelope;
 use crate::status::{PushState, State, Status};
 use crate::timings::Timings;
@@ -251,6 +251,9 @@ impl Live {
             Verdict::TestFailed => {
                 let (id, origin) = (self.id.short(), inner.endpoint.origin());
                 log::warn!("{id}: test push to {origin} failed: {}", delivery.reason);
+                if delivery.outcome == Outcome::Unauthorized && !inner.notifier.owes() {
+                    inner.status.push.enter(PushState::Unauthorized, delivery.reason.as_str(), None, wall);
+                }
             }
             Verdict::Gone => {
                 inner.halt = inner.halt.or(Some(Halt::EndpointGone));

@@ -38,6 +38,9 @@ pub use fetch::{SocketAnswer, ask_socket};
 pub(crate) use probe::{GetError, NoTcp, Page};
 pub use slots::{Lane, Slot};
 
+/// How we introduce ourselves to push servers and to all others but Signal.
+pub(crate) const AGENT: &str = concat!("MollySocket/", env!("CARGO_PKG_VERSION"));
+
 /// What the way out needs to know.
 #[derive(Debug, Clone, Default)]
 pub struct NetOptions {

@@ -10,7 +10,7 @@ use crate::account::Endpoint;
 use crate::config::{AllowedEndpoints, Permission, Reloadable};
 use crate::metrics::PushResult;
 use crate::net::http::{self, Route, Status};
-use crate::net::{Lane, Net, Reach, Slot};
+use crate::net::{AGENT, Lane, Net, Reach, Slot};
 use crate::vapid::Vapid;
 
 mod answer;
@@ -156,8 +156,10 @@ impl Pusher {
         let origin = endpoint.origin();
         match self.client.send(self.request(endpoint, kind, reach)).await {
             Ok(answer) => {
-                let (status, outcome) = meaning(&answer.into(), SystemTime::now());
-                Delivery { outcome, reason: answer::explain(&origin, status) }
+                let answer: surf::http::Response = answer.into();
+                let (status, outcome) = meaning(&answer, SystemTime::now());
+                let author = answer::author(status, |name| header(&answer, name));
+                Delivery { outcome, reason: answer::explain(&origin, status, author) }
             }
             Err(error) => Delivery { outcome: Outcome::Failed, reason: format!("{origin}: {error}") },
         }
@@ -167,6 +169,9 @@ impl Pusher {
         let origin = endpoint.origin();
         let mut request = surf::Request::new(Method::Post, without_user_info(endpoint.url()));
         request.set_body(kind.body());
+        // Web firewalls refuse who has neither of these two.
+        request.insert_header("user-agent", AGENT);
+        request.insert_header("accept", "*/*");
         request.insert_header("ttl", TTL);
         request.insert_header("urgency", "high");
         // Push servers insist on it and do not look inside (RFC 8291 section 4).
@@ -182,8 +187,11 @@ impl Pusher {
 /// Status and meaning of an answer that arrived at `now`.
 fn meaning(answer: &surf::http::Response, now: SystemTime) -> (u16, Outcome) {
     let status = answer.ext().get::<Status>().map_or_else(|| answer.status().into(), |status| status.0);
-    let header = |name: &str| answer.header(name).map(|values| values.last().as_str());
-    (status, answer::outcome(status, header("retry-after"), header("date"), now))
+    (status, answer::outcome(status, header(answer, "retry-after"), header(answer, "date"), now))
+}
+
+fn header<'a>(answer: &'a surf::http::Response, name: &str) -> Option<&'a str> {
+    answer.header(name).map(|values| values.last().as_str())
 }
 
 /// The one `Authorization` header is VAPID's, so a password in the URL cannot be used; nor may it show up anywhere.

@@ -80,7 +80,7 @@ pub enum PushState {
     Ok,
     /// A push failed and is tried again.
     Retrying,
-    /// The push server does not accept our key, or an access list forbids the topic.
+    /// The push server does not accept our key, or an access list or a firewall forbids the request.
     Unauthorized,
 }
 
@@ -99,9 +99,7 @@ impl PushState {
         match self {
             Self::Ok => "",
             Self::Retrying => "nothing to do if it passes; else check that this machine reaches the push server",
-            Self::Unauthorized => {
-                "check the push server's access list; if the VAPID key changed, scan the link again with Molly"
-            }
+            Self::Unauthorized => "do what the reason says; it is tried again by itself, less and less often",
         }
     }
 }

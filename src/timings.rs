@@ -54,9 +54,9 @@ pub struct Timings {
     pub not_found_cap: Duration,
     /// A connection that lived this long resets the back-off.
     pub backoff_reset: Duration,
-    /// Between the first 403 and the one that confirms it.
+    /// Between the 403s of Signal that together unlink an account; there are two such waits.
     pub confirm: Duration,
-    /// The same while a phone waits for its registration's answer.
+    /// Between two 403s while a phone waits for its registration's answer.
     pub confirm_check: Duration,
     /// Longest wait for the reconnection after close 4401.
     pub reauthenticate: Duration,
@@ -168,7 +168,7 @@ impl Default for Timings {
             backoff_cap: secs(60),
             not_found_cap: secs(600),
             backoff_reset: secs(60),
-            confirm: secs(5),
+            confirm: secs(30),
             confirm_check: secs(1),
             reauthenticate: secs(3),
             displaced_base: secs(60),

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use program::{Program, command};
 use serde_json::Value;
 use sim::push::{Answer, PushServer};
+use sim::signal::Envelope;
 use support::{DEVICE, MOMENT, PATIENCE, Phone, World, eventually};
 
 const fn ms(n: u64) -> Duration {
@@ -121,9 +122,9 @@ fn a_daemon_ends_in_order_while_the_command_hangs() {
 }
 
 #[test]
-fn the_heartbeat_goes_on_exactly_as_long_as_all_is_well() {
+fn the_heartbeat_goes_on_as_long_as_the_server_does_its_work_whatever_single_accounts_do() {
     let mut target = None;
-    let (world, phone) = watched(|world| {
+    let (mut world, phone) = watched(|world| {
         let server = PushServer::start(&world.pki);
         let line = format!("heartbeat_url = \"https://localhost:{}/p%41th/SECRET?a=b\"\n", server.addr().port());
         target = Some(server);
@@ -135,15 +136,33 @@ fn the_heartbeat_goes_on_exactly_as_long_as_all_is_well() {
     assert_eq!((beat.method.as_str(), beat.target.as_str()), ("GET", "/p%41th/SECRET?a=b"), "byte for byte");
     assert!(beat.header("authorization").is_none() && beat.body.is_empty(), "{beat:?}");
     assert!(beat.header("user-agent").is_some_and(|agent| agent.starts_with("MollySocket/")), "{beat:?}");
+    let goes_on = |why: &str| {
+        target.clear();
+        // The first may have been on its way.
+        assert!(target.wait_requests(3, PATIENCE), "{why}");
+    };
     world.signal().unlink(&phone.uuid, DEVICE);
     world.wait_state(&phone, "unlinked");
-    // One may be on its way.
+    goes_on("an unlinked account is its phone's affair");
+    let other = world.phone(2);
+    world.store_phone(&other);
+    world.wait_state(&other, "connected");
+    world.push.set_default(Answer::status(410));
+    world.signal().send(&other.uuid, DEVICE, Envelope::new());
+    world.wait_state(&other, "endpoint_gone");
+    goes_on("an endpoint that is gone is its phone's affair");
+    world.store_row("nonsense", 2);
+    goes_on("a row that cannot be understood is not the server's affair");
+    relink(&world, &phone);
+    goes_on("all is well again");
+    let queues = world.stop_signal();
+    world.wait_state(&phone, "waiting");
     std::thread::sleep(MOMENT);
     target.clear();
     std::thread::sleep(MOMENT);
-    assert_eq!(target.requests().len(), 0, "an account needs attention");
-    relink(&world, &phone);
-    assert!(target.wait_requests(2, PATIENCE), "all is well again");
+    assert_eq!(target.requests().len(), 0, "Signal does not answer");
+    world.start_signal(queues);
+    goes_on("Signal is back");
     target.set_default(Answer::status(500));
     target.clear();
     assert!(target.wait_requests(3, PATIENCE), "a target that fails is visited all the same");
@@ -170,7 +189,8 @@ fn neither_the_key_nor_the_path_of_the_url_gets_out() {
     server.env("LISTEN_FDNAMES", "molly.socket");
     let mut program = Program::spawn(server);
     assert!(target.wait_requests(1, PATIENCE), "no heartbeat");
-    world.signal().unlink(&phone.uuid, DEVICE);
+    world.push.set_default(Answer::status(403));
+    world.signal().send(&phone.uuid, DEVICE, Envelope::new());
     let env = world.dir.path().join("env");
     eventually("the command ran", || env.exists());
     let env = fs::read_to_string(env).unwrap();

@@ -177,7 +177,7 @@ fn command_line_edits_reach_the_running_daemon() {
 }
 
 #[test]
-fn an_edit_between_the_two_403s_of_the_old_credentials_is_never_overwritten() {
+fn an_edit_between_the_403s_of_the_old_credentials_is_never_overwritten() {
     let (mut world, mut phone) = prepared();
     world.timings.confirm = Duration::from_millis(700);
     // The daemon notices the edit only after the old credentials' end.
@@ -187,7 +187,7 @@ fn an_edit_between_the_two_403s_of_the_old_credentials_is_never_overwritten() {
     assert!(world.signal().wait_upgrades(1, PATIENCE));
     phone.password = "the+new/one".into();
     smol::block_on(world.store().put(world.account(&phone))).unwrap();
-    assert!(world.signal().wait_upgrades(2, PATIENCE));
+    assert!(world.signal().wait_upgrades(3, PATIENCE));
     assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE), "locked out");
     let row = world.row(&phone).unwrap();
     assert!(!row.forbidden && row.credentials == phone.credentials());

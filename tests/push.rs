@@ -31,6 +31,8 @@ fn the_request_is_exactly_what_push_servers_expect() {
             request.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
         headers.sort();
         let mut expected = [
+            ("accept", "*/*"),
+            ("user-agent", concat!("MollySocket/", env!("CARGO_PKG_VERSION"))),
             ("authorization", authorization.as_str()),
             ("content-encoding", "aes128gcm"),
             ("content-length", &body.len().to_string()),
@@ -191,6 +193,27 @@ fn a_refusal_costs_two_requests_at_most_and_one_where_the_token_was_new() {
         }
         let used = tokens(&server);
         assert_ne!(used[0], used[1], "the refused token was used again");
+    }
+}
+
+#[test]
+fn a_proxys_refusal_is_told_as_a_proxys() {
+    let (server, sender) = pair();
+    let own = Answer::status(403).header("Content-Type", "application/json").body(r#"{"code":40301,"http":403}"#);
+    let firewalls = [
+        Answer::status(403).header("Content-Type", "text/html").body("<title>403 Forbidden</title><hr>nginx"),
+        Answer::status(403).header("Server", "cloudflare").header("CF-RAY", "8a1b").body("error code: 1010"),
+        Answer::status(403).header("CF-Mitigated", "challenge"),
+        Answer::status(401).header("Content-Type", "text/html; charset=utf-8").header("WWW-Authenticate", "Basic"),
+    ];
+    for (answers, theirs) in [(vec![own], false), (firewalls.to_vec(), true)] {
+        for answer in answers {
+            server.set_default(answer);
+            let delivery = sender.wake(&server.endpoint("x"));
+            assert_eq!(delivery.outcome, Outcome::Unauthorized, "{}", delivery.reason);
+            assert_eq!(delivery.reason.contains("proxy or web firewall"), theirs, "{}", delivery.reason);
+            assert_ne!(delivery.reason.contains("access list"), theirs, "{}", delivery.reason);
+        }
     }
 }
 

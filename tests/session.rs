@@ -56,6 +56,19 @@ fn unreadable_envelopes_wake_and_are_acked() {
 }
 
 #[test]
+fn a_connection_that_brings_messages_is_not_given_up_for_lost_keepalive_answers() {
+    let (world, phone) = World::connected();
+    world.signal().set_mode(Mode::Keepalive(Keepalive::BlackHole));
+    // Three times as long as a silent one would last.
+    for _ in 0..60 {
+        let guid = world.signal().send(&phone.uuid, DEVICE, Envelope::new().urgent(false));
+        assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(world.signal().counters(&phone.uuid, DEVICE).connects, 1);
+}
+
+#[test]
 fn reading_acks_and_keepalives_do_not_wait_for_a_hanging_push() {
     let (world, phone) = World::connected();
     world.push.set_default(Answer::hang());

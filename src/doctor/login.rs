@@ -105,7 +105,7 @@ impl Doctor<'_> {
             self.add(Check::note(name("paused"), what));
         }
         if account.forbidden {
-            let what = "Signal refused the login twice and it was given up";
+            let what = "Signal refused the login three times and it was given up";
             self.add(Check::failure(name("login"), what, State::Unlinked.remedy()));
         } else if reachable {
             self.login(way, account).await;

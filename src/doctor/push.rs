@@ -5,12 +5,9 @@ use super::dial::{Server, remedy};
 use super::{Check, Doctor, Way};
 use crate::account::{Account, Endpoint};
 use crate::config::Permission;
-use crate::net::{Checked, GetError, Page, Reach, Stage};
+use crate::net::{AGENT, Checked, GetError, Page, Reach, Stage};
 use crate::push::{Kind, Outcome};
 use crate::status::{PushState, State};
-
-/// How we introduce ourselves.
-pub(super) const AGENT: &str = concat!("MollySocket/", env!("CARGO_PKG_VERSION"));
 
 /// The longest answer of a discovery that is read, in bytes.
 const MOST: usize = 64 * 1024;

@@ -1,6 +1,5 @@
 use super::*;
 use crate::account::sample;
-use crate::push::Outcome;
 
 fn account() -> Account {
     Account { endpoint: endpoint("old"), ..sample() }
@@ -113,4 +112,18 @@ fn a_limit_follows_the_account_to_its_next_endpoint_and_not_to_another_push_serv
     live.set_endpoint(Endpoint::parse("https://elsewhere.example/x").unwrap());
     assert_eq!(live.next_push(Instant::now()), Next::Send(Kind::Wake));
     assert_eq!((live.target().2, live.status().push.state), (Lane::Normal, PushState::Ok));
+}
+
+#[test]
+fn a_refused_test_push_is_told_as_such_until_a_push_is_accepted() {
+    let live = Live::new(&account(), false, &Timings::default());
+    let test = |outcome| {
+        live.owe_test();
+        let (_, generation) = live.push_started(Kind::Test, Instant::now());
+        let delivery = Delivery { outcome, reason: "told".into() };
+        live.push_finished(Kind::Test, generation, &delivery, Instant::now(), &mut Rng::with_seed(1));
+        live.status().push.state
+    };
+    assert_eq!(test(Outcome::Unauthorized), PushState::Unauthorized);
+    assert_eq!(test(Outcome::Accepted), PushState::Ok);
 }

@@ -21,10 +21,53 @@ pub(super) fn outcome(status: u16, after: Option<&str>, date: Option<&str>, now:
     }
 }
 
+/// Who seems to have written an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Author {
+    /// Nothing tells that it was not the push server.
+    PushServer,
+    /// A proxy or web firewall before it, or something in its place.
+    Other,
+}
+
+/// Headers that web firewalls add to what they refuse.
+const REFUSED: [&str; 3] = ["cf-mitigated", "x-amzn-waf-action", "x-sucuri-block"];
+
+/// Headers they add to all answers, so that only those without JSON, in which push servers give their reasons, are theirs.
+const PASSED: [&str; 3] = ["cf-ray", "x-iinfo", "x-sucuri-id"];
+
+/// How they name themselves in `Server`, in lower case. Again among all answers.
+const FIREWALLS: [&str; 5] = ["akamaighost", "cloudflare", "ddos-guard", "imperva", "sucuri"];
+
+/// Who wrote this answer, as far as its headers tell.
+pub(super) fn author<'a>(status: u16, header: impl Fn(&str) -> Option<&'a str>) -> Author {
+    let lower = |name: &str| header(name).unwrap_or_default().trim().to_ascii_lowercase();
+    let (content, server) = (lower("content-type"), lower("server"));
+    let page = content.starts_with("text/html") || content.starts_with("application/xhtml");
+    let any = |names: &[&str]| names.iter().any(|name| header(name).is_some());
+    let passed = any(&PASSED) || FIREWALLS.iter().any(|name| server.contains(name));
+    let other = match status {
+        // What push servers have to answer (RFC 8030 section 5), and nothing in their place does.
+        201 => false,
+        200..=299 => page,
+        401 | 403 => page || any(&REFUSED) || (passed && !content.contains("json")),
+        _ => false,
+    };
+    if other { Author::Other } else { Author::PushServer }
+}
+
 /// The answer in words: who said what, and what is usually behind it.
-pub(super) fn explain(origin: &str, status: u16) -> String {
+pub(super) fn explain(origin: &str, status: u16, author: Author) -> String {
     let name = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or_default();
     let hint = match status {
+        200..=299 if author == Author::Other => {
+            ": that is a web page, as captive portals and login pages send it, and hardly a push server's answer; check \
+             the address, and the way there"
+        }
+        401 | 403 if author == Author::Other => {
+            ": a proxy or web firewall in front of the push server refuses the request; let POST requests of MollySocket \
+             pass there"
+        }
         200..=299 => "",
         300..=399 => ": push servers must not redirect; check its address and the proxy before it",
         400 => ": it does not understand the request, which is a bug of MollySocket or of the push server",
@@ -81,7 +124,7 @@ mod tests {
     #[test]
     fn explanations_are_one_line_and_name_the_server() {
         for status in 100..=999 {
-            let text = explain("https://push.example", status);
+            let text = explain("https://push.example", status, Author::PushServer);
             assert!(text.starts_with(&format!("https://push.example answered {status}")), "{text}");
             assert!(!text.contains('\n') && !text.ends_with(' '), "{text:?}");
             let delivery = super::super::Delivery { outcome: Outcome::Failed, reason: text };
@@ -91,7 +134,45 @@ mod tests {
                 "{what:?} {hint:?}"
             );
         }
-        assert!(explain("https://push.example", 507).contains("subscribed"));
-        assert!(explain("https://push.example", 403).contains("access list"));
+        assert!(explain("https://push.example", 507, Author::PushServer).contains("subscribed"));
+        assert!(explain("https://push.example", 403, Author::PushServer).contains("access list"));
+    }
+
+    #[test]
+    fn an_answer_of_something_else_is_told_from_the_push_servers_own() {
+        let html = ("content-type", "text/html; charset=UTF-8");
+        let json = ("content-type", "application/json");
+        type Headers<'a> = &'a [(&'a str, &'a str)];
+        let table: [(u16, Headers<'_>, Author); 20] = [
+            (200, &[html], Author::Other),
+            (202, &[("content-type", " Text/HTML")], Author::Other),
+            (200, &[("content-type", "application/xhtml+xml")], Author::Other),
+            (200, &[json], Author::PushServer),
+            (200, &[json, ("cf-ray", "x"), ("server", "cloudflare")], Author::PushServer),
+            (200, &[], Author::PushServer),
+            (201, &[html], Author::PushServer),
+            (403, &[html], Author::Other),
+            (401, &[html], Author::Other),
+            (403, &[json], Author::PushServer),
+            (403, &[], Author::PushServer),
+            (403, &[("server", "nginx"), ("content-type", "text/plain")], Author::PushServer),
+            (403, &[json, ("cf-ray", "x"), ("server", "cloudflare")], Author::PushServer),
+            (403, &[json, ("cf-mitigated", "challenge")], Author::Other),
+            (403, &[("content-type", "text/plain"), ("server", "cloudflare")], Author::Other),
+            (403, &[("cf-ray", "x")], Author::Other),
+            (403, &[("server", "AkamaiGHost")], Author::Other),
+            (403, &[("x-sucuri-id", "1")], Author::Other),
+            (403, &[("x-amzn-waf-action", "captcha")], Author::Other),
+            (500, &[html], Author::PushServer),
+        ];
+        for (status, headers, expected) in table {
+            let header = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+            assert_eq!(author(status, header), expected, "{status} {headers:?}");
+            let text = explain("https://push.example", status, expected);
+            let blamed = text.contains("access list") || text.contains("VAPID");
+            let other = text.contains("web firewall") || text.contains("web page");
+            assert_eq!(other, expected == Author::Other, "{text}");
+            assert!(!(blamed && other), "{text}");
+        }
     }
 }

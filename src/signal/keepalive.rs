@@ -1,4 +1,4 @@
-//! The keepalive: ask every so often, and know when the answer is overdue. Pure.
+//! The keepalive: ask every so often, and know when the peer has been silent for too long. Pure.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ pub enum Beat {
 enum Phase {
     /// The next one is due then.
     Idle { due: Instant },
-    /// Sent then, not answered yet.
+    /// Sent then, and nothing has come from the peer since.
     Asked { at: Instant },
 }
 
@@ -29,12 +29,14 @@ pub struct Keepalive {
     patience: Duration,
     last_id: u64,
     phase: Phase,
+    /// When the last one was sent, until it is answered.
+    sent: Option<Instant>,
 }
 
 impl Keepalive {
-    /// The first one is due `first` after `now`; then one every `interval`. An answer may take `patience`.
+    /// The first one is due `first` after `now`; then one every `interval`. After one the peer may be silent for `patience`.
     pub fn new(interval: Duration, patience: Duration, first: Duration, now: Instant) -> Self {
-        Self { interval, patience, last_id: 0, phase: Phase::Idle { due: now + first } }
+        Self { interval, patience, last_id: 0, phase: Phase::Idle { due: now + first }, sent: None }
     }
 
     /// What to do at `now`. After [`Beat::Ask`] the keepalive counts as sent.
@@ -44,6 +46,7 @@ impl Keepalive {
             Phase::Idle { .. } => {
                 self.last_id += 1;
                 self.phase = Phase::Asked { at: now };
+                self.sent = Some(now);
                 Beat::Ask(self.last_id)
             }
             Phase::Asked { at } if now < at + self.patience => Beat::Wait,
@@ -59,13 +62,17 @@ impl Keepalive {
         }
     }
 
+    /// Something came from the peer, whatever it is: it lives.
+    pub fn heard(&mut self) {
+        if let Phase::Asked { at } = self.phase {
+            self.phase = Phase::Idle { due: at + self.interval };
+        }
+    }
+
     /// An answer arrived. The round trip, if it is the one waited for.
     pub fn answered(&mut self, id: u64, now: Instant) -> Option<Duration> {
-        let Phase::Asked { at } = self.phase else { return None };
-        if id != self.last_id {
-            return None;
-        }
-        self.phase = Phase::Idle { due: at + self.interval };
+        let at = self.sent.filter(|_| id == self.last_id)?;
+        self.sent = None;
         Some(now.saturating_duration_since(at))
     }
 }
@@ -82,13 +89,14 @@ mod tests {
         let mut k = Keepalive::new(30 * S, 15 * S, 10 * S, start);
         assert_eq!((k.poll(start), k.deadline()), (Beat::Wait, start + 10 * S));
         assert_eq!(k.poll(start + 10 * S), Beat::Ask(1));
-        assert_eq!(k.answered(1, start + 11 * S), Some(S));
+        k.heard();
+        assert_eq!((k.answered(1, start + 11 * S), k.answered(1, start + 11 * S)), (Some(S), None));
         assert_eq!((k.poll(start + 39 * S), k.deadline()), (Beat::Wait, start + 40 * S));
         assert_eq!(k.poll(start + 40 * S), Beat::Ask(2));
     }
 
     #[test]
-    fn is_dead_when_the_answer_is_overdue_and_not_a_moment_earlier() {
+    fn is_dead_when_nothing_comes_for_too_long_and_not_a_moment_earlier() {
         let start = Instant::now();
         let mut k = Keepalive::new(30 * S, 15 * S, Duration::ZERO, start);
         assert_eq!(k.poll(start), Beat::Ask(1));
@@ -97,12 +105,28 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_other_requests_do_not_count() {
+    fn answers_to_other_requests_tell_no_round_trip() {
         let start = Instant::now();
         let mut k = Keepalive::new(30 * S, 15 * S, Duration::ZERO, start);
         assert_eq!(k.answered(0, start), None);
         assert_eq!(k.poll(start), Beat::Ask(1));
         assert_eq!(k.answered(7, start + S), None);
-        assert_eq!(k.poll(start + 15 * S), Beat::Dead);
+        assert_eq!(k.answered(1, start + 2 * S), Some(2 * S), "the right one may still come");
+    }
+
+    #[test]
+    fn a_peer_that_says_anything_lives_and_is_asked_all_the_same() {
+        let start = Instant::now();
+        let mut k = Keepalive::new(30 * S, 15 * S, Duration::ZERO, start);
+        for round in 0..100 {
+            let at = start + round * 30 * S;
+            assert_eq!(k.poll(at), Beat::Ask(u64::from(round) + 1));
+            assert_eq!(k.poll(at + 14 * S), Beat::Wait);
+            k.heard();
+            assert_eq!((k.poll(at + 29 * S), k.deadline()), (Beat::Wait, at + 30 * S));
+        }
+        let last = start + 100 * 30 * S;
+        assert!(matches!(k.poll(last), Beat::Ask(_)));
+        assert_eq!(k.poll(last + 15 * S), Beat::Dead);
     }
 }

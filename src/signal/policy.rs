@@ -13,6 +13,9 @@ use crate::timings::Timings;
 /// The longest `Retry-After` of Signal that is believed. A day without wake-ups is worse than one request too many.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
+/// So many refusals of Signal itself (403) in a row, over a minute at least, mean that the device is not linked any more.
+const REFUSALS: u32 = 3;
+
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -47,8 +50,8 @@ pub struct Policy<'a> {
     agents: usize,
     /// How many User-Agents in a row Signal refused.
     refused_agents: usize,
-    /// The last answer was a 403 of Signal itself.
-    refused_once: bool,
+    /// The last answers were so many times a 403 of Signal itself.
+    refusals: u32,
     /// A new login was asked for, and no connection has lasted since.
     asked_to_log_in: bool,
     timings: &'a Timings,
@@ -63,7 +66,7 @@ impl<'a> Policy<'a> {
             agent: 0,
             agents: agents.max(1),
             refused_agents: 0,
-            refused_once: false,
+            refusals: 0,
             asked_to_log_in: false,
             timings,
         }
@@ -77,7 +80,7 @@ impl<'a> Policy<'a> {
     /// Signal accepted the upgrade.
     pub fn accepted(&mut self) {
         self.refused_agents = 0;
-        self.refused_once = false;
+        self.refusals = 0;
     }
 
     /// No connection came about.
@@ -94,14 +97,14 @@ impl<'a> Policy<'a> {
 
     fn refused(&mut self, refusal: &Refusal, reason: String, rng: &mut Rng) -> Step {
         if refusal.status == 403 && refusal.by_signal {
-            if self.refused_once {
+            self.refusals += 1;
+            if self.refusals >= REFUSALS {
                 return Step::Unlinked;
             }
-            self.refused_once = true;
-            let after = self.timings.confirm.mul_f64(1.0 + 0.5 * rng.f64());
-            return wait(after, "refused once", format!("{reason}; asking once more"), false);
+            let after = self.timings.confirm.mul_f64(1.0 + 0.1 * rng.f64());
+            return wait(after, "login refused", format!("{reason}; asking again to be sure"), false);
         }
-        self.refused_once = false;
+        self.refusals = 0;
         if refusal.status == 499 {
             return self.refused_agent(reason, refusal.retry_after, rng);
         }

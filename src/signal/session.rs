@@ -80,6 +80,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When the connection is over.
     pub fn on_frame(&mut self, frame: Message, now: Instant) -> Result<(), Ended> {
+        self.keepalive.heard();
         match frame {
             Message::Binary(bytes) => {
                 if bytes.len() >= LARGE {

@@ -55,7 +55,7 @@ async fn live_and_write_down(tools: &Tools, live: &Live, credentials: &Credentia
             }
         }
         End::Unlinked => {
-            live.enter(State::Unlinked, State::Unlinked.label(), "Signal refused the login twice (403)", None);
+            live.enter(State::Unlinked, State::Unlinked.label(), "Signal refused the login three times (403)", None);
             Box::pin(persist(tools, live, || tools.store.set_forbidden(credentials.clone()))).await;
         }
     }

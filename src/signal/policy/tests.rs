@@ -18,36 +18,53 @@ fn retry(step: Step) -> Retry {
     }
 }
 
-#[test]
-fn a_403_of_signal_ends_the_account_only_when_confirmed() {
-    let timings = Timings::default();
-    let (mut p, mut rng) = bench(&timings, 1);
-    let first = retry(p.failed(&refusal(403, true, None), &mut rng));
-    assert!(first.after >= 5 * S && first.after <= 8 * S && first.state == State::Waiting);
-    assert_eq!(p.failed(&refusal(403, true, None), &mut rng), Step::Unlinked);
-}
-
-#[test]
-fn a_403_is_not_confirmed_across_a_success_or_another_answer() {
-    for between in [None, Some(refusal(500, true, None)), Some(refusal(403, false, None))] {
-        let timings = Timings::default();
-        let (mut p, mut rng) = bench(&timings, 1);
-        retry(p.failed(&refusal(403, true, None), &mut rng));
-        match &between {
-            None => p.accepted(),
-            Some(other) => drop(retry(p.failed(other, &mut rng))),
+/// Refused by Signal: the waits between until the account ends.
+fn refused_until_unlinked(p: &mut Policy<'_>, rng: &mut Rng) -> Vec<Duration> {
+    let mut waits = Vec::new();
+    loop {
+        match p.failed(&refusal(403, true, None), rng) {
+            Step::Unlinked => return waits,
+            Step::Retry(retry) => {
+                assert!(retry.state == State::Waiting && !retry.ends_with_outage);
+                waits.push(retry.after);
+            }
         }
-        retry(p.failed(&refusal(403, true, None), &mut rng));
     }
 }
 
 #[test]
-fn a_network_failure_does_not_forget_the_first_403() {
+fn only_three_403s_of_signal_over_a_minute_end_the_account() {
+    let timings = Timings::default();
+    let (mut p, mut rng) = bench(&timings, 1);
+    let waits = refused_until_unlinked(&mut p, &mut rng);
+    assert_eq!(waits.len(), 2);
+    let over: Duration = waits.iter().sum();
+    assert!(over >= 60 * S && over <= 90 * S, "{waits:?}");
+}
+
+#[test]
+fn the_403s_must_follow_each_other() {
+    for between in [None, Some(refusal(500, true, None)), Some(refusal(403, false, None))] {
+        let timings = Timings::default();
+        let (mut p, mut rng) = bench(&timings, 1);
+        for _ in 0..2 {
+            retry(p.failed(&refusal(403, true, None), &mut rng));
+        }
+        match &between {
+            None => p.accepted(),
+            Some(other) => drop(retry(p.failed(other, &mut rng))),
+        }
+        assert_eq!(refused_until_unlinked(&mut p, &mut rng).len(), 2, "{between:?}");
+    }
+}
+
+#[test]
+fn a_network_failure_does_not_forget_the_403s() {
     let timings = Timings::default();
     let (mut p, mut rng) = bench(&timings, 1);
     retry(p.failed(&refusal(403, true, None), &mut rng));
     retry(p.failed(&ConnectError::Timeout("upgrade"), &mut rng));
-    assert_eq!(p.failed(&refusal(403, true, None), &mut rng), Step::Unlinked);
+    assert_eq!(refused_until_unlinked(&mut p, &mut rng).len(), 1);
 }
 
 #[test]

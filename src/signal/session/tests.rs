@@ -117,6 +117,32 @@ fn accounts_that_connect_in_one_moment_ask_in_different_ones() {
 }
 
 #[test]
+fn a_peer_whose_keepalive_answers_get_lost_lives_while_anything_else_comes() {
+    type Sends = fn(u64) -> Message;
+    let kinds: [Sends; 5] = [
+        |n| put_message(n, envelope(n, false), n),
+        |n| request(n, "/api/v1/unknown", None, n),
+        |_| Message::Text("text".into()),
+        |_| Message::Ping(Vec::new().into()),
+        |_| Message::Pong(Vec::new().into()),
+    ];
+    for sends in kinds {
+        let bench = Bench::new();
+        let mut session = bench.session();
+        session.on_frame(request(1, "/api/v1/queue/empty", None, 9), bench.now).unwrap();
+        for n in 2..120 {
+            let now = bench.now + Duration::from_secs(5 * n);
+            session.on_time(now).expect("it lives");
+            session.on_frame(sends(n), now).unwrap();
+        }
+        let silent = bench.now + Duration::from_secs(5 * 119 + 45);
+        let mut ended = session.on_time(silent - Duration::from_secs(15));
+        ended = ended.and_then(|()| session.on_time(silent));
+        assert_eq!(ended, Err(Ended::KeepaliveTimeout), "45 s of silence are its end");
+    }
+}
+
+#[test]
 fn an_unanswered_keepalive_ends_the_session_within_45_seconds() {
     let bench = Bench::new();
     let mut session = bench.session();

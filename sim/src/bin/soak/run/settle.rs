@@ -7,8 +7,9 @@ use mollysocket::account::AccountId;
 
 use super::Run;
 
-/// The longest back-off to Signal is a minute; a silent path is noticed 45 s after the last sign of life.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// The longest back-off to Signal is a minute, after which it takes another one until a device counts as unlinked; a
+/// silent path is noticed 45 s after the last sign of life.
+const PATIENCE: Duration = Duration::from_secs(150);
 /// An account whose pushes have failed for longer may by design wait for as long again: its phone moves instead.
 const LONG_FAILING: Duration = Duration::from_secs(60);
 
@@ -38,7 +39,16 @@ impl Run {
     fn is_settled(&self) -> bool {
         let well =
             |n: usize| !self.world.phones[n].linked || (self.world.connected(n) && self.world.check.is_settled(n));
-        self.jobs.left() == 0 && (0..self.size.accounts).all(well)
+        self.jobs.left() == 0 && (0..self.size.accounts).all(well) && self.refusals_are_stored()
+    }
+
+    /// Whether every account whose device is not linked is forbidden: that takes a minute.
+    fn refusals_are_stored(&self) -> bool {
+        let linked = |id: AccountId| {
+            self.world.phones.iter().any(|phone| phone.linked && AccountId::parse(&phone.uuid) == Ok(id))
+        };
+        smol::block_on(self.world.store.list())
+            .is_ok_and(|listing| listing.accounts.iter().all(|row| row.forbidden || linked(row.id())))
     }
 
     /// The wait after failed pushes is about as long as they have failed: where that was long, another endpoint ends it
