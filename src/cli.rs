@@ -151,14 +151,16 @@ pub fn main(args: Vec<String>, env: Env) -> ExitCode {
         }
         Err(_) => Err(CliError::Usage("the command line cannot be understood; see mollysocket --help".into())),
     };
-    match result.and_then(|answer| Ok(out.flush().map(|()| answer)?)) {
+    let code = match result.and_then(|answer| Ok(out.flush().map(|()| answer)?)) {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::FAILURE,
         Err(error) => {
             complain(&error);
             error.exit_code()
         }
-    }
+    };
+    log::logger().flush();
+    code
 }
 
 /// What a verb needs to read the configuration.
@@ -234,7 +236,8 @@ fn complain(problem: &impl Display) {
     note(&format!("mollysocket: {}", problem.to_string().replace(['\n', '\r'], " ")));
 }
 
-/// A line on stderr. Without a stderr there is nobody to tell.
+/// A line on stderr, after what was logged before. Without a stderr there is nobody to tell.
 fn note(line: &str) {
+    log::logger().flush();
     let _ = writeln!(io::stderr(), "{line}");
 }
