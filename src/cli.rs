@@ -17,6 +17,7 @@ use crate::daemon::StartError;
 use crate::link::TooLong;
 use crate::logging;
 use crate::net::NetError;
+use crate::printable::printable;
 use crate::store::StoreError;
 use crate::vapid::VapidError;
 
@@ -174,7 +175,7 @@ impl Start<'_> {
     fn config(&self) -> Result<Config, CliError> {
         let config = Config::load(self.config.as_deref(), self.env)?;
         for warning in &config.warnings {
-            note(&format!("mollysocket: warning: {warning}"));
+            warn(warning);
         }
         if let Some(file) = &config.file {
             log::info!("configuration file: {}", file.display());
@@ -226,14 +227,19 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
 fn set_up_logging(env: &Env, verb: &Verb, verbose: u8) {
     let default = if matches!(verb, Verb::Server(_)) { LevelFilter::Error } else { LevelFilter::Info };
     match logging::init(env, default, logging::raised_by(verbose)) {
-        Ok(problems) => problems.iter().for_each(|problem| note(&format!("mollysocket: warning: {problem}"))),
-        Err(error) => note(&format!("mollysocket: warning: {error}")),
+        Ok(problems) => problems.iter().for_each(warn),
+        Err(error) => warn(&error),
     }
 }
 
 /// What went wrong, as one line on stderr.
 fn complain(problem: &impl Display) {
-    note(&format!("mollysocket: {}", problem.to_string().replace(['\n', '\r'], " ")));
+    note(&format!("mollysocket: {}", printable(&problem.to_string())));
+}
+
+/// What may be wrong, likewise.
+fn warn(problem: &impl Display) {
+    note(&format!("mollysocket: warning: {}", printable(&problem.to_string())));
 }
 
 /// A line on stderr, after what was logged before. Without a stderr there is nobody to tell.

@@ -1,7 +1,6 @@
 //! Log lines on stderr. Dependencies are heard only from INFO up: below it some print headers with credentials. What
 //! strangers can cause is counted (`logging/quota`).
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -11,6 +10,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config::Env;
 use crate::config::nearest::nearest;
+use crate::printable::printable;
 
 mod queue;
 mod quota;
@@ -184,22 +184,10 @@ fn line(out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> std::io::R
     out.write_all(line_of(record.level(), record.target(), &record.args().to_string()).as_bytes())
 }
 
-/// One record, one line: control characters, which could forge lines or colours, are escaped.
+/// One record, one line, whatever its text says.
 fn line_of(level: Level, target: &str, text: &str) -> String {
     let now = humantime::format_rfc3339_millis(SystemTime::now());
-    format!("{now} {level:<5} {target}: {}\n", one_line(text))
-}
-
-fn one_line(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
-        if c.is_control() {
-            // Writing to a String cannot fail.
-            let _ = write!(line, "{}", c.escape_default());
-        } else {
-            line.push(c);
-        }
-        line
-    })
+    format!("{now} {level:<5} {target}: {}\n", printable(text))
 }
 
 #[cfg(test)]
@@ -269,8 +257,8 @@ mod tests {
 
     #[test]
     fn a_record_cannot_forge_a_line() {
-        assert_eq!(one_line("a\nb\x1b[31m"), "a\\nb\\u{1b}[31m");
-        assert_eq!(one_line("grün – ok"), "grün – ok");
+        let line = line_of(Level::Info, "target", "a\nb\x1b[31m\u{202e}\r\n");
+        assert!(line.ends_with(" INFO  target: a b[31m  \n") && line.lines().count() == 1, "{line:?}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::reach::Reach;
 use super::{Answer, CliError};
 use crate::account::{Account, AccountId, Credentials, DeviceId, Endpoint, Secret};
 use crate::config::Config;
+use crate::printable::{printable, printable_json};
 use crate::push::{Delivery, Kind, Outcome};
 use crate::store::{IfMissing, Store};
 
@@ -84,7 +85,7 @@ pub(super) fn list(config: &Config, args: &ConnectionList, out: &mut impl Write)
             "accounts": accounts,
             "unreadable": listing.unreadable,
         });
-        writeln!(out, "{all:#}")?;
+        writeln!(out, "{:#}", printable_json(all))?;
         return Ok(Answer::Yes);
     }
     writeln!(out, "database: {}", shown(&config.db))?;
@@ -93,7 +94,7 @@ pub(super) fn list(config: &Config, args: &ConnectionList, out: &mut impl Write)
         writeln!(out, "\n{}", row.to_text())?;
     }
     for what in &listing.unreadable {
-        writeln!(out, "\nunreadable: {what}")?;
+        writeln!(out, "\nunreadable: {}", printable(what))?;
     }
     Ok(Answer::Yes)
 }
