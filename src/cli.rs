@@ -17,6 +17,7 @@ use crate::daemon::StartError;
 use crate::link::TooLong;
 use crate::logging;
 use crate::net::NetError;
+use crate::printable::printable;
 use crate::store::StoreError;
 use crate::systemd;
 use crate::vapid::VapidError;
@@ -153,14 +154,16 @@ pub fn main(args: Vec<String>, env: Env) -> ExitCode {
         }
         Err(_) => Err(CliError::Usage("the command line cannot be understood; see mollysocket --help".into())),
     };
-    match result.and_then(|answer| Ok(out.flush().map(|()| answer)?)) {
+    let code = match result.and_then(|answer| Ok(out.flush().map(|()| answer)?)) {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::FAILURE,
         Err(error) => {
             complain(&error);
             error.exit_code()
         }
-    }
+    };
+    log::logger().flush();
+    code
 }
 
 /// What a verb needs to read the configuration.
@@ -228,24 +231,25 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
 fn set_up_logging(env: &Env, verb: &Verb, verbose: u8) {
     let default = if matches!(verb, Verb::Server(_)) { LevelFilter::Error } else { LevelFilter::Info };
     match logging::init(env, default, logging::raised_by(verbose)) {
-        Ok(problems) => problems.iter().for_each(|problem| note(&format!("mollysocket: warning: {problem}"))),
-        Err(error) => note(&format!("mollysocket: warning: {error}")),
+        Ok(problems) => problems.iter().for_each(warn),
+        Err(error) => warn(&error),
     }
 }
 
 /// What went wrong, as one line on stderr.
 fn complain(problem: &impl Display) {
-    note(&format!("mollysocket: {}", problem.to_string().replace(['\n', '\r'], " ")));
+    note(&format!("mollysocket: {}", printable(&problem.to_string())));
 }
 
 /// What the operator should know although the configuration can be used.
 fn warn(config: &Config) {
     for warning in &config.warnings {
-        note(&format!("mollysocket: warning: {warning}"));
+        note(&format!("mollysocket: warning: {}", printable(warning)));
     }
 }
 
-/// A line on stderr. Without a stderr there is nobody to tell.
+/// A line on stderr, after what was logged before. Without a stderr there is nobody to tell.
 fn note(line: &str) {
+    log::logger().flush();
     let _ = writeln!(io::stderr(), "{line}");
 }

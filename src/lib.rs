@@ -25,6 +25,7 @@ pub mod notifier;
 pub mod overview;
 pub mod paced;
 mod pass_writes;
+mod printable;
 mod private_file;
 pub mod push;
 mod rate;

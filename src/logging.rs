@@ -1,19 +1,21 @@
 //! Log lines on stderr. Dependencies are heard only from INFO up: below it some print headers with credentials. What
 //! strangers can cause is counted (`logging/quota`).
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use env_logger::{Builder, Logger};
+use env_logger::{Builder, Logger, Target};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config::Env;
 use crate::config::nearest::nearest;
+use crate::printable::printable;
 
+mod queue;
 mod quota;
 
+use queue::Queue;
 use quota::Quota;
 
 /// Our own records' targets begin with this.
@@ -26,23 +28,29 @@ const OTHERS: Level = Level::Info;
 /// Our own records that clients of the web server cause.
 const WEB: &str = "mollysocket::web";
 
+/// How long a flush waits for whoever reads the log.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Why logging could not be set up.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The process has a logger already.
     #[error("logging is already set up")]
     Twice,
+    /// There can be no thread that writes the log.
+    #[error("there is no log: no thread can be started to write it: {0}")]
+    NoThread(#[from] std::io::Error),
 }
 
-/// Sets the process's logger up. `RUST_LOG` says what is logged, `default` when it is not set, and `raised` adds
+/// Sets the process's logger up, which writes to stderr and blocks nobody. `RUST_LOG` says what is logged, `default` when it is not set, and `raised` adds
 /// everything up to its level. Returns what is wrong with `RUST_LOG`, for people; the rest of it counts.
 ///
 /// # Errors
-/// [`LogError::Twice`] when it was done before.
+/// When it was done before, or no thread can be started.
 pub fn init(env: &Env, default: LevelFilter, raised: LevelFilter) -> Result<Vec<String>, LogError> {
     let spec = env.get("RUST_LOG").map_or("", String::as_str);
     let (spec, problems) = clean(spec);
-    let logger = Guarded::new(&spec, default, raised);
+    let logger = Guarded::new(Queue::start(std::io::stderr())?, &spec, default, raised);
     let max = logger.chosen.filter().max(logger.raised.filter());
     log::set_boxed_logger(Box::new(logger)).map_err(|_| LogError::Twice)?;
     log::set_max_level(max);
@@ -94,19 +102,27 @@ struct Guarded {
     raised: Logger,
     /// Lines of the web server and of other crates.
     quota: Mutex<Quota>,
+    /// Where both write to.
+    queue: Queue,
 }
 
 impl Guarded {
-    fn new(spec: &str, default: LevelFilter, raised: LevelFilter) -> Self {
-        let mut chosen = Builder::new();
+    fn new(queue: Queue, spec: &str, default: LevelFilter, raised: LevelFilter) -> Self {
+        let builder = || {
+            let mut builder = Builder::new();
+            builder.format(line).target(Target::Pipe(Box::new(queue.clone())));
+            builder
+        };
+        let mut chosen = builder();
         // A default given first is what remains when the text names modules only or nothing.
         if spec.is_empty() || spec.starts_with('/') {
             chosen.filter_level(default);
         }
         Self {
-            chosen: chosen.parse_filters(spec).format(line).build(),
-            raised: Builder::new().filter_level(raised).format(line).build(),
+            chosen: chosen.parse_filters(spec).build(),
+            raised: builder().filter_level(raised).build(),
             quota: Mutex::default(),
+            queue,
         }
     }
 
@@ -160,33 +176,28 @@ impl Log for Guarded {
     }
 
     fn flush(&self) {
-        self.chosen.flush();
-        self.raised.flush();
+        self.queue.drain(PATIENCE);
     }
 }
 
-/// One record, one line: control characters, which could forge lines or colours, are escaped.
 fn line(out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> std::io::Result<()> {
-    let now = humantime::format_rfc3339_millis(SystemTime::now());
-    writeln!(out, "{now} {:<5} {}: {}", record.level(), record.target(), one_line(&record.args().to_string()))
+    out.write_all(line_of(record.level(), record.target(), &record.args().to_string()).as_bytes())
 }
 
-fn one_line(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
-        if c.is_control() {
-            // Writing to a String cannot fail.
-            let _ = write!(line, "{}", c.escape_default());
-        } else {
-            line.push(c);
-        }
-        line
-    })
+/// One record, one line, whatever its text says.
+fn line_of(level: Level, target: &str, text: &str) -> String {
+    let now = humantime::format_rfc3339_millis(SystemTime::now());
+    format!("{now} {level:<5} {target}: {}\n", printable(text))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    fn logger(spec: &str, default: LevelFilter, raised: LevelFilter) -> Guarded {
+        Guarded::new(Queue::default(), spec, default, raised)
+    }
 
     fn shows(logger: &Guarded, target: &str, level: Level) -> bool {
         logger.enabled(&Metadata::builder().target(target).level(level).build())
@@ -195,7 +206,7 @@ mod tests {
     #[test]
     fn other_crates_are_never_heard_below_info() {
         for spec in ["trace", "tungstenite=trace", "async_tungstenite=trace,mollysocket=trace", "debug"] {
-            let logger = Guarded::new(spec, LevelFilter::Trace, LevelFilter::Trace);
+            let logger = logger(spec, LevelFilter::Trace, LevelFilter::Trace);
             for target in ["tungstenite::handshake", "async_tungstenite", "mollysocketish", "hyper", ""] {
                 assert!(!shows(&logger, target, Level::Debug), "{spec} {target}");
                 assert!(!shows(&logger, target, Level::Trace), "{spec} {target}");
@@ -203,7 +214,7 @@ mod tests {
             assert!(shows(&logger, "mollysocket::signal", Level::Trace));
             assert!(shows(&logger, "mollysocket", Level::Trace));
         }
-        assert!(shows(&Guarded::new("trace", LevelFilter::Off, LevelFilter::Off), "hyper", Level::Info));
+        assert!(shows(&logger("trace", LevelFilter::Off, LevelFilter::Off), "hyper", Level::Info));
     }
 
     #[test]
@@ -223,13 +234,13 @@ mod tests {
 
     #[test]
     fn verbosity_only_raises() {
-        let quiet = Guarded::new("", LevelFilter::Error, raised_by(0));
+        let quiet = logger("", LevelFilter::Error, raised_by(0));
         assert!(shows(&quiet, "mollysocket", Level::Error) && !shows(&quiet, "mollysocket", Level::Warn));
-        let raised = Guarded::new("mollysocket::web=trace", LevelFilter::Error, raised_by(2));
+        let raised = logger("mollysocket::web=trace", LevelFilter::Error, raised_by(2));
         assert!(shows(&raised, "mollysocket::web", Level::Trace), "not lowered");
         assert!(shows(&raised, "mollysocket::net", Level::Debug), "raised");
         assert!(!shows(&raised, "mollysocket::net", Level::Trace));
-        assert!(shows(&Guarded::new("off", LevelFilter::Error, raised_by(1)), "mollysocket", Level::Info));
+        assert!(shows(&logger("off", LevelFilter::Error, raised_by(1)), "mollysocket", Level::Info));
     }
 
     #[test]
@@ -246,8 +257,8 @@ mod tests {
 
     #[test]
     fn a_record_cannot_forge_a_line() {
-        assert_eq!(one_line("a\nb\x1b[31m"), "a\\nb\\u{1b}[31m");
-        assert_eq!(one_line("grün – ok"), "grün – ok");
+        let line = line_of(Level::Info, "target", "a\nb\x1b[31m\u{202e}\r\n");
+        assert!(line.ends_with(" INFO  target: a b[31m  \n") && line.lines().count() == 1, "{line:?}");
     }
 
     #[test]
@@ -255,6 +266,6 @@ mod tests {
         let env = Env::new();
         // Whichever test comes first, the second call cannot succeed.
         let _ = init(&env, LevelFilter::Off, LevelFilter::Off);
-        assert_eq!(init(&env, LevelFilter::Off, LevelFilter::Off), Err(LogError::Twice));
+        assert!(matches!(init(&env, LevelFilter::Off, LevelFilter::Off), Err(LogError::Twice)));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::printable::printable;
+
 /// Signal's side of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
@@ -141,7 +143,7 @@ impl<S: Phases> Side<S> {
         if !continues {
             self.since = now;
         }
-        let reason = reason.into();
+        let reason = printable(&reason.into());
         // While it tries again, why it has to is still of interest.
         let keeps_reason = continues && self.state != state && reason.is_empty();
         self.state = state;

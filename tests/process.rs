@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use program::{Program, command, command_under};
 use sim::push::Answer;
 use sim::signal::{Envelope, Handshake, Mode};
-use support::{DEVICE, PATIENCE, Phone, World, eventually};
+use support::{DEVICE, PATIENCE, Phone, World, eventually, register};
 
 fn urgent() -> Envelope {
     Envelope::new().urgent(true)
@@ -131,6 +131,24 @@ fn a_hanging_push_does_not_hold_the_end() {
     program.signal("-TERM");
     let (code, took) = program.wait();
     assert!(code == Some(0) && took < Duration::from_secs(5), "{code:?} {took:?}");
+}
+
+#[test]
+fn a_log_nobody_reads_stops_neither_wake_ups_nor_registrations_nor_the_end() {
+    let (world, phone) = prepared();
+    world.config();
+    let mut program = Program::unheard(command(&world, &["-vvv", "server"]));
+    connected(&world, &phone);
+    for n in 0..20 {
+        let endpoint = world.endpoint(&Phone { token: format!("{}-{n}", phone.token), ..phone.clone() });
+        let answer = register(program.web, &phone.uuid, u64::from(DEVICE), &phone.password, &endpoint, true);
+        assert_eq!(answer, "ok", "{n}");
+        let guid = world.signal().send(&phone.uuid, DEVICE, urgent());
+        assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE), "no wake-up {n}");
+    }
+    program.signal("-TERM");
+    let (code, took) = program.wait();
+    assert!(code == Some(0) && took < Duration::from_secs(10), "{code:?} {took:?}");
 }
 
 #[test]

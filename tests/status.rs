@@ -320,3 +320,74 @@ fn whoever_restarts_the_server_asks_only_whether_it_lives() {
         assert!(text.contains(live), "{file}");
     }
 }
+
+/// Text that would clear a terminal, turn its own direction around, hide a part of itself and begin a line.
+const EVIL: &str = "\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\u{2066}\u{200b}\u{200f}\u{feff}\u{ad}\u{61c}\u{2028}\u{2029}\r\n";
+
+fn assert_plain(text: &str) {
+    let bad = |c: &char| *c != '\n' && !c.is_ascii_graphic() && (c.is_control() || EVIL.contains(*c));
+    assert_eq!(text.chars().find(bad), None, "{text:?}");
+}
+
+/// `EVIL` in every text but the moments, which must be read.
+fn spoil(value: &mut Value) {
+    match value {
+        Value::String(text) if !text.ends_with('Z') => text.push_str(EVIL),
+        Value::Array(values) => values.iter_mut().for_each(spoil),
+        Value::Object(fields) => fields.values_mut().for_each(spoil),
+        _ => {}
+    }
+}
+
+#[test]
+fn whatever_answers_at_the_admin_socket_gives_no_orders_to_a_terminal() {
+    let mut world = World::new();
+    let phone = world.phone(1);
+    world.store_phone(&phone);
+    world.store_row("odd", 900);
+    world.push.set_default(Answer::status(500));
+    world.start();
+    world.wait_state(&phone, "connected");
+    world.signal().send(&phone.uuid, DEVICE, Envelope::new());
+    world.wait_push_state(&phone, "retrying");
+    let mut overview: Value = serde_json::from_str(&ask(&world, "/status").1).unwrap();
+    world.stop();
+    spoil(&mut overview);
+    overview["accounts"][0]["uuid"] = "é".into();
+    overview["accounts"][0]["notice"] = EVIL.into();
+    let body = overview.to_string();
+    let listener = std::os::unix::net::UnixListener::bind(world.dir.path().join("db.sqlite.sock")).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        }
+    });
+    for args in [&["status"][..], &["status", "--json"]] {
+        let output = run(&world, args);
+        assert!(stdout(&output).contains("retrying"), "it is shown: {output:?}");
+        assert_plain(&stdout(&output));
+        assert_plain(&String::from_utf8(output.stderr).unwrap());
+    }
+    assert_plain(&stdout(&run(&world, &["health"])));
+}
+
+#[test]
+fn a_close_reason_gives_no_orders_to_a_terminal() {
+    let mut world = World::new();
+    world.timings.backoff_base = PATIENCE;
+    world.timings.backoff_cap = PATIENCE;
+    let phone = world.phone(1);
+    world.store_phone(&phone);
+    world.start();
+    world.wait_state(&phone, "connected");
+    assert!(world.signal().close(&phone.uuid, DEVICE, 1011, &format!("because{EVIL}of that")));
+    world.wait_state(&phone, "waiting");
+    let (_, status) = status(&world);
+    let reason = status["accounts"][0]["signal"]["reason"].as_str().unwrap();
+    assert!(reason.contains("because") && reason.contains("of that"), "{reason}");
+    assert_plain(reason);
+    let told: Value = serde_json::from_str(&ask(&world, "/status").1).unwrap();
+    assert_plain(told["accounts"][0]["signal"]["reason"].as_str().unwrap());
+}

@@ -13,6 +13,7 @@ use super::status::running;
 use super::{Answer, CliError};
 use crate::account::{Account, AccountId, Credentials, DeviceId, Endpoint, Secret};
 use crate::config::Config;
+use crate::printable::{printable, printable_json};
 use crate::push::{Delivery, Kind, Outcome};
 use crate::store::{IfMissing, Store};
 use crate::systemd;
@@ -100,7 +101,7 @@ pub(super) fn list(config: &Config, args: &ConnectionList, out: &mut impl Write)
             "accounts": accounts,
             "unreadable": listing.unreadable,
         });
-        writeln!(out, "{all:#}")?;
+        writeln!(out, "{:#}", printable_json(all))?;
         return Ok(Answer::Yes);
     }
     writeln!(out, "database: {}", shown(&config.db))?;
@@ -109,7 +110,7 @@ pub(super) fn list(config: &Config, args: &ConnectionList, out: &mut impl Write)
         writeln!(out, "\n{}", row.to_text())?;
     }
     for what in &listing.unreadable {
-        writeln!(out, "\nunreadable: {what}")?;
+        writeln!(out, "\nunreadable: {}", printable(what))?;
     }
     Ok(Answer::Yes)
 }

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::args::Doctor as Args;
-use super::output::{Paint, harmless};
+use super::output::Paint;
 use super::reach::Reach;
 use super::{Answer, CliError, Start};
 use crate::account::AccountId;
 use crate::config::Config;
 use crate::doctor::{Check, Doctor, Redactor, Verdict};
+use crate::printable::{printable, printable_json};
 use crate::store::{IfMissing, Store};
 
 /// `doctor`.
@@ -46,7 +47,7 @@ pub(super) fn run(start: &Start<'_>, args: &Args, paint: Paint, out: &mut impl W
         let all = json!({
             "version": env!("CARGO_PKG_VERSION"), "checks": checks, "failures": failures, "warnings": warnings,
         });
-        writeln!(out, "{all:#}")?;
+        writeln!(out, "{:#}", printable_json(all))?;
     } else if args.report {
         report(start, config.as_ref().ok(), &checks, out)?;
     } else {
@@ -70,9 +71,9 @@ fn print(check: &Check, paint: Paint, out: &mut impl Write) -> io::Result<()> {
         Paint::Colours => write!(out, "\x1b[{colour}m{label}\x1b[0m{padding}")?,
         Paint::Plain => write!(out, "{label}{padding}")?,
     }
-    writeln!(out, "  {}: {}", check.name, harmless(&check.what))?;
+    writeln!(out, "  {}: {}", check.name, printable(&check.what))?;
     if !check.remedy.is_empty() {
-        writeln!(out, "         to do: {}", check.remedy)?;
+        writeln!(out, "         to do: {}", printable(&check.remedy))?;
     }
     // A step may take a while; what is done is shown.
     out.flush()
@@ -104,7 +105,7 @@ fn report(start: &Start<'_>, config: Option<&Config>, checks: &[Check], out: &mu
         if !check.remedy.is_empty() {
             line.push_str(&format!(" | {}", check.remedy));
         }
-        writeln!(out, "{}", harmless(&redactor.redact(&line)))?;
+        writeln!(out, "{}", printable(&redactor.redact(&line)))?;
     }
     writeln!(out, "```")
 }

@@ -8,6 +8,7 @@ use super::{Answer, CliError};
 use crate::config::Config;
 use crate::net::ask_socket;
 use crate::overview::admin_socket;
+use crate::printable::printable;
 
 /// The server answers within milliseconds, and gives its database a second.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -21,11 +22,11 @@ pub(super) fn run(config: &Config, args: &Health, out: &mut impl Write) -> Resul
     let target = if args.live { "/healthz" } else { "/readyz" };
     match smol::block_on(ask_socket(socket, target, PATIENCE, MOST)) {
         Ok(answer) if answer.status == 200 => {
-            writeln!(out, "healthy: {}", answer.body.trim())?;
+            writeln!(out, "healthy: {}", printable(answer.body.trim()))?;
             Ok(Answer::Yes)
         }
         Ok(answer) => {
-            writeln!(out, "unhealthy: {}", answer.body.trim())?;
+            writeln!(out, "unhealthy: {}", printable(answer.body.trim()))?;
             Ok(Answer::No)
         }
         Err(error) => {

@@ -22,11 +22,6 @@ impl Paint {
     }
 }
 
-/// A text of others without what a terminal would take for an order.
-pub(super) fn harmless(text: &str) -> String {
-    text.replace(char::is_control, "\u{fffd}")
-}
-
 /// A writer whose reader may leave early: what it does not want to read is no error, and the verb goes on.
 pub(super) struct Lenient<W> {
     inner: W,

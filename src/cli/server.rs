@@ -7,11 +7,12 @@ use async_signal::{Signal, Signals};
 use futures_lite::StreamExt as _;
 use smol::channel::{self, Receiver, Sender};
 
-use super::{Answer, CliError, note};
+use super::{Answer, CliError, note, warn};
 use crate::config::{Config, ConfigError, Env};
 use crate::daemon::{Daemon, Hooks};
 use crate::descriptors;
 use crate::link::{Link, TooLong, qr_plain, qr_terminal};
+use crate::printable::printable;
 use crate::systemd::{self, Service};
 use crate::timings::{Limits, Timings};
 
@@ -27,12 +28,12 @@ pub(super) fn run(
         .map_err(|e| CliError::failed(format_args!("the sockets of the service manager cannot be used: {e}")))?;
     let (service, problem) = Service::from_env(env);
     if let Some(problem) = problem {
-        note(&format!("mollysocket: warning: {problem}"));
+        warn(&problem);
     }
     descriptors::raise_limit();
     let signals = watch_signals()?;
     let daemon = Daemon::with_listener(config, Timings::default(), Limits::default(), inherited)?;
-    note(daemon.report().trim_end());
+    daemon.report().lines().for_each(|line| note(&printable(line)));
     if !daemon.config().webserver {
         note(&airgapped(daemon.vapid_public())?);
     }

@@ -9,6 +9,7 @@ use super::{Answer, CliError, table};
 use crate::config::Config;
 use crate::net::ask_socket;
 use crate::overview::{Overview, absence, admin_socket};
+use crate::printable::{printable, printable_json};
 use crate::store::{IfMissing, Store};
 
 /// The server gives its database a second; ten thousand accounts take a moment to write down.
@@ -29,13 +30,17 @@ pub(super) fn run(config: &Config, args: &Status, paint: Paint, out: &mut impl W
             (overview, Some(format!("{what}: {remedy}")))
         }
     };
+    // Whatever answered may have said anything, and rows may hold anything.
+    let shown = printable_json(serde_json::to_value(&overview).map_err(CliError::failed)?);
+    let overview: Overview = serde_json::from_value(shown).map_err(CliError::failed)?;
     if args.json {
         let text = serde_json::to_string_pretty(&overview).map_err(CliError::failed)?;
         writeln!(out, "{text}")?;
         if let Some(absent) = absent {
-            super::note(&format!("mollysocket: warning: {absent}"));
+            super::warn(&absent);
         }
     } else {
+        let absent = absent.as_deref().map(printable);
         out.write_all(table::render(&overview, absent.as_deref(), now, paint).as_bytes())?;
     }
     Ok(if overview.healthy { Answer::Yes } else { Answer::No })

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use super::output::{Paint, harmless};
+use super::output::Paint;
 use crate::overview::{AccountView, Moment, Overview, Server, SideView};
 
 /// SGR codes.
@@ -17,7 +17,7 @@ const HEAD: [&str; 6] = ["ACCOUNT", "SIGNAL", "PUSH", "LAST MESSAGE", "LAST PUSH
 /// A cell: its text and, perhaps, its colour.
 type Cell = (String, Option<&'static str>);
 
-/// The whole text. `absent` is why no server answered.
+/// The whole text. `absent` is why no server answered. All texts are printable already.
 pub(super) fn render(overview: &Overview, absent: Option<&str>, now: SystemTime, paint: Paint) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -88,7 +88,7 @@ fn table(text: &mut String, accounts: &[AccountView], now: SystemTime, paint: Pa
         explain(text, "Signal", &account.signal);
         explain(text, "push", &account.push);
         if let Some(notice) = &account.notice {
-            let _ = writeln!(text, "    Signal's notice: {}", notice.escape_default());
+            let _ = writeln!(text, "    Signal's notice: {}", notice);
         }
     }
 }
@@ -132,7 +132,7 @@ fn cells(account: &AccountView, now: SystemTime) -> [Cell; 6] {
 /// Why, and what to do, in lines of their own: they are long.
 fn explain(text: &mut String, side: &str, view: &SideView) {
     if !view.reason.is_empty() && !matches!(view.state.as_str(), "connected" | "ok") {
-        let _ = writeln!(text, "    {side}: {}", harmless(&view.reason));
+        let _ = writeln!(text, "    {side}: {}", view.reason);
     }
     if !view.remedy.is_empty() {
         let _ = writeln!(text, "    to do: {}", view.remedy);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -51,6 +51,33 @@ impl Program {
             let _ = child.kill();
             panic!("it did not start: {}", log.iter().collect::<Vec<String>>().join("\n"));
         };
+        Self { child, log, web }
+    }
+
+    /// Runs `command`, which starts a server, and reads its log until it listens. From then on the pipe is full: nobody
+    /// reads it, and something else has written to it until there was no more room.
+    pub fn unheard(mut command: Command) -> Self {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut filler = writer.try_clone().unwrap();
+        let child = command.stderr(writer).spawn().unwrap();
+        drop(command);
+        let (lines, log) = mpsc::channel();
+        let mut reader = BufReader::new(reader);
+        let web = loop {
+            let mut line = String::new();
+            assert_ne!(reader.read_line(&mut line).unwrap(), 0, "it did not start");
+            if let Some((_, address)) = line.split_once("listening on")
+                && let Some(address) = address.trim().strip_prefix("http://")
+            {
+                break address.trim_end_matches('/').parse().unwrap();
+            }
+        };
+        let (wrote, written) = mpsc::channel();
+        std::thread::spawn(move || while filler.write_all(&[b'\n'; 4096]).is_ok() && wrote.send(()).is_ok() {});
+        // It has stopped writing: there is no more room.
+        while written.recv_timeout(Duration::from_secs(1)).is_ok() {}
+        // Its end of the pipe stays open, like a journal that hangs.
+        std::mem::forget((reader, written, lines));
         Self { child, log, web }
     }
 

@@ -9,6 +9,7 @@ use smol::Timer;
 
 use super::flush;
 use crate::live::Halt;
+use crate::printable::printable;
 use crate::timings::Timings;
 
 /// How a connection ended.
@@ -62,10 +63,7 @@ where
 
 pub(super) fn closed(frame: Option<CloseFrame>) -> Ended {
     // 1005 stands for a Close frame without a code (RFC 6455 section 7.4.1).
-    frame.map_or_else(
-        || Ended::Closed(1005, String::new()),
-        |f| Ended::Closed(u16::from(f.code), f.reason.chars().filter(|c| !c.is_control()).take(123).collect()),
-    )
+    frame.map_or_else(|| Ended::Closed(1005, String::new()), |f| Ended::Closed(u16::from(f.code), printable(&f.reason)))
 }
 
 pub(super) fn lost(error: &tungstenite::Error) -> Ended {
