@@ -176,7 +176,7 @@ impl Start<'_> {
     /// Reads the configuration and shows what the operator should know about it.
     fn config(&self) -> Result<Config, CliError> {
         let config = Config::load(self.config.as_deref(), self.env)?;
-        warn(&config);
+        config.warnings.iter().for_each(warn);
         if let Some(file) = &config.file {
             log::info!("configuration file: {}", file.display());
         }
@@ -241,11 +241,9 @@ fn complain(problem: &impl Display) {
     note(&format!("mollysocket: {}", printable(&problem.to_string())));
 }
 
-/// What the operator should know although the configuration can be used.
-fn warn(config: &Config) {
-    for warning in &config.warnings {
-        note(&format!("mollysocket: warning: {}", printable(warning)));
-    }
+/// What may be wrong, likewise.
+fn warn(problem: &impl Display) {
+    note(&format!("mollysocket: warning: {}", printable(&problem.to_string())));
 }
 
 /// A line on stderr, after what was logged before. Without a stderr there is nobody to tell.

@@ -20,7 +20,7 @@ use crate::push::Pusher;
 use crate::signal::alarms::Alarms;
 use crate::signal::gate::Gate;
 use crate::signal::{Checker, Signal};
-use crate::store::{DaemonLock, IfMissing, Store};
+use crate::store::{DaemonLock, IfMissing, Store, StoreError};
 use crate::supervisor::{Runner, Supervisor, Tools};
 use crate::systemd;
 use crate::timings::{Limits, Timings};
@@ -107,7 +107,9 @@ impl Daemon {
         // The lock first: opening may migrate, and must not under another daemon.
         let mut lock = Store::lock_for_daemon(&config.db).map_err(|e| failed(&e))?;
         let store = Store::open(&config.db, IfMissing::Create).map_err(|e| failed(&e))?;
-        let accounts = smol::block_on(store.list()).map_err(|e| failed(&e))?.accounts.len();
+        let (listing, writable) = smol::block_on(async { Ok((store.list().await?, store.writable().await?)) })
+            .map_err(|e: StoreError| failed(&e))?;
+        let accounts = listing.accounts.len();
         // Phones gave their endpoints for the key they were linked with, and push servers refuse every other.
         let create = if accounts == 0 { Create::Yes } else { Create::No };
         let (key, key_origin) = VapidKey::load(&config.vapid, create).map_err(|error| {
@@ -142,8 +144,20 @@ impl Daemon {
         if admin.is_ok() {
             lock.note_socket(&config.admin_socket);
         }
+        let mut database = counted(accounts);
+        match listing.unreadable.len() {
+            0 => {}
+            n => {
+                let rows = if n == 1 { "row" } else { "rows" };
+                let _ = write!(database, "; {n} {rows} left out, see `mollysocket connection list`");
+            }
+        }
+        if !writable {
+            let error = StoreError::ReadOnly(config.db.clone());
+            let _ = write!(database, "; {error}");
+        }
         let report =
-            report(&config, accounts, &key_origin, listener.as_ref().map(|(_, addr)| *addr), admin.as_ref().err());
+            report(&config, &database, &key_origin, listener.as_ref().map(|(_, addr)| *addr), admin.as_ref().err());
         let site = listener.as_ref().map(|(_, addr)| format!("http://{addr}/"));
         let observer = Arc::new(Observer::new(supervisor.clone(), store.clone(), signal.clone(), &config.db, site));
         let app = Arc::new(web::App {
@@ -332,7 +346,7 @@ fn key_is_elsewhere(config: &Config, accounts: usize, file: &Path) -> String {
 
 fn report(
     config: &Config,
-    accounts: usize,
+    database: &str,
     key_origin: &str,
     web: Option<SocketAddr>,
     no_admin: Option<&io::Error>,
@@ -358,7 +372,7 @@ fn report(
         None => line("admin socket", &config.admin_socket.display()),
         Some(error) => line("admin socket", &format_args!("none: {}: {error}", config.admin_socket.display())),
     }
-    line("database", &format_args!("{} ({})", db.display(), counted(accounts)));
+    line("database", &format_args!("{} ({database})", db.display()));
     line("VAPID key", &key_origin);
     line("allowed accounts", &config.allowed_uuids);
     line("push servers", &config.allowed_endpoints);

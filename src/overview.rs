@@ -74,14 +74,13 @@ pub struct Overview {
     pub version: String,
     /// When it was made.
     pub at: Moment,
-    /// Nothing needs attention: the server runs, its database works, every account can be read from it and is well, and
-    /// Signal answers.
+    /// Nothing needs attention: the server runs, its database works, every account is well, and Signal answers.
     pub healthy: bool,
     /// The running server; null when the database alone was read.
     pub server: Option<Server>,
     /// Every account, in order of their ids.
     pub accounts: Vec<AccountView>,
-    /// What is wrong with each row of the database that is left out.
+    /// Each row of the database that is left out, because no account can be made of it: what is wrong with it.
     pub unreadable: Vec<String>,
 }
 
@@ -237,7 +236,7 @@ impl Overview {
             healthy: false,
             server: None,
             accounts,
-            unreadable: listing.unreadable,
+            unreadable: listing.unreadable.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The database of accounts (design, section 8). The only module that touches SQLite; one thread owns the connection.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -29,10 +30,36 @@ pub use self::import::{Difference, IfDifferent, Import};
 pub struct Listing {
     /// The rows that could be read.
     pub accounts: Vec<Account>,
-    /// What is wrong with each row that could not (old versions stored anything). Such rows are left as they are.
-    pub unreadable: Vec<String>,
-    /// How many of these leave an account without service: it has no other row.
-    pub lost: usize,
+    /// Each row that could not (old versions stored anything). Such rows are left as they are.
+    pub unreadable: Vec<OddRow>,
+}
+
+/// A row that no account can be made of, or that a newer one of the same account replaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OddRow {
+    rowid: i64,
+    id: String,
+    problem: String,
+}
+
+impl OddRow {
+    /// What [`Store::remove_odd`] finds it by when its id is no name.
+    pub fn name(&self) -> String {
+        format!("row-{}", self.rowid)
+    }
+
+    /// Where it is and what is wrong with it, without what is stored in it.
+    pub fn anonymized(&self) -> String {
+        format!("{}: {}", self.name(), self.problem)
+    }
+}
+
+/// For people, with the id that is stored in it and how to be rid of it.
+impl fmt::Display for OddRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, id, problem) = (self.name(), &self.id, &self.problem);
+        write!(f, "{name} ({id}): {problem}; `mollysocket connection remove {name}` removes it")
+    }
 }
 
 /// What [`Store::look`] found.
@@ -280,6 +307,14 @@ impl Store {
     /// When it could not be committed.
     pub async fn remove(&self, id: AccountId) -> Result<bool, StoreError> {
         self.handle.write(move |transaction, spellings| rows::remove(transaction, spellings, id)).await
+    }
+
+    /// Removes the row that no account can be made of and that has this name, or this id. Says whether it was there.
+    ///
+    /// # Errors
+    /// When it could not be committed.
+    pub async fn remove_odd(&self, name: String) -> Result<bool, StoreError> {
+        self.handle.write(move |transaction, _| rows::remove_odd(transaction, &name)).await
     }
 
     /// Whether the file can be written.

@@ -15,7 +15,7 @@ use crate::live::Live;
 use crate::metrics::Gauges;
 use crate::signal::session::FAREWELL;
 use crate::status::{State, Status};
-use crate::store::StoreError;
+use crate::store::{OddRow, StoreError};
 
 mod ending;
 mod task;
@@ -126,7 +126,7 @@ pub struct Runner {
     /// The database could not be read the last time; said once.
     unreadable: bool,
     /// Rows that could not be understood; each is said once.
-    odd_rows: Vec<String>,
+    odd_rows: Vec<OddRow>,
 }
 
 impl Runner {

@@ -126,11 +126,13 @@ fn rows_nobody_can_read_are_reported_and_left_alone() {
     let listing = run(store.list()).unwrap();
     assert_eq!(listing.accounts.iter().map(Account::id).collect::<Vec<_>>(), [id(good)]);
     assert_eq!(listing.unreadable.len(), 4, "{:?}", listing.unreadable);
-    let text = listing.unreadable.join("\n");
-    assert!(text.contains("row 1") && text.contains("0f2b1a3c") && text.contains("device"), "{text}");
-    for secret in ["SECRET", "hunter2", "anything", UUID] {
-        assert!(!text.contains(secret), "{text}");
+    let text = listing.unreadable.iter().map(|row| format!("{row}\n")).collect::<String>();
+    assert!(text.contains("row-1 (anything)") && text.contains(UUID) && text.contains("device"), "{text}");
+    let anonymized = listing.unreadable.iter().map(|row| row.anonymized()).collect::<String>();
+    for secret in ["SECRET", "hunter2"] {
+        assert!(!text.contains(secret) && !anonymized.contains(secret), "{text}");
     }
+    assert!(!anonymized.contains("anything") && !anonymized.contains(UUID), "{anonymized}");
     assert_eq!(run(store.count()).unwrap(), 5);
     assert_eq!(run(store.get(id(UUID))).unwrap(), None);
 
@@ -138,6 +140,14 @@ fn rows_nobody_can_read_are_reported_and_left_alone() {
     run(store.put(account(UUID))).unwrap();
     assert_eq!(run(store.get(id(UUID))).unwrap(), Some(account(UUID)));
     assert_eq!((run(store.count()).unwrap(), run(store.list()).unwrap().unreadable.len()), (5, 3));
+
+    // What is shown of a row removes it, and nothing else does.
+    for (name, left) in [("nothing", 3), (UUID, 3), ("row-5", 3), ("anything", 2), ("anything", 2), ("row-4", 1)] {
+        let before = run(store.list()).unwrap().unreadable.len();
+        assert_eq!(run(store.remove_odd(name.to_owned())).unwrap(), before > left, "{name}");
+        assert_eq!(run(store.list()).unwrap().unreadable.len(), left, "{name}");
+    }
+    assert_eq!(run(store.list()).unwrap().accounts.len(), 2);
 }
 
 #[test]

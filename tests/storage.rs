@@ -151,9 +151,41 @@ fn a_read_only_database_serves_those_who_are_in_it() {
     }
     fs::set_permissions(world.db(), Permissions::from_mode(0o400)).unwrap();
     let program = Program::spawn(program);
+    let report = "cannot write the database";
+    let mut said = Vec::new();
+    eventually("the report says so", || {
+        said.extend(program.lines());
+        said.iter().any(|line| line.contains(report) && line.contains("`chown -R "))
+    });
     holds_while_nothing_is_written(&world, program.web, &linked, &strangers[0]);
     fs::set_permissions(world.db(), Permissions::from_mode(0o600)).unwrap();
     recovers(&world, program.web, &strangers);
+}
+
+/// As `./data` of the reference's compose file, which belongs to root, is for the user of our image.
+#[test]
+fn a_directory_of_another_user_is_told_with_the_user_and_the_remedy() {
+    let (world, ..) = prepared();
+    for path in [world.db(), world.dir.path().join("db.sqlite.vapid"), world.dir.path().to_owned()] {
+        let mode = if path.is_dir() { 0o755 } else { 0o644 };
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    // Only root can be somebody else. Others can take a right from themselves, which is told in the same way.
+    let root = fs::metadata(world.db()).unwrap().uid() == 0;
+    let (user, mut server) = if root {
+        (NOBODY, command_as(&world, NOBODY, &["server"]))
+    } else {
+        fs::set_permissions(world.dir.path(), Permissions::from_mode(0o555)).unwrap();
+        (fs::metadata(world.db()).unwrap().uid(), command(&world, &["server"]))
+    };
+    let output = server.output().unwrap();
+    fs::set_permissions(world.dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let directory = world.dir.path().display();
+    for part in [format!("user {user} "), format!("{directory}/db.sqlite"), format!("`chown -R {user} {directory}`")] {
+        assert!(said.contains(&part), "{said}");
+    }
 }
 
 #[test]

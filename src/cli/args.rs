@@ -235,7 +235,7 @@ pub(super) struct ConnectionList {
 #[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "remove")]
 pub(super) struct ConnectionRemove {
-    /// account
+    /// account; or row-N or the id, as list shows them, of a row that no account can be made of
     #[argh(positional, arg_name = "UUID")]
     pub(super) uuid: String,
 }

@@ -15,7 +15,7 @@ use crate::account::{Account, AccountId, Credentials, DeviceId, Endpoint, Secret
 use crate::config::Config;
 use crate::printable::{printable, printable_json};
 use crate::push::{Delivery, Kind, Outcome};
-use crate::store::{IfMissing, Store};
+use crate::store::{IfMissing, OddRow, Store};
 use crate::systemd;
 
 /// When a change of the database takes effect, for people. Whoever works in the wrong directory learns it from this.
@@ -94,12 +94,14 @@ pub(super) fn list(config: &Config, args: &ConnectionList, out: &mut impl Write)
     let store = Store::open(&config.db, IfMissing::Fail)?;
     let listing = smol::block_on(store.list())?;
     let rows: Vec<Row> = listing.accounts.iter().map(|account| Row::of(account, args.anonymized)).collect();
+    let shown_row = |row: &OddRow| if args.anonymized { row.anonymized() } else { row.to_string() };
+    let unreadable: Vec<String> = listing.unreadable.iter().map(shown_row).collect();
     if args.json {
         let accounts: Vec<_> = rows.iter().map(Row::to_json).collect();
         let all = json!({
             "database": shown(&config.db),
             "accounts": accounts,
-            "unreadable": listing.unreadable,
+            "unreadable": unreadable,
         });
         writeln!(out, "{:#}", printable_json(all))?;
         return Ok(Answer::Yes);
@@ -109,15 +111,23 @@ pub(super) fn list(config: &Config, args: &ConnectionList, out: &mut impl Write)
     for row in &rows {
         writeln!(out, "\n{}", row.to_text())?;
     }
-    for what in &listing.unreadable {
+    for what in &unreadable {
         writeln!(out, "\nunreadable: {}", printable(what))?;
     }
     Ok(Answer::Yes)
 }
 
-/// `connection remove UUID`.
+/// `connection remove UUID`. Of a row that no account can be made of also its name or what it has for an id.
 pub(super) fn remove(config: &Config, uuid: &str, out: &mut impl Write) -> Result<Answer, CliError> {
-    let id = AccountId::parse(uuid)?;
+    let parsed = AccountId::parse(uuid);
+    if parsed.is_err()
+        && let Ok(store) = Store::open(&config.db, IfMissing::Fail)
+        && smol::block_on(store.remove_odd(uuid.to_owned()))?
+    {
+        writeln!(out, "removed the row from {}", shown(&config.db))?;
+        return Ok(Answer::Yes);
+    }
+    let id = parsed?;
     let store = Store::open(&config.db, IfMissing::Fail)?;
     if smol::block_on(store.remove(id))? {
         writeln!(out, "removed {id} from {}; {}", shown(&config.db), noticed(config))?;

@@ -13,7 +13,7 @@ use crate::vapid::VapidKey;
 
 /// `check-config FILE`: whether the server would take the file.
 pub(super) fn check_config(file: &Path, out: &mut impl Write) -> Result<Answer, CliError> {
-    warn(&Config::check_file(file)?);
+    Config::check_file(file)?.warnings.iter().for_each(warn);
     writeln!(out, "{}: ok", file.display())?;
     Ok(Answer::Yes)
 }

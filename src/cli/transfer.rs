@@ -12,7 +12,7 @@ use super::{Answer, CliError, note};
 use crate::account::{Account, AccountId};
 use crate::config::Config;
 use crate::net::Net;
-use crate::store::{Difference, IfDifferent, IfMissing, Import, Listing, Store, StoreError};
+use crate::store::{Difference, IfDifferent, IfMissing, Import, Store, StoreError};
 use crate::vapid::{Create, VapidKey};
 
 mod file;
@@ -41,15 +41,14 @@ pub(super) fn export(config: &Config, args: &ConnectionExport, out: &mut impl Wr
     } else {
         out.write_all(file::write(&listing.accounts, Secrets::LeftOut).as_bytes())?;
     }
-    Ok(if wanted.is_empty() { whether_all(&listing) } else { Answer::Yes })
-}
-
-/// Says what was left out. Without service since long, but the operator may not know.
-fn whether_all(listing: &Listing) -> Answer {
+    if !wanted.is_empty() {
+        return Ok(Answer::Yes);
+    }
+    // Without service since long, but the operator may not know.
     for row in &listing.unreadable {
         note(&format!("mollysocket: warning: left out: {row}"));
     }
-    if listing.lost == 0 { Answer::Yes } else { Answer::No }
+    Ok(if listing.unreadable.is_empty() { Answer::Yes } else { Answer::No })
 }
 
 fn warn_of_secrets() {

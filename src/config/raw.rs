@@ -265,7 +265,16 @@ fn from_variable(kind: Kind, raw: &str) -> Result<Option<Value>, String> {
             Err(format!("it is empty; remove it or write {}", kind.example()))
         }
         None if unquoted.is_empty() => Ok(None),
-        None => Err(format!("wrong type; write {}", kind.example())),
+        None => {
+            // `[one, two]` is what is left of `["one", "two"]`.
+            let quotes = if kind == Kind::List && unquoted.starts_with('[') && !unquoted.contains(['"', '\'']) {
+                "; a shell, or systemd's Environment=, takes quotes away: put the whole between single quotes, like \
+                 '[\"one\", \"two\"]'"
+            } else {
+                ""
+            };
+            Err(format!("wrong type; write {}{quotes}", kind.example()))
+        }
     }
 }
 

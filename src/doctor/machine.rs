@@ -94,7 +94,7 @@ impl Doctor<'_> {
         };
         match read.await {
             Ok((listing, writable)) => {
-                self.in_use |= !listing.accounts.is_empty() || !listing.unreadable.is_empty();
+                self.in_use |= !listing.accounts.is_empty();
                 self.add(Check::ok("database", format!("{}: {}", shown(&path), count(listing.accounts.len()))));
                 if !writable {
                     let what = format!("{} cannot be written", shown(&path));
@@ -117,8 +117,9 @@ impl Doctor<'_> {
             self.add(Check::note("accounts", "there is none yet; link Molly to add one"));
         }
         for row in listing.unreadable {
-            let remedy = "register that account again from Molly, or remove the row";
-            self.add(Check::warning("accounts", format!("left out: {row}"), remedy));
+            let remedy =
+                format!("`mollysocket connection list` shows it, `connection remove {}` removes it", row.name());
+            self.add(Check::new("accounts", Verdict::Note, format!("left out: {}", row.anonymized()), remedy));
         }
         listing.accounts
     }

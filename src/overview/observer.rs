@@ -60,7 +60,6 @@ impl Observer {
         let signal_reachable = self.signal_reachable(&self.supervisor.snapshots());
         let accounts = self.accounts();
         let healthy = database_problem.is_none()
-            && listing.lost == 0
             && signal_reachable != Some(false)
             && !accounts.iter().any(|account| account.needs_attention);
         Overview {
@@ -76,18 +75,19 @@ impl Observer {
                 signal_reachable,
             }),
             accounts,
-            unreadable: listing.unreadable,
+            unreadable: listing.unreadable.iter().map(ToString::to_string).collect(),
         }
     }
 
     /// Whether the server does its work.
     pub async fn readiness(&self) -> Readiness {
-        let accounts = match self.in_time(self.store.count()).await {
-            Ok(accounts) => accounts,
-            Err(problem) => return Readiness { ready: false, line: problem },
-        };
+        if let Err(problem) = self.in_time(self.store.count()).await {
+            return Readiness { ready: false, line: problem };
+        }
+        let snapshots = self.supervisor.snapshots();
+        let accounts = snapshots.len();
         let plural = if accounts == 1 { "account" } else { "accounts" };
-        let (ready, signal) = match self.signal_reachable(&self.supervisor.snapshots()) {
+        let (ready, signal) = match self.signal_reachable(&snapshots) {
             None => (true, "not needed"),
             Some(true) => (true, "reachable"),
             Some(false) => (false, "not reachable; `mollysocket status` says why"),

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
+use crate::private_file::{self, own_uid};
+
 /// Why the database could not be used. No text holds anything that is stored in it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -19,7 +21,7 @@ pub enum StoreError {
     #[error("the database {} is not a regular file: change `db` (MOLLY_DB)", .0.display())]
     NotAFile(PathBuf),
     /// The operating system says no.
-    #[error("no permission to use the database {}: give it and its directory to the user that runs mollysocket", .0.display())]
+    #[error("user {} has no permission to use the database {}: give it and its directory to that user, like `{}`", own_uid(), .0.display(), chown(.0))]
     Permission(PathBuf),
     /// Zero bytes: the remains of a full disk or of a mistake.
     #[error("the database {} is empty: restore a backup, or delete the file to start anew", .0.display())]
@@ -62,7 +64,7 @@ pub enum StoreError {
     #[error("the database {} is locked by another process: try again, or stop what uses it", .0.display())]
     Busy(PathBuf),
     /// The file or its file system cannot be written.
-    #[error("the database {} cannot be written: check the permissions and whether its file system is read-only", .0.display())]
+    #[error("user {} cannot write the database {}: give it and its directory to that user, like `{}`, unless its file system is read-only", own_uid(), .0.display(), chown(.0))]
     ReadOnly(PathBuf),
     /// No space left.
     #[error("the disk of the database {} is full: free some space", .0.display())]
@@ -78,6 +80,12 @@ pub enum StoreError {
     /// The thread that owns the connection is gone.
     #[error("the database was closed")]
     Closed,
+}
+
+/// What gives the database, and what is beside it, to the user of this process. In a container that is the path inside.
+fn chown(path: &Path) -> String {
+    let directory = private_file::directory(path);
+    format!("chown -R {} {}", own_uid(), directory.display())
 }
 
 impl StoreError {

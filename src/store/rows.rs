@@ -5,13 +5,15 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Statement, ToSql, params};
 
 use super::spellings::Spellings;
-use super::{Known, Listing, Put};
+use super::{Known, Listing, OddRow, Put};
 use crate::account::{Account, AccountError, AccountId, Credentials, DeviceId, Endpoint, Secret, ServerTime};
 
 /// A row and what could be made of it.
 struct Entry {
     rowid: i64,
     id: Option<AccountId>,
+    /// The id as it is stored.
+    stored_id: String,
     registered: u64,
     account: Result<Account, AccountError>,
 }
@@ -51,7 +53,8 @@ impl Columns {
         let text = |at| row.get_ref(at).map(as_text);
         let number = |at| row.get_ref(at).map(as_number);
         let optional = |at: Option<usize>| at.map_or(Ok(None), number);
-        let id = AccountId::parse(&text(self.uuid)?);
+        let stored_id = text(self.uuid)?;
+        let id = AccountId::parse(&stored_id);
         let device = DeviceId::new(number(self.device)?.unwrap_or(0));
         let password = Secret::password(&text(self.password)?);
         let endpoint = Endpoint::parse(&text(self.endpoint)?);
@@ -71,7 +74,7 @@ impl Columns {
                 covered_until,
             })
         })();
-        Ok(Entry { rowid: row.get(self.rowid)?, id: id.ok(), registered: last_registration, account })
+        Ok(Entry { rowid: row.get(self.rowid)?, id: id.ok(), stored_id, registered: last_registration, account })
     }
 }
 
@@ -149,15 +152,10 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Listing> {
     let mut listing = Listing::default();
     let mut readable: Vec<(i64, u64, Account)> = Vec::new();
     let mut places = std::collections::HashMap::new();
-    let mut spoilt = Vec::new();
     for entry in entries(connection)? {
-        let Entry { rowid, id, registered, account } = entry;
-        let whose = id.map_or_else(String::new, |id| format!(" (account {})", id.short()));
+        let Entry { rowid, stored_id, registered, account, .. } = entry;
         match account {
-            Err(error) => {
-                listing.unreadable.push(format!("row {rowid}{whose}: {error}"));
-                spoilt.push(id);
-            }
+            Err(error) => listing.unreadable.push(odd(rowid, &stored_id, error.to_string())),
             Ok(account) => match places.get(&account.id()).copied() {
                 None => {
                     places.insert(account.id(), readable.len());
@@ -169,15 +167,19 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Listing> {
                     if (other.1, other.0) > (kept.1, kept.0) {
                         std::mem::swap(kept, &mut other);
                     }
-                    let text = format!("row {}{whose}: row {} of the same account is newer", other.0, kept.0);
-                    listing.unreadable.push(text);
+                    let problem = format!("row-{} of the same account is newer", kept.0);
+                    listing.unreadable.push(odd(other.0, &stored_id, problem));
                 }
             },
         }
     }
-    listing.lost = spoilt.iter().filter(|id| id.is_none_or(|id| !places.contains_key(&id))).count();
     listing.accounts = readable.into_iter().map(|(_, _, account)| account).collect();
     Ok(listing)
+}
+
+/// What is shown of an id is what can be typed: anybody may have stored it.
+fn odd(rowid: i64, stored_id: &str, problem: String) -> OddRow {
+    OddRow { rowid, id: stored_id.chars().filter(|c| c.is_ascii_graphic()).take(64).collect(), problem }
 }
 
 /// What the row of an account says, or why it cannot be read. `None`: there is no row.
@@ -261,6 +263,16 @@ pub(super) fn remove(transaction: &Connection, spellings: &mut Spellings, id: Ac
     let found = entries_of(transaction, spellings, id)?;
     for entry in &found {
         transaction.prepare("DELETE FROM connections WHERE rowid = ?1")?.execute([entry.rowid])?;
+    }
+    Ok(!found.is_empty())
+}
+
+/// See [`super::Store::remove_odd`].
+pub(super) fn remove_odd(transaction: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let mut found = list(transaction)?.unreadable;
+    found.retain(|row| row.name() == name || row.id == name);
+    for row in &found {
+        transaction.execute("DELETE FROM connections WHERE rowid = ?1", [row.rowid])?;
     }
     Ok(!found.is_empty())
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::{Create, VapidError, VapidKey};
-use crate::private_file;
+use crate::private_file::{self, own_uid};
 
 /// A key file is 44 bytes. What is much longer is another file, or a device that never ends.
 const MAX_BYTES: u64 = 4096;
@@ -66,5 +66,9 @@ fn text(path: &Path) -> io::Result<String> {
 }
 
 fn failure(path: &Path, error: &io::Error) -> VapidError {
-    VapidError::Io { path: path.to_owned(), what: error.to_string() }
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => format!("; give it to this user: chown {} {}", own_uid(), path.display()),
+        _ => String::new(),
+    };
+    VapidError::Io { path: path.to_owned(), what: format!("{error}{remedy}") }
 }

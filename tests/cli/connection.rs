@@ -142,7 +142,7 @@ fn lists_are_for_people_scripts_and_programs() {
 }
 
 #[test]
-fn odd_rows_are_shown_as_such_and_stay() {
+fn odd_rows_are_shown_as_such_and_stay_until_they_are_removed() {
     let (world, push) = World::pushing();
     world.add(&push.endpoint(TOKEN)).ok();
     // What the reference implementation accepted: its own list panicked on some of these.
@@ -165,11 +165,18 @@ fn odd_rows_are_shown_as_such_and_stay() {
             assert_eq!(out.matches("unreadable: ").count(), 4, "{out}");
         }
     }
+    assert!(world.line("connection list").ok().contains("unreadable: row-2 (x): the account id is not a UUID"));
+    assert!(!world.line("connection list -a").ok().contains("(x)"));
     let rows: i64 = rusqlite::Connection::open(world.path("db.sqlite"))
         .unwrap()
         .query_row("SELECT count(*) FROM connections", [], |row| row.get(0))
         .unwrap();
     assert_eq!(rows, 6);
+    for name in ["x", "row-3"] {
+        world.line(&format!("connection remove {name}")).ok();
+        world.line(&format!("connection remove {name}")).fails(2, &["UUID"]);
+    }
+    assert_eq!(world.line("connection list").ok().matches("unreadable: ").count(), 2);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod connection;
+mod migration;
 mod secrets;
 mod server;
 mod transfer;

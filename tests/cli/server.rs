@@ -102,6 +102,20 @@ fn accounts_without_a_key_keep_it_from_starting_until_one_is_named() {
 }
 
 #[test]
+fn rows_of_no_account_keep_no_server_from_starting() {
+    let mut world = world();
+    world.unset("MOLLY_VAPID_KEY_FILE");
+    world.reference_database("db.sqlite", &["foo"]);
+    let mut server = Server::start(&world, &["server"]);
+    server.wait_for("0 accounts; 1 row left out");
+    server.wait_for("made just now");
+    server.signal("TERM");
+    assert_eq!(server.end().code, Some(0));
+    assert!(world.line("connection remove foo").ok().contains("removed"));
+    assert!(!world.line("connection list").ok().contains("unreadable"));
+}
+
+#[test]
 fn files_that_another_one_hides_are_named_at_the_start_and_by_doctor() {
     let mut world = world();
     let home = world.path("home/.config/mollysocket");

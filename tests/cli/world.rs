@@ -179,7 +179,10 @@ pub struct Server {
 
 impl Server {
     pub fn start(world: &World, args: &[&str]) -> Self {
-        let mut command = world.command(args);
+        Self::spawn(world.command(args))
+    }
+
+    pub fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (send, lines) = mpsc::channel();

@@ -36,7 +36,12 @@ fn wrong_types_are_refused_with_an_example() {
     complaint_about("MOLLY_PORT", "http", &["a whole number"]);
     complaint_about("MOLLY_PORT", "tcp://10.0.0.1:80", &["a whole number"]);
     complaint_about("MOLLY_WEBSERVER", "yes", &["true or false"]);
-    complaint_about("MOLLY_ALLOWED_UUIDS", "[*]", &["a list of strings"]);
+    // What a shell leaves of a list.
+    for left in ["[*]", "[0f2b1a3c-1111-4222-8333-444455556666]", "[a,b]"] {
+        let spelling = "between single quotes, like '[\"one\", \"two\"]'";
+        complaint_about("MOLLY_ALLOWED_UUIDS", left, &["a list of strings", "a shell", spelling]);
+    }
+    complaint_about("MOLLY_ALLOWED_ENDPOINTS", "[https://ntfy.sh,*]", &["takes quotes away"]);
     complaint_about("MOLLY_ALLOWED_UUIDS", "[1, 2]", &["a list of strings"]);
 }
 

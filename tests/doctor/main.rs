@@ -229,7 +229,7 @@ fn the_report_tells_nothing_about_anybody() {
     case.world.stop();
     let (code, text) = case.run(&["--report", stranger]);
     assert_eq!(code, Some(1));
-    assert!(text.contains("ACCOUNT is not in") && text.contains("(account ACCOUNT)"), "{text}");
+    assert!(text.contains("ACCOUNT is not in") && text.contains("left out: row-2: the device id"), "{text}");
     assert!(!text.contains(&stranger[..8]) && !text.contains(&spoilt[..8]), "{text}");
     let (code, text) = case.run(&["--report"]);
     assert_eq!(code, Some(1));

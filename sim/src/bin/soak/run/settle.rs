@@ -71,7 +71,7 @@ impl Run {
     /// Every row is what was last acknowledged; only unlinked accounts are forbidden, and junk never lives.
     pub(super) fn check_rows(&mut self) -> Result<()> {
         let listing = smol::block_on(self.world.store.list()).context("the database cannot be read at the end")?;
-        let mut problems = listing.unreadable;
+        let mut problems: Vec<String> = listing.unreadable.iter().map(ToString::to_string).collect();
         for (n, phone) in self.world.phones.iter().enumerate() {
             let id = AccountId::parse(&phone.uuid)?;
             let Some(row) = listing.accounts.iter().find(|row| row.id() == id) else {
