@@ -183,6 +183,7 @@ fn no_spelling_of_a_private_address_is_ever_sent_to() {
         .map(|(n, text)| (world.phone(n), text))
         .collect();
     assert!(stored.len() > 90, "{}", stored.len());
+    world.keyed();
     for (phone, text) in &stored {
         let mut account = world.account(phone);
         account.endpoint = Endpoint::parse(text).unwrap();

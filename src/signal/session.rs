@@ -80,7 +80,10 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When the connection is over.
     pub fn on_frame(&mut self, frame: Message, now: Instant) -> Result<(), Ended> {
-        self.keepalive.heard();
+        // Signal never sends text: whoever sends nothing else is not Signal, and not kept for it.
+        if !frame.is_text() {
+            self.keepalive.heard();
+        }
         match frame {
             Message::Binary(bytes) => {
                 if bytes.len() >= LARGE {
