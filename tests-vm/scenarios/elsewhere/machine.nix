@@ -1,0 +1,7 @@
+{
+  services.mollysocket = {
+    enable = true;
+    environmentFiles = [ "/run/e2e/simulator.env" ];
+    dataDir = "/srv/molly";
+  };
+}
