@@ -17,7 +17,6 @@ use crate::metrics::Metrics;
 use crate::net::{Net, NetOptions};
 use crate::overview::Observer;
 use crate::push::Pusher;
-use crate::signal::alarms::Alarms;
 use crate::signal::gate::Gate;
 use crate::signal::{Checker, Signal};
 use crate::store::{DaemonLock, IfMissing, Store, StoreError};
@@ -127,7 +126,6 @@ impl Daemon {
             url: config.signal_url.clone(),
             user_agents: config.user_agents.clone(),
             gate: Gate::new(&limits),
-            alarms: Alarms::new(timings.keepalive, executor.clone()),
             metrics: metrics.clone(),
             timings: timings.clone(),
             limits: limits.clone(),

@@ -14,7 +14,6 @@ use crate::config::Config;
 use crate::net::resolve::{Resolve, SystemResolver};
 use crate::net::{Net, NetError, NetOptions};
 use crate::push::Pusher;
-use crate::signal::alarms::Alarms;
 use crate::signal::gate::Gate;
 use crate::signal::{Checker, Signal};
 use crate::timings::{Limits, Timings};
@@ -186,7 +185,6 @@ impl<'a> Doctor<'a> {
             url: config.signal_url.clone(),
             user_agents: config.user_agents.clone(),
             gate: Gate::new(&limits),
-            alarms: Alarms::new(self.timings.keepalive, executor.clone()),
             metrics: Arc::default(),
             timings: self.timings.clone(),
             limits,

@@ -14,7 +14,6 @@ use crate::net::Net;
 use crate::status::State;
 use crate::timings::{Limits, Timings};
 
-pub mod alarms;
 pub mod connect;
 pub mod gate;
 pub mod keepalive;
@@ -23,7 +22,6 @@ pub mod session;
 mod upgrade;
 pub mod wire;
 
-use alarms::Alarms;
 use connect::{ConnectError, Open, Purpose};
 use gate::Gate;
 use policy::{Policy, Retry, Step};
@@ -38,8 +36,6 @@ pub struct Signal {
     pub user_agents: Vec<String>,
     /// The one door to the host.
     pub gate: Gate,
-    /// The timer of the sessions.
-    pub alarms: Alarms,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Deadlines.
@@ -118,15 +114,8 @@ pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credenti
                 policy.accepted();
                 live.note_server_time(open.server_time, Instant::now());
                 live.note_alert(open.alert);
-                let (ended, connected) = session::run(
-                    &mut *open.socket,
-                    live,
-                    &signal.metrics,
-                    &signal.timings,
-                    signal.alarms.alarm(),
-                    &mut rng,
-                )
-                .await;
+                let (ended, connected) =
+                    session::run(&mut *open.socket, live, &signal.metrics, &signal.timings, &mut rng).await;
                 if matches!(ended, session::Ended::TooLarge | session::Ended::Protocol(_)) {
                     Box::pin(connect::linger(open.socket)).await;
                 }

@@ -18,7 +18,6 @@ use self::ended::{closed, farewell, lost};
 use crate::live::{Halt, Live};
 use crate::metrics::Metrics;
 use crate::notifier::Ticket;
-use crate::signal::alarms::Alarm;
 use crate::signal::keepalive::{Beat, Keepalive};
 use crate::signal::wire::{self, Incoming};
 use crate::status::State;
@@ -237,7 +236,6 @@ pub async fn run<S>(
     live: &Live,
     metrics: &Metrics,
     timings: &Timings,
-    mut alarm: Alarm,
     rng: &mut fastrand::Rng,
 ) -> (Ended, Duration)
 where
@@ -245,6 +243,7 @@ where
 {
     let mut session = Session::new(live, metrics, timings, Instant::now(), rng);
     let mut stopping_since = None;
+    let mut timer = Timer::never();
     let mut armed = None;
     let mut frames = 0_u32;
     let ended = loop {
@@ -275,9 +274,10 @@ where
             }
             deadline = deadline.min(patience);
         }
-        // Only when the deadline came nearer or the alarm went off: looking once too early costs less.
+        // Only when the deadline came nearer or the timer went off: looking once too early costs less than setting it anew
+        // with each message.
         if armed.is_none_or(|at| deadline < at || at <= now) {
-            alarm.set(deadline);
+            timer.set_at(deadline);
             armed = Some(deadline);
         }
         let frame = async { Event::Frame(socket.next().await) };
@@ -286,7 +286,7 @@ where
             Event::Changed
         };
         let time = async {
-            (&mut alarm).await;
+            (&mut timer).await;
             Event::Time
         };
         match frame.or(change).or(time).await {

@@ -7,7 +7,6 @@ use crate::metrics::Metrics;
 use crate::net::{Lane, Net, NetOptions};
 use crate::push::Pusher;
 use crate::signal::Signal;
-use crate::signal::alarms::Alarms;
 use crate::signal::connect::Purpose;
 use crate::signal::gate::Gate;
 use crate::store::{IfMissing, Store};
@@ -28,8 +27,7 @@ fn runner(directory: &std::path::Path, executor: &Arc<Executor<'static>>) -> Run
     let pusher = Pusher::new(net.clone(), vapid, AllowedEndpoints::parse(&["*"]).unwrap());
     let url = url::Url::parse("wss://127.0.0.1:1/").unwrap();
     let (gate, metrics, user_agents) = (Gate::new(&limits), Arc::new(Metrics::default()), vec!["x".to_owned()]);
-    let alarms = Alarms::new(timings.keepalive, executor.clone());
-    let signal = Arc::new(Signal { net, url, user_agents, gate, alarms, metrics, timings, limits });
+    let signal = Arc::new(Signal { net, url, user_agents, gate, metrics, timings, limits });
     let store = Store::open(&directory.join("db.sqlite"), IfMissing::Create).unwrap();
     Runner::new(Tools { signal, pusher: Arc::new(pusher), store, wake_for_own_sync: false }, executor.clone()).1
 }

@@ -218,10 +218,8 @@ fn a_peer_that_reads_nothing_is_given_up() {
     let timings = Timings { keepalive: ms(20), keepalive_answer: ms(60_000), write: ms(60), ..Timings::default() };
     let mut rng = fastrand::Rng::with_seed(1);
     let start = Instant::now();
-    let executor = std::sync::Arc::new(smol::Executor::new());
-    let alarm = crate::signal::alarms::Alarms::new(timings.keepalive, executor.clone()).alarm();
-    let session = run(Deaf, &bench.live, &bench.metrics, &timings, alarm, &mut rng);
-    let (ended, connected) = smol::block_on(executor.run(session));
+    let session = run(Deaf, &bench.live, &bench.metrics, &timings, &mut rng);
+    let (ended, connected) = smol::block_on(session);
     assert_eq!((ended, connected), (Ended::WriteTimeout, Duration::ZERO));
     assert!(start.elapsed() < Duration::from_secs(5));
 }

@@ -3,12 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use futures_lite::future;
-use smol::Executor;
 use smol::channel::{self, Receiver, Sender};
 
 use super::*;
 use crate::notifier::Verdict;
-use crate::signal::alarms::Alarms;
 
 /// What the loop reads from and writes to.
 struct Socket {
@@ -90,14 +88,12 @@ fn play(timings: &Timings, script: impl AsyncFnOnce(&Peer, &Live)) -> (Ended, Du
         script(&peer, &bench.live).await;
         Instant::now()
     };
-    let executor = Arc::new(Executor::new());
-    let alarm = Alarms::new(timings.keepalive, executor.clone()).alarm();
-    let running = async { (run(socket, &bench.live, &bench.metrics, timings, alarm, &mut rng).await, Instant::now()) };
+    let running = async { (run(socket, &bench.live, &bench.metrics, timings, &mut rng).await, Instant::now()) };
     let late = async {
         Timer::after(Duration::from_secs(30)).await;
         panic!("the session does not end");
     };
-    let (((ended, connected), end), script_end) = smol::block_on(executor.run(future::zip(running, acting).or(late)));
+    let (((ended, connected), end), script_end) = smol::block_on(future::zip(running, acting).or(late));
     (ended, connected, end.saturating_duration_since(script_end))
 }
 
