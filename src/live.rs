@@ -237,7 +237,15 @@ impl Live {
                 if inner.status.push.state != PushState::Ok {
                     log::info!("{}: pushes are accepted again by {}", self.id.short(), inner.endpoint.origin());
                 }
-                inner.status.push.enter(PushState::Ok, "", None, wall);
+                // It cannot be repeated for ever, so it counts; but people should know.
+                let doubtful = if delivery.halves().1.is_empty() { "" } else { delivery.reason.as_str() };
+                if !doubtful.is_empty() && inner.status.push.reason != doubtful {
+                    log::warn!(
+                        "{}: push accepted, but whether by a push server is doubtful: {doubtful}",
+                        self.id.short()
+                    );
+                }
+                inner.status.push.enter(PushState::Ok, doubtful, None, wall);
                 inner.announced_push.clear();
             }
             Verdict::Retry(at) => {
@@ -298,7 +306,7 @@ impl Live {
         inner.endpoint_generation += 1;
         inner.notifier.endpoint_changed();
         if !inner.notifier.is_limited() {
-            inner.status.push.enter(PushState::Ok, "new endpoint", None, SystemTime::now());
+            inner.status.push.enter(PushState::Ok, "", None, SystemTime::now());
             inner.announced_push.clear();
         }
         drop(inner);

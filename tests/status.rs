@@ -116,6 +116,25 @@ fn a_failing_push_server_is_shown_with_the_next_try() {
 }
 
 #[test]
+fn an_answer_of_something_that_is_no_push_server_counts_and_is_told_as_doubtful() {
+    let (world, phone) = World::connected();
+    world.push.set_default(Answer::status(200).header("Content-Type", "text/html").body("<form>Log in</form>"));
+    for _ in 0..2 {
+        let guid = world.signal().send(&phone.uuid, DEVICE, Envelope::new().urgent(true));
+        assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE), "it is not repeated for ever");
+    }
+    let (code, json) = status(&world);
+    let push = &json["accounts"][0]["push"];
+    assert_eq!((code, &push["state"]), (Some(0), &"ok".into()), "{push:#}");
+    assert!(push["reason"].as_str().unwrap().contains("web page"), "{push:#}");
+    let text = stdout(&run(&world, &["status"]));
+    assert!(text.contains("web page"), "{text}");
+    world.push.set_default(Answer::created());
+    world.signal().send(&phone.uuid, DEVICE, Envelope::new().urgent(true));
+    eventually("all is well again", || !stdout(&run(&world, &["status"])).contains("web page"));
+}
+
+#[test]
 fn without_a_server_the_database_alone_is_shown() {
     let (mut world, phone) = World::connected();
     world.signal().unlink(&phone.uuid, DEVICE);

@@ -131,7 +131,7 @@ fn cells(account: &AccountView, now: SystemTime) -> [Cell; 6] {
 
 /// Why, and what to do, in lines of their own: they are long.
 fn explain(text: &mut String, side: &str, view: &SideView) {
-    if !view.reason.is_empty() && !matches!(view.state.as_str(), "connected" | "ok") {
+    if !view.reason.is_empty() {
         let _ = writeln!(text, "    {side}: {}", view.reason);
     }
     if !view.remedy.is_empty() {

@@ -52,6 +52,7 @@ impl Doctor<'_> {
         let delivery = pusher.send(&account.endpoint, kind).await;
         let (what, hint) = delivery.halves();
         let usual = match delivery.outcome {
+            Outcome::Accepted if !hint.is_empty() => return self.add(Check::warning(name, what, hint)),
             Outcome::Accepted => {
                 let sent = match kind {
                     Kind::Test => "a test push, signed by our VAPID key, is accepted: the phone shows a notification",

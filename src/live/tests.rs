@@ -127,3 +127,21 @@ fn a_refused_test_push_is_told_as_such_until_a_push_is_accepted() {
     assert_eq!(test(Outcome::Unauthorized), PushState::Unauthorized);
     assert_eq!(test(Outcome::Accepted), PushState::Ok);
 }
+
+#[test]
+fn an_acceptance_that_is_doubtful_counts_and_is_told_until_a_better_one() {
+    let live = Live::new(&account(), false, &Timings::default());
+    for (reason, told) in [
+        ("https://h answered 200 OK: that is a web page", true),
+        ("https://h answered 200 OK: that is a web page", true),
+        ("https://h answered 201 Created", false),
+    ] {
+        let ticket = live.take_in(urgent(1), Instant::now()).unwrap();
+        let (_, generation) = live.push_started(Kind::Wake, Instant::now());
+        let delivery = Delivery { outcome: Outcome::Accepted, reason: reason.into() };
+        live.push_finished(Kind::Wake, generation, &delivery, Instant::now(), &mut Rng::with_seed(1));
+        let push = live.status().push;
+        assert!(live.accepted() >= ticket && push.state == PushState::Ok);
+        assert_eq!(push.reason.contains("web page"), told, "{}", push.reason);
+    }
+}

@@ -195,6 +195,20 @@ pub const AT_THE_PUSH_SERVER: &[Fault] = &[
         &["410", "open Molly to register a new one"],
         &[],
     ),
+    fault(
+        "a web firewall before the push server",
+        |case| case.world.push.set_default(Answer::status(403).header("Content-Type", "text/html").body("<h1>No</h1>")),
+        "push",
+        &["403", "proxy or web firewall"],
+        &[],
+    ),
+    fault(
+        "a captive portal in place of the push server",
+        |case| case.world.push.set_default(Answer::status(200).header("Content-Type", "text/html").body("<h1>Hi</h1>")),
+        "push",
+        &["200", "web page", "check the address"],
+        &[],
+    ),
 ];
 
 pub const BEFORE_THE_SERVER: &[Fault] = &[
