@@ -184,6 +184,7 @@ fn a_kill_during_the_migration_loses_no_row() {
             }
         }
         fs::copy(&template.db, world.db()).unwrap();
+        world.keyed();
         world.config();
         let mut child = command(&world, &["server"]).spawn().unwrap();
         thread::sleep(Duration::from_micros(random.u64(0..80_000)));
