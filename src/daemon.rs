@@ -147,7 +147,7 @@ impl Daemon {
             0 => {}
             n => {
                 let rows = if n == 1 { "row" } else { "rows" };
-                let _ = write!(database, "; {n} {rows} left out, see `mollysocket connection list`");
+                let _ = write!(database, "; {n} {rows} cannot be understood, see `mollysocket connection list`");
             }
         }
         if !writable {

@@ -107,7 +107,7 @@ fn rows_of_no_account_keep_no_server_from_starting() {
     world.unset("MOLLY_VAPID_KEY_FILE");
     world.reference_database("db.sqlite", &["foo"]);
     let mut server = Server::start(&world, &["server"]);
-    server.wait_for("0 accounts; 1 row left out");
+    server.wait_for("0 accounts; 1 row cannot be understood");
     server.wait_for("made just now");
     server.signal("TERM");
     assert_eq!(server.end().code, Some(0));

@@ -274,6 +274,7 @@ impl World {
     }
 
     pub fn store(&self) -> Store {
+        self.keyed();
         Store::open(&self.db(), IfMissing::Create).unwrap()
     }
 
@@ -294,7 +295,6 @@ impl World {
     }
 
     pub fn store_phone(&self, phone: &Phone) {
-        self.keyed();
         smol::block_on(self.store().put(self.account(phone))).unwrap();
     }
 
@@ -315,7 +315,6 @@ impl World {
 
     /// Many phones in one transaction.
     pub fn store_phones(&self, phones: &[Phone]) {
-        self.keyed();
         drop(self.store());
         let mut db = rusqlite::Connection::open(self.db()).unwrap();
         let rows = db.transaction().unwrap();
