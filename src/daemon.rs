@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZeroUsize;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -87,10 +86,6 @@ impl Daemon {
         limits: Limits,
         inherited: Option<TcpListener>,
     ) -> Result<Self, StartError> {
-        // Host look-ups block threads; the default of 500 would let a dead resolver take them all.
-        if let Some(n) = NonZeroUsize::new(limits.blocking_threads) {
-            blocking::set_max_blocking_threads(n);
-        }
         let config = Arc::new(config);
         let executor = Arc::new(Executor::new());
         let metrics = Arc::new(Metrics::default());

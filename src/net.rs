@@ -157,8 +157,6 @@ impl Net {
     ) -> Result<Self, NetError> {
         let signal = connector("signal_ca_file", options.signal_ca_file.as_deref(), Connector::signal)?;
         let push = connector("push_ca_file", options.push_ca_file.as_deref(), Connector::push)?;
-        // Two threads stay free for Signal's name and for whatever else blocks.
-        let lookups = limits.blocking_threads.saturating_sub(2);
         let keep = Keep {
             found: timings.dns_keep,
             failed: timings.dns_keep_failure,
@@ -166,7 +164,7 @@ impl Net {
             patience: timings.dns_patience,
             names: limits.dns_names,
         };
-        let lookup = Lookup::new(Arc::new(resolve::SystemResolver), executor.clone(), lookups, keep);
+        let lookup = Lookup::new(Arc::new(resolve::SystemResolver), executor.clone(), limits.lookups, keep);
         let slots = slots::Slots::new(limits.pushes, limits.pushes_per_origin);
         let pool = pool::Pool::new(timings.push_keep, limits.pushes_idle, limits.pushes_per_origin, executor);
         let pool = Arc::new(pool);

@@ -277,8 +277,9 @@ pub struct Limits {
     pub push_head: usize,
     /// Alerts about all accounts together.
     pub alerts: Rate,
-    /// Threads for blocking work (host look-ups).
-    pub blocking_threads: usize,
+    /// Look-ups of push servers' names at the same time, each of which blocks a thread: a dead name server must not have
+    /// more. Signal's is another one.
+    pub lookups: usize,
 }
 
 impl Default for Limits {
@@ -307,7 +308,7 @@ impl Default for Limits {
             web_body: 16 * 1024,
             push_head: 16 * 1024,
             alerts: Rate { burst: 10, every: secs(60) },
-            blocking_threads: 8,
+            lookups: 6,
         }
     }
 }

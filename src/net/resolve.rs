@@ -4,8 +4,9 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
@@ -30,9 +31,21 @@ pub struct SystemResolver;
 #[async_trait::async_trait]
 impl Resolve for SystemResolver {
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        let found = smol::net::resolve((host, 0)).await?;
-        Ok(found.into_iter().map(|address| address.ip()).collect())
+        let host = host.to_owned();
+        let found = own_thread(move || (host.as_str(), 0).to_socket_addrs()).await??;
+        Ok(found.map(|address| address.ip()).collect())
     }
+}
+
+/// What blocks, on a thread that ends with it. Those of the `blocking` crate, behind smol's own look-up, stay for ever and
+/// wake twice a second, each.
+///
+/// # Errors
+/// No thread can be started, or `work` panicked.
+pub async fn own_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let (tell, told) = smol::channel::bounded(1);
+    thread::Builder::new().name("look-up".into()).spawn(move || drop(tell.try_send(work())))?;
+    told.recv().await.map_err(|_| io::Error::other("the look-up was given up"))
 }
 
 /// On whose behalf a name is looked up.
