@@ -329,8 +329,8 @@ fn key_is_elsewhere(config: &Config, accounts: usize, file: &Path) -> String {
         "{} holds {}, but there is no VAPID key ({} is not there), and no phone can be woken with another than the one it \
          was linked with. Hand that one on: version 1.x has it in vapid_privkey (MOLLY_VAPID_PRIVKEY), in the file of \
          vapid_key_file (MOLLY_VAPID_KEY_FILE), or sealed as a credential of its systemd unit (/etc/mollysocket/vapid.key \
-         or SetCredentialEncrypted=ms_vapid); docs/migration.md says how for each. To start anew instead, and link every \
-         phone again: `mollysocket vapid generate > FILE`, and set vapid_key_file to FILE",
+         or SetCredentialEncrypted=ms_vapid); docs/migration.md says how for each. If there never was one, or to start anew \
+         and link every phone again: `mollysocket vapid generate > FILE`, and set vapid_key_file to FILE",
         db.display(),
         counted(accounts),
         file.display(),

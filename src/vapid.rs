@@ -17,35 +17,15 @@ pub enum VapidError {
     /// The text is not a key.
     #[error("the VAPID key {0}")]
     Malformed(Flaw),
-    /// The file of `vapid_key_file` does not hold a key.
-    #[error(
-        "the VAPID key file {} (vapid_key_file) {flaw}: put the output of `mollysocket vapid generate` there",
-        path.display()
-    )]
+    /// A file does not hold a key.
+    #[error("the VAPID key file {} {flaw}: {remedy}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What is wrong with what it holds.
         flaw: Flaw,
-    },
-    /// The service manager's credential does not hold a key.
-    #[error("the credential {} {flaw}: put the output of `mollysocket vapid generate` into it", path.display())]
-    Credential {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with what it holds.
-        flaw: Flaw,
-    },
-    /// The key file we made ourselves does not hold a key any more.
-    #[error(
-        "the VAPID key file {} {flaw}: restore it from a backup, or delete it and link every phone again",
-        path.display()
-    )]
-    Generated {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with what it holds.
-        flaw: Flaw,
+        /// What to do.
+        remedy: &'static str,
     },
     /// There is no key and this verb makes none. Does not say to make one: the server may have one of which we do not
     /// know, and with another every phone must be linked again.

@@ -10,18 +10,10 @@ use crate::private_file::{self, own_uid};
 /// A key file is 44 bytes. What is much longer is another file, or a device that never ends.
 const MAX_BYTES: u64 = 4096;
 
-/// Reads the operator's key file.
-pub(super) fn read(path: &Path) -> Result<(VapidKey, String), VapidError> {
+/// Reads a key file that the operator or the service manager keeps.
+pub(super) fn read(path: &Path, remedy: &'static str) -> Result<VapidKey, VapidError> {
     let text = text(path).map_err(|error| failure(path, &error))?;
-    let key = VapidKey::read(&text).map_err(|flaw| VapidError::File { path: path.to_owned(), flaw })?;
-    Ok((key, format!("{} (vapid_key_file)", path.display())))
-}
-
-/// Reads the credential of the service manager.
-pub(super) fn credential(path: &Path) -> Result<(VapidKey, String), VapidError> {
-    let text = text(path).map_err(|error| failure(path, &error))?;
-    let key = VapidKey::read(&text).map_err(|flaw| VapidError::Credential { path: path.to_owned(), flaw })?;
-    Ok((key, format!("credential {}", path.display())))
+    VapidKey::read(&text).map_err(|flaw| VapidError::File { path: path.to_owned(), flaw, remedy })
 }
 
 /// Reads the key file made by an earlier start, or makes it.
@@ -49,7 +41,8 @@ pub(super) fn generated(path: &Path, create: Create) -> Result<(VapidKey, String
         other => other,
     };
     let text = text.map_err(|error| failure(path, &error))?;
-    let key = VapidKey::read(&text).map_err(|flaw| VapidError::Generated { path: path.to_owned(), flaw })?;
+    let remedy = "restore it from a backup, or delete it and link every phone again";
+    let key = VapidKey::read(&text).map_err(|flaw| VapidError::File { path: path.to_owned(), flaw, remedy })?;
     match private_file::tighten(path) {
         Ok(true) => log::warn!("{} was open to other users; it is private now (mode 0600)", path.display()),
         Ok(false) => {}

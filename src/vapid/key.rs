@@ -70,8 +70,14 @@ impl VapidKey {
     pub fn load(source: &VapidSource, create: Create) -> Result<(Self, String), VapidError> {
         match source {
             VapidSource::Inline(text) => Ok((Self::parse(text.expose())?, "vapid_privkey".to_owned())),
-            VapidSource::File(path) => file::read(path),
-            VapidSource::Credential(path) => file::credential(path),
+            VapidSource::File(path) => {
+                let key = file::read(path, "put the output of `mollysocket vapid generate` there (vapid_key_file)")?;
+                Ok((key, format!("{} (vapid_key_file)", path.display())))
+            }
+            VapidSource::Credential(path) => {
+                let key = file::read(path, "put the output of `mollysocket vapid generate` into that credential")?;
+                Ok((key, format!("credential {}", path.display())))
+            }
             VapidSource::Generated(path) => file::generated(path, create),
         }
     }
