@@ -30,6 +30,7 @@ mod health;
 #[cfg(test)]
 mod manual;
 mod output;
+mod pasted;
 mod qrcode;
 mod reach;
 mod server;
@@ -136,6 +137,13 @@ pub fn main(args: Vec<String>, env: Env) -> ExitCode {
             complain(&error.problem);
             note(&format!("{} (--help tells more)", error.usage));
             return ExitCode::from(2);
+        }
+    };
+    let args = match pasted::fill_in(args) {
+        Ok(args) => args,
+        Err(error) => {
+            complain(&error);
+            return error.exit_code();
         }
     };
     let args: Vec<&str> = args.iter().map(String::as_str).collect();

@@ -8,12 +8,13 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use mollysocket::status::{PushState, State};
-use program::{Program, command};
+use program::{Program, command, command_as};
 use serde_json::Value;
 use sim::push::Answer;
 use sim::signal::Envelope;
@@ -429,4 +430,25 @@ fn a_close_reason_gives_no_orders_to_a_terminal() {
     assert_plain(reason);
     let told: Value = serde_json::from_str(&ask(&world, "/status").1).unwrap();
     assert_plain(told["accounts"][0]["signal"]["reason"].as_str().unwrap());
+}
+
+/// Says nothing when it is not run by root: nobody else can give a file away.
+#[test]
+fn a_socket_of_another_user_is_not_asked() {
+    const OTHER: u32 = 12345;
+    const NOBODY: u32 = 65534;
+    let world = World::new();
+    world.config();
+    let path = world.dir.path().join("db.sqlite.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    if std::os::unix::fs::chown(&path, Some(OTHER), None).is_err() {
+        return;
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    std::os::unix::fs::chown(world.dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let output = command_as(&world, NOBODY, &["health"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("belongs to user 12345, and this is user 65534"), "{output:?}");
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody connected");
 }

@@ -38,7 +38,7 @@ complete -c mollysocket -n '__mollysocket_at vapid' -a generate -d 'print a new 
 complete -c mollysocket -n '__mollysocket_at vapid' -a test -d 'print the Authorization header for a push endpoint'
 complete -c mollysocket -n '__mollysocket_at qrcode' -a url -d 'for a phone that reaches this server'
 complete -c mollysocket -n '__mollysocket_at qrcode' -a airgapped -d 'for a phone that does not reach this server'
-complete -c mollysocket -n '__mollysocket_at connection' -a add -d 'add or replace an account and send a test push; takes the line Molly copies'
+complete -c mollysocket -n '__mollysocket_at connection' -a add -d 'add or replace an account and send a test push; takes the line Molly copies. With - instead of the arguments it reads that line from standard input, where no other user of the machine sees the password'
 complete -c mollysocket -n '__mollysocket_at connection' -a list -d 'list the accounts; passwords are never shown'
 complete -c mollysocket -n '__mollysocket_at connection' -a remove -d 'remove an account'
 complete -c mollysocket -n '__mollysocket_at connection' -a ping -d 'send a test push to an account\'s phone'

@@ -198,7 +198,8 @@ pub(super) enum ConnectionVerb {
     Import(ConnectionImport),
 }
 
-/// add or replace an account and send a test push; takes the line Molly copies
+/// add or replace an account and send a test push; takes the line Molly copies. With - instead of the arguments it
+/// reads that line from standard input, where no other user of the machine sees the password
 #[derive(FromArgs, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(argh::ArgsInfo))]
 #[argh(subcommand, name = "add")]

@@ -289,7 +289,9 @@ impl Line {
         }
         let (given, wanted) = (self.arguments.len(), verb.arguments.len());
         let needed = verb.arguments.iter().filter(|name| !name.starts_with('[')).count();
-        if given < needed {
+        // `cli/pasted` reads them.
+        let on_stdin = verb.path == ["connection", "add"] && self.arguments == ["-"];
+        if given < needed && !on_stdin {
             return Err(self.error(format!("missing {}", verb.arguments[given..needed].join(" "))));
         }
         let repeated = verb.arguments.last().is_some_and(|name| name.ends_with("...]"));

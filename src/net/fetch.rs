@@ -2,7 +2,9 @@
 //! for; pushes read no bodies.
 
 use std::error::Error;
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -64,9 +66,16 @@ pub struct SocketAnswer {
 /// Asks the server at a Unix socket for `target` (`/status`), within `deadline`; the answer has at most `most` bytes.
 ///
 /// # Errors
-/// When nobody listens there, or what does is no such server.
+/// When nobody listens there, what does is no such server, or the socket belongs to neither this user nor root. Root asks
+/// the sockets of all users.
 pub async fn ask_socket(path: &Path, target: &str, deadline: Duration, most: usize) -> io::Result<SocketAnswer> {
     let ask = async {
+        let (owner, us) = (fs::metadata(path)?.uid(), rustix::process::geteuid().as_raw());
+        let trusted = owner == us || owner == 0 || us == 0;
+        if !trusted {
+            let problem = format!("the socket belongs to user {owner}, and this is user {us}");
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
+        }
         let stream = UnixStream::connect(path).await?;
         let request = hyper::Request::get(target).header(HOST, "localhost").header(CONNECTION, "close");
         let request = request.body(Empty::new()).map_err(io::Error::other)?;

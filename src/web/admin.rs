@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::net;
 use smol::{Async, Executor};
 use tide::Request;
 
@@ -15,24 +16,47 @@ use super::connection::Bounds;
 use super::{App, NotFound, answer, listener, not_allowed, text};
 use crate::metrics;
 use crate::overview::Observer;
+use crate::private_file;
 
-/// Listens at `path`, mode 0600. A socket left there by an earlier run is replaced: whoever holds the database's lock is
-/// the only daemon.
+/// Waiting connections, as in std.
+const BACKLOG: i32 = 128;
+
+/// Listens at `path`, mode 0600. A socket of ours left there by an earlier run is replaced: whoever holds the database's
+/// lock is the only daemon.
 ///
 /// # Errors
-/// When the directory cannot be written to or the path is too long for a socket.
+/// When the directory cannot be written to, the path is too long for a socket, or there is something else at it.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
-    // Under another name first, so that the socket is never there with other permissions.
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".new");
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    let unfinished = private_file::suffixed(path, ".new");
+    for name in [path, &unfinished] {
+        match fs::symlink_metadata(name) {
+            Ok(found) => must_be_left_by_us(&found)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
-    let listener = UnixListener::bind(&unfinished)?;
-    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
+    // Under another name first, because binding replaces nothing.
+    let _ = fs::remove_file(&unfinished);
+    let socket = net::socket_with(net::AddressFamily::UNIX, net::SocketType::STREAM, net::SocketFlags::CLOEXEC, None)?;
+    // Before it has a name: Linux makes the name with the permissions of the socket.
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(private_file::MODE))?;
+    net::bind(&socket, &net::SocketAddrUnix::new(&unfinished)?)?;
+    net::listen(&socket, BACKLOG)?;
     fs::rename(&unfinished, path)?;
-    Ok(listener)
+    Ok(socket.into())
+}
+
+/// Nothing but a socket of our own is replaced.
+fn must_be_left_by_us(found: &fs::Metadata) -> io::Result<()> {
+    let (owner, us) = (found.uid(), rustix::process::geteuid().as_raw());
+    let remedy = "remove it, or set another `admin_socket`";
+    if owner != us {
+        Err(io::Error::other(format!("what is there belongs to user {owner}, and this is user {us}; {remedy}")))
+    } else if !found.file_type().is_socket() {
+        Err(io::Error::other(format!("what is there is no socket; {remedy}")))
+    } else {
+        Ok(())
+    }
 }
 
 /// What the routes share.
@@ -87,4 +111,58 @@ async fn readyz(request: Request<Admin>) -> tide::Result {
 async fn show_metrics(request: Request<Admin>) -> tide::Result {
     let app = &request.state().app;
     Ok(answer(200, app.metrics.render(&app.supervisor.gauges()), metrics::CONTENT_TYPE))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn the_socket_is_private_from_its_first_moment() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let (over, names) = (AtomicBool::new(false), [private_file::suffixed(&path, ".new"), path.clone()]);
+        std::thread::scope(|scope| {
+            let seen = scope.spawn(|| {
+                let mut modes = Vec::new();
+                while !over.load(Ordering::Relaxed) {
+                    modes
+                        .extend(names.iter().filter_map(|name| Some(fs::symlink_metadata(name).ok()?.mode() & 0o7777)));
+                    modes.dedup();
+                }
+                modes
+            });
+            for _ in 0..1000 {
+                bind(&path).unwrap();
+            }
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(seen.join().unwrap(), [0o600]);
+        });
+    }
+
+    #[test]
+    fn only_a_socket_of_ours_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        for name in [path.clone(), private_file::suffixed(&path, ".new")] {
+            fs::write(&name, "precious").unwrap();
+            assert!(bind(&path).unwrap_err().to_string().contains("no socket"));
+            assert_eq!(fs::read_to_string(&name).unwrap(), "precious");
+            fs::remove_file(&name).unwrap();
+            std::os::unix::fs::symlink("elsewhere", &name).unwrap();
+            assert!(bind(&path).unwrap_err().to_string().contains("no socket"));
+            fs::remove_file(&name).unwrap();
+        }
+        drop(bind(&path).unwrap());
+        drop(bind(&path).unwrap());
+        // Only root can give a file away.
+        if std::os::unix::fs::chown(&path, Some(12345), None).is_ok() {
+            let told = bind(&path).unwrap_err().to_string();
+            assert!(told.contains("user 12345") && told.contains("admin_socket"), "{told}");
+            assert_eq!(fs::symlink_metadata(&path).unwrap().uid(), 12345);
+        }
+    }
 }

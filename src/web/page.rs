@@ -69,7 +69,7 @@ const STEPS: &str = "<h2>What to do</h2>\n<ol>\n\
 const AIRGAPPED_STEPS: &str = "<h2>What to do</h2>\n<ol>\n\
     <li>In Molly, open Settings, Notifications, choose UnifiedPush and scan the code, or tap the link.</li>\n\
     <li>Molly gives you a line that begins with <code>connection add</code>. Copy it.</li>\n\
-    <li>On the server, run <code>mollysocket</code> followed by that line, the last part in single quotes.</li>\n\
+    <li>On the server, run <code>mollysocket connection add -</code>, paste that line, and press Enter.</li>\n\
     <li>A test notification arrives. If the line changes later, Molly tells you; add it again.</li>\n</ol>\n";
 
 const REMEDY: &str = "set <code>public_url</code> (<code>MOLLY_PUBLIC_URL</code>), or let the reverse proxy pass on the \

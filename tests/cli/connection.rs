@@ -1,12 +1,12 @@
 //! `connection`: the accounts in the database, and the test push.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::Stdio;
 
 use sim::push::Answer;
 
-use crate::world::{OTHER_UUID, PASSWORD, TOKEN, UUID, World};
+use crate::world::{OTHER_UUID, PASSWORD, Run, TOKEN, UUID, World};
 
 #[test]
 fn the_line_molly_copies_stores_the_account_and_wakes_the_phone() {
@@ -25,6 +25,34 @@ fn the_line_molly_copies_stores_the_account_and_wakes_the_phone() {
         })
         .unwrap();
     assert_eq!(stored, (UUID.to_owned(), 2, PASSWORD.to_owned(), endpoint, false));
+}
+
+#[test]
+fn the_line_may_come_by_standard_input_so_that_no_other_user_sees_the_password() {
+    let (world, push) = World::pushing();
+    let feed = |words: &[&str], line: &str| {
+        let mut command = world.command(words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let arguments = fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
+        assert!(!String::from_utf8_lossy(&arguments).contains(PASSWORD));
+        child.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
+        Run::of(child.wait_with_output().unwrap())
+    };
+    for (n, before) in ["", "connection add ", "mollysocket connection add "].iter().enumerate() {
+        let endpoint = push.endpoint(&format!("up-{n}?x=1&y=2"));
+        let line = format!("{before}{UUID} 2 {PASSWORD} {endpoint}\n");
+        let out = feed(&["connection", "add", "-"], &line).ok();
+        assert!(out.contains("stored") && out.contains("accepted"), "{out}");
+        assert_eq!(world.account()["endpoint"], endpoint);
+    }
+    let before = world.account();
+    for line in ["", "\n", &format!("{UUID} {PASSWORD}\n"), &format!("remove {UUID} 2 {PASSWORD} https://h/x\n")] {
+        feed(&["-v", "c", "a", "-"], line).fails(2, &["standard input", "connection add UUID"]);
+    }
+    feed(&["connection", "add", "-"], &format!("nonsense 2 {PASSWORD} https://h/x\n")).fails(2, &["UUID"]);
+    feed(&["connection", "add", "-", "2"], "").fails(2, &["missing"]);
+    assert_eq!(world.account(), before);
 }
 
 #[test]

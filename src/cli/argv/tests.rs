@@ -49,6 +49,8 @@ fn unambiguous_prefixes_are_enough() {
         ("conn rem U", "connection remove -- U"),
         ("c p U", "connection ping -- U"),
         ("c a U 2 P E", "connection add -- U 2 P E"),
+        ("c a -", "connection add -- -"),
+        ("connection add - -v", "--verbose connection add -- -"),
         ("t u U", "test uuid -- U"),
         ("t e U", "test endpoint -- U"),
         ("st", "status"),
