@@ -342,7 +342,7 @@ pub(crate) fn suspension(account: &Account) -> Option<(State, &'static str)> {
     } else if account.forbidden {
         Some((State::Unlinked, "Signal refused the login before"))
     } else if account.endpoint_gone {
-        Some((State::EndpointGone, "the push server said before that the endpoint no longer exists"))
+        Some((State::EndpointGone, "the push server answered 404 or 410 for half an hour before"))
     } else {
         None
     }
