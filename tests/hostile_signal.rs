@@ -140,16 +140,17 @@ fn no_flood_lasts_or_costs_memory() {
     }
 }
 
-/// Only the deadline of a write can end a connection here.
-fn only_writes() -> Timings {
-    let long = Duration::from_secs(3600);
-    Timings { keepalive: long, keepalive_answer: long, queue_empty: long, ..fast() }
+/// The deadline of a write comes first here. The keepalive is for a flood that ends early: a kernel whose buffer is full also
+/// drops what acknowledges its own segments, and then sends nothing more that would have to be answered.
+fn writes_first() -> Timings {
+    let later = Duration::from_secs(3);
+    Timings { keepalive: later, keepalive_answer: later, queue_empty: Duration::from_secs(3600), ..fast() }
 }
 
 #[test]
-fn a_server_that_stops_reading_is_left_after_the_write_deadline_and_loses_nothing() {
+fn a_server_that_stops_reading_is_left_and_loses_nothing() {
     let mut world = World::new();
-    world.timings = only_writes();
+    world.timings = writes_first();
     let phone = world.phone(1);
     world.store_phone(&phone);
     world.start();
