@@ -2,8 +2,10 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 /// Permission bits of everything we create: the owner may read and write, nobody else may anything.
 pub(crate) const MODE: u32 = 0o600;
@@ -32,7 +34,7 @@ pub(crate) fn create<E: From<io::Error>>(path: &Path, fill: impl FnOnce(&Path) -
 }
 
 /// A name in the same directory that nobody else uses.
-fn draft_name(path: &Path) -> PathBuf {
+pub(crate) fn draft_name(path: &Path) -> PathBuf {
     suffixed(path, &format!(".new-{}-{:08x}", std::process::id(), fastrand::u32(..)))
 }
 
@@ -79,7 +81,7 @@ pub(crate) fn target(path: &Path) -> PathBuf {
     let name = target.file_name().map(ToOwned::to_owned);
     match (fs::canonicalize(directory(&target)), name) {
         (Ok(directory), Some(name)) => directory.join(name),
-        _ => path.to_owned(),
+        _ => target,
     }
 }
 
@@ -94,6 +96,32 @@ pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// Whether a file, if there is one, can be taken for ours: no link or device that somebody put in its place, and nobody's
+/// but root's or the user's of this process.
+///
+/// # Errors
+/// What it is, in words that follow "it".
+pub(crate) fn ours(path: &Path) -> Result<(), String> {
+    // Whoever uses it finds out, and says, what keeps us from looking.
+    let Ok(file) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !file.is_file() {
+        return Err(if file.is_symlink() { "is a symbolic link" } else { "is not a regular file" }.to_owned());
+    }
+    let own = rustix::process::geteuid().as_raw();
+    // Root works on the files of services, too, which belong to whom their directory belongs.
+    let service = || own == 0 && fs::metadata(directory(path)).is_ok_and(|directory| directory.uid() == file.uid());
+    if [0, own].contains(&file.uid()) || service() {
+        return Ok(());
+    }
+    Err(format!("belongs to another user (number {})", file.uid()))
+}
+
+/// Opens a file of ours, no link that somebody puts in its place just now. Never waits, as for the other end of a pipe.
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    options.clone().custom_flags(i32::from_ne_bytes(flags.bits().to_ne_bytes())).open(path)
 }
 
 /// Takes away what others may do with a file; says whether there was anything to take.

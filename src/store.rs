@@ -115,12 +115,6 @@ struct Database {
     path: PathBuf,
     connection: Connection,
     access: Access,
-    /// Device and inode of the file the connection is on.
-    identity: (u64, u64),
-    /// The same of its write-ahead log, as last seen.
-    log: Option<(u64, u64)>,
-    /// The file was seen damaged since it was opened.
-    suspect: bool,
     spellings: Spellings,
     /// How often the file was opened anew.
     epoch: u32,
@@ -158,12 +152,14 @@ impl Store {
     pub fn lock_for_daemon(path: &Path) -> Result<DaemonLock, StoreError> {
         // Two names of one file are one database, also before there is a file.
         let database = private_file::target(path);
+        open::directory_exists(&database)?;
         let lock = private_file::suffixed(&database, ".lock");
+        private_file::ours(&lock).map_err(|what| StoreError::Planted { path: lock.clone(), what })?;
         let on_io = |error: &std::io::Error| StoreError::io(&lock, error);
         // Not truncated: while another process holds the lock the file says which.
         let options =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(private_file::MODE).clone();
-        let mut file = options.open(&lock).map_err(|error| on_io(&error))?;
+        let mut file = private_file::open(&lock, &options).map_err(|error| on_io(&error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -31,7 +31,6 @@ enum Command {
     Refresh(AccountId, TestPush),
     RefreshAll,
     Ended(AccountId, u64),
-    Alive(Sender<()>),
 }
 
 /// Whether a refreshed account's phone also gets a test push.
@@ -70,6 +69,8 @@ type Entries = Arc<Mutex<HashMap<AccountId, Entry>>>;
 #[derive(Clone)]
 pub struct Supervisor {
     commands: Sender<Command>,
+    /// Asks for a sign of life; apart from the commands, which may have to wait for the database.
+    questions: Sender<Sender<()>>,
     entries: Entries,
 }
 
@@ -85,10 +86,10 @@ impl Supervisor {
         let _ = self.commands.send(Command::RefreshAll).await;
     }
 
-    /// Resolves when the supervisor has done everything it was told before; false when it is no more.
+    /// Resolves when the supervisor's task runs, whatever the database does; false when it is no more.
     pub async fn alive(&self) -> bool {
         let (answer, answered) = channel::bounded(1);
-        self.commands.send(Command::Alive(answer)).await.is_ok() && answered.recv().await.is_ok()
+        self.questions.send(answer).await.is_ok() && answered.recv().await.is_ok()
     }
 
     /// The status of every account.
@@ -119,6 +120,8 @@ pub struct Runner {
     executor: Arc<Executor<'static>>,
     commands: Receiver<Command>,
     sender: Sender<Command>,
+    /// Answered at once.
+    questions: Receiver<Sender<()>>,
     entries: Entries,
     /// Of the task that was started last, of whichever account.
     generation: AtomicU64,
@@ -133,13 +136,15 @@ impl Runner {
     /// A supervisor that runs nothing yet, and its handle. Account tasks run on `executor`.
     pub fn new(tools: Tools, executor: Arc<Executor<'static>>) -> (Supervisor, Self) {
         let (sender, commands) = channel::unbounded();
+        let (asking, questions) = channel::unbounded();
         let entries = Entries::default();
-        let handle = Supervisor { commands: sender.clone(), entries: entries.clone() };
+        let handle = Supervisor { commands: sender.clone(), questions: asking, entries: entries.clone() };
         let runner = Self {
             tools: Arc::new(tools),
             executor,
             commands,
             sender,
+            questions,
             entries,
             generation: AtomicU64::default(),
             data_version: None,
@@ -151,10 +156,18 @@ impl Runner {
 
     /// Starts every account, then follows changes until `stop` resolves, then ends every account in order.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let questions = self.questions.clone();
+        let answer = async {
+            while let Ok(answer) = questions.recv().await {
+                // Who asked may have stopped waiting.
+                let _ = answer.try_send(());
+            }
+            futures_lite::future::pending().await
+        };
         let follow = async {
             self.follow_changes().await;
         };
-        follow.or(stop).await;
+        follow.or(answer).or(stop).await;
         self.end_all().await;
     }
 
@@ -173,10 +186,6 @@ impl Runner {
                 Some(Command::Refresh(id, test)) => self.refresh(id, test).await,
                 Some(Command::RefreshAll) => self.refresh_all().await,
                 Some(Command::Ended(id, generation)) => self.ended(id, generation).await,
-                Some(Command::Alive(answer)) => {
-                    // Who asked may have stopped waiting.
-                    let _ = answer.try_send(());
-                }
                 None => self.look_for_foreign_changes().await,
             }
         }

@@ -105,7 +105,8 @@ pub struct Timings {
     pub retry_after_floor: Duration,
     /// Taken off the moment a wake-up was sent before envelopes count as covered by it: Signal's servers' clocks differ.
     pub cover_margin: Duration,
-    /// At most one write of the covered time per account in this time.
+    /// At most one write of the covered time per account in this time. Each is an fsync, which wears SD cards; what a crash
+    /// loses of it costs one wake-up.
     pub cover_write: Duration,
     /// How often the database is asked whether another process changed it.
     pub store_poll: Duration,
@@ -192,7 +193,7 @@ impl Default for Timings {
             push_rejected: secs(3600),
             retry_after_floor: secs(1),
             cover_margin: secs(3),
-            cover_write: secs(60),
+            cover_write: secs(15 * 60),
             store_poll: secs(2),
             check: secs(5),
             check_endpoint: secs(2),

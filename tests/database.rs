@@ -5,7 +5,7 @@
 mod place;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
 use mollysocket::account::{Secret, ServerTime};
@@ -195,8 +195,9 @@ fn what_is_not_a_sound_database_of_ours_is_refused_and_left_untouched() {
     refusal(&bytes(b"hello, I am a text file, and not a short one at that"), |e| {
         matches!(e, StoreError::Foreign { .. })
     });
-    refusal(&bytes(b"SQLite f"), |e| matches!(e, StoreError::Damaged { .. }));
-    refusal(&bytes(b"SQLite format 3\0"), |e| matches!(e, StoreError::Damaged { .. }));
+    for beginning in [&b"SQLite f"[..], b"SQLite format 3\0"] {
+        refusal(&bytes(beginning), |e| e.to_string().contains("restore a backup"));
+    }
 
     let foreign = |sql: &str| refusal(&Place::with(sql), |e| matches!(e, StoreError::Foreign { .. }));
     foreign("CREATE TABLE messages (id INTEGER)");
@@ -238,7 +239,7 @@ fn damaged_files_are_refused_and_left_untouched() {
     close(store, &whole);
     let bytes = fs::read(&whole.db).unwrap();
     assert!(bytes.len() > 16 * 1024);
-    for length in [99, 100, 4096, 8192, bytes.len() - 4096, bytes.len() - 1] {
+    for length in [100, 4096, 8192, bytes.len() - 4096, bytes.len() - 1] {
         let place = Place::new();
         fs::write(&place.db, &bytes[..length]).unwrap();
         refusal(&place, |e| matches!(e, StoreError::Damaged { .. }));
@@ -258,8 +259,18 @@ fn missing_files_and_directories_are_told_apart() {
     let error = Store::open(&place.db, IfMissing::Fail).unwrap_err();
     assert!(matches!(error, StoreError::Missing(_)) && error.to_string().contains("db.sqlite"), "{error}");
     let elsewhere = place.directory.path().join("no/such/db.sqlite");
+    let link = place.directory.path().join("link.sqlite");
+    std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+    for name in [&elsewhere, &link] {
+        let error = Store::lock_for_daemon(name).unwrap_err().to_string();
+        let directory = elsewhere.parent().unwrap().to_str().unwrap();
+        assert!(error.contains(&format!("directory {directory} for")) && error.contains("create it"), "{error}");
+        for missing in [IfMissing::Create, IfMissing::Fail] {
+            assert!(matches!(Store::open(name, missing), Err(StoreError::NoDirectory(_))), "{name:?}");
+        }
+    }
+    fs::remove_file(link).unwrap();
     for missing in [IfMissing::Create, IfMissing::Fail] {
-        assert!(matches!(Store::open(&elsewhere, missing), Err(StoreError::NoDirectory(_))));
         assert!(matches!(Store::open(place.directory.path(), missing), Err(StoreError::NotAFile(_))));
     }
     assert!(place.names().is_empty());
@@ -294,6 +305,40 @@ fn one_daemon_per_database_whatever_its_name() {
     run(place.open().put(account(UUID))).unwrap();
     drop(lock);
     Store::lock_for_daemon(&place.db).unwrap();
+}
+
+#[test]
+fn what_somebody_planted_is_neither_used_nor_changed() {
+    let place = Place::new();
+    let directory = place.directory.path();
+    let victim = directory.join("victim");
+    fs::write(&victim, "precious").unwrap();
+    let refused = |name: &str, result: Result<(), StoreError>| {
+        let error = result.unwrap_err().to_string();
+        let path = directory.join(name);
+        assert!(error.contains(path.to_str().unwrap()) && error.contains("move it away"), "{name}: {error}");
+        assert_eq!(fs::read(&victim).unwrap(), b"precious", "{name}");
+        fs::remove_file(path).unwrap();
+    };
+    std::os::unix::fs::symlink(&victim, directory.join("db.sqlite.lock")).unwrap();
+    refused("db.sqlite.lock", Store::lock_for_daemon(&place.db).map(drop));
+    assert!(std::process::Command::new("mkfifo").arg(directory.join("db.sqlite.lock")).status().unwrap().success());
+    refused("db.sqlite.lock", Store::lock_for_daemon(&place.db).map(drop));
+    close(place.open(), &place);
+    for name in ["db.sqlite-wal", "db.sqlite-shm", "db.sqlite-journal"] {
+        std::os::unix::fs::symlink(&victim, directory.join(name)).unwrap();
+        refused(name, Store::open(&place.db, IfMissing::Fail).map(drop));
+    }
+    // Only root can make files of other users.
+    if fs::metadata(&victim).unwrap().uid() == 0 {
+        for name in ["db.sqlite-journal", "db.sqlite.lock", "db.sqlite"] {
+            let path = directory.join(name);
+            fs::OpenOptions::new().append(true).create(true).open(&path).unwrap();
+            std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
+            let lock = Store::lock_for_daemon(&place.db).map(drop);
+            refused(name, lock.and_then(|()| Store::open(&place.db, IfMissing::Fail).map(drop)));
+        }
+    }
 }
 
 #[test]
@@ -334,76 +379,6 @@ fn only_the_changes_of_others_change_the_data_version() {
     let second = run(store.data_version()).unwrap();
     assert_ne!(second, first);
     assert_eq!(run(store.data_version()).unwrap(), second);
-}
-
-#[test]
-fn a_file_put_in_the_place_of_ours_is_followed() {
-    let place = Place::new();
-    let store = place.open();
-    run(store.put(account(UUID))).unwrap();
-    let version = run(store.data_version()).unwrap();
-
-    fs::rename(&place.db, place.directory.path().join("aside")).unwrap();
-    assert!(
-        matches!(run(store.put(account(OTHER))), Err(StoreError::Missing(_))),
-        "no write into a file without a name"
-    );
-
-    let backup = Place::new();
-    let other = backup.open();
-    run(other.put(account(OTHER))).unwrap();
-    close(other, &backup);
-    for log in ["db.sqlite-wal", "db.sqlite-shm"] {
-        let _ = fs::remove_file(place.directory.path().join(log));
-    }
-    fs::rename(&backup.db, &place.db).unwrap();
-    assert_eq!(run(store.list()).unwrap().accounts, [account(OTHER)]);
-    assert_ne!(run(store.data_version()).unwrap(), version, "the daemon reads the accounts again");
-    run(store.put(account(UUID))).unwrap();
-    assert_eq!(run(place.open().count()).unwrap(), 2);
-}
-
-#[test]
-fn a_backup_put_in_the_place_of_ours_is_not_mixed_with_the_log_of_the_old_file() {
-    let place = Place::new();
-    let store = place.open();
-    run(store.put(account(UUID))).unwrap();
-    let copy = place.directory.path().join("copy");
-    place.sql().execute("VACUUM INTO ?1", [copy.to_str()]).unwrap();
-    // All of this is in the log only.
-    for n in 0..100 {
-        run(store.put(account(&format!("0f2b1a3c-1111-4222-8333-{n:012}")))).unwrap();
-    }
-    fs::rename(&copy, &place.db).unwrap();
-    assert_eq!(run(store.list()).unwrap().accounts, [account(UUID)], "exactly what was in the backup");
-    run(store.put(account(OTHER))).unwrap();
-    // As if the process were killed now: what was put is in the file and its log, not in a file without a name.
-    let killed = Place::new();
-    for name in ["db.sqlite", "db.sqlite-wal"] {
-        fs::copy(place.directory.path().join(name), killed.directory.path().join(name)).unwrap();
-    }
-    assert_eq!(run(killed.open().count()).unwrap(), 2);
-}
-
-#[test]
-fn a_file_that_is_cut_while_in_use_is_refused_until_there_is_a_sound_one() {
-    for length in [0, 50, 4096, 8192] {
-        let place = Place::new();
-        let store = place.open();
-        for n in 0..100 {
-            run(store.put(account(&format!("0f2b1a3c-1111-4222-8333-{n:012}")))).unwrap();
-        }
-        let sql = place.sql();
-        sql.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
-        let copy = place.directory.path().join("copy");
-        sql.execute("VACUUM INTO ?1", [copy.to_str()]).unwrap();
-        fs::OpenOptions::new().write(true).open(&place.db).unwrap().set_len(length).unwrap();
-        let error = run(store.put(account(UUID))).unwrap_err();
-        assert!(matches!(error, StoreError::Damaged { .. } | StoreError::Empty(_)), "{length}: {error:?}");
-        fs::rename(&copy, &place.db).unwrap();
-        run(store.put(account(UUID))).unwrap();
-        assert_eq!(run(place.open().count()).unwrap(), 101, "{length}");
-    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use mollysocket::store::{IfMissing, Store};
-use place::{OLD_REFERENCE, OTHER, Place, UUID, account, close, mode, run};
+use place::{OLD_REFERENCE, Place, UUID, account, close, mode, run};
 use tempfile::TempDir;
 
 /// A link to the database of `place`, in a directory of its own.
@@ -41,22 +41,6 @@ fn the_log_is_made_private() {
     assert_eq!(run(second.count()).unwrap(), 1);
     assert_eq!(mode(&log), 0o600);
     assert_eq!(entries(&directory), 1, "nothing but the link");
-}
-
-#[test]
-fn the_log_of_a_file_that_was_replaced_is_not_taken_for_the_new_ones() {
-    let (place, other) = (Place::new(), Place::new());
-    close(place.open(), &place);
-    let backup = other.open();
-    run(backup.put(account(OTHER))).unwrap();
-    close(backup, &other);
-    let (_directory, link) = link_to(&place);
-    let store = by(&link);
-    run(store.put(account(UUID))).unwrap();
-    assert_eq!(run(store.list()).unwrap().accounts, [account(UUID)]);
-    assert!(fs::metadata(place.db.with_file_name("db.sqlite-wal")).unwrap().len() > 0);
-    fs::rename(&other.db, &place.db).unwrap();
-    assert_eq!(run(store.list()).unwrap().accounts, [account(OTHER)]);
 }
 
 #[test]

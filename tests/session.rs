@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use mollysocket::timings::Timings;
 use sim::push::{Answer, Behaviour};
 use sim::signal::{Envelope, Keepalive, Mode};
 use support::{DEVICE, MOMENT, PATIENCE, Phone, World, eventually};
@@ -309,6 +310,8 @@ fn the_covered_time_is_written_at_most_once_in_its_interval() {
     assert_eq!(covered(&world), first, "written again within the interval");
     world.stop();
     assert!(covered(&world) > first, "and on stop");
+    // What the program uses: fsyncs wear SD cards.
+    assert_eq!(Timings::default().cover_write, Duration::from_secs(15 * 60));
 }
 
 #[test]

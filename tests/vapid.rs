@@ -257,6 +257,33 @@ fn the_first_start_makes_a_private_key_file_and_later_ones_read_it() {
 }
 
 #[test]
+fn a_key_file_that_somebody_planted_is_not_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db.sqlite.vapid");
+    let theirs = directory.path().join("theirs");
+    fs::write(&theirs, PRIVATE).unwrap();
+    let refused = || {
+        let error = load(&VapidSource::Generated(path.clone()), Create::Yes).unwrap_err().to_string();
+        assert!(error.contains(path.to_str().unwrap()) && error.contains("vapid_key_file"), "{error}");
+        fs::remove_file(&path).unwrap();
+    };
+    std::os::unix::fs::symlink(&theirs, &path).unwrap();
+    refused();
+    // Reading it would wait for ever.
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    refused();
+    // Only root can make files of other users.
+    if fs::metadata(&theirs).unwrap().uid() == 0 {
+        fs::copy(&theirs, &path).unwrap();
+        std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
+        refused();
+    }
+    // The operator's own word counts.
+    std::os::unix::fs::symlink(&theirs, &path).unwrap();
+    assert_eq!(load(&VapidSource::File(path), Create::No).unwrap(), PRIVATE);
+}
+
+#[test]
 fn a_damaged_generated_key_is_reported_and_never_replaced() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db.sqlite.vapid");

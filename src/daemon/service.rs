@@ -109,7 +109,7 @@ impl Counts {
 }
 
 /// Signs of life for the manager, from a task on the executor that does the work and through the supervisor: when
-/// either stands still, they end.
+/// either stands still, they end. The database has no part in it: a restart does not mend a disk.
 pub(super) fn watchdog(service: &Arc<Service>, supervisor: Supervisor, executor: &Executor<'static>) -> Task<()> {
     let service = service.clone();
     executor.spawn(async move { service.watch(|| supervisor.alive()).await })

@@ -20,6 +20,14 @@ pub enum StoreError {
     /// A directory, a device or the like.
     #[error("the database {} is not a regular file: change `db` (MOLLY_DB)", .0.display())]
     NotAFile(PathBuf),
+    /// Somebody else may have put it there.
+    #[error("{} cannot be used: it {what}. If you do not know whose it is, move it away; else give it to the user that runs mollysocket", path.display())]
+    Planted {
+        /// The database, or a file beside it.
+        path: PathBuf,
+        /// What was found.
+        what: String,
+    },
     /// The operating system says no.
     #[error("user {} has no permission to use the database {}: give it and its directory to that user, like `{}`", own_uid(), .0.display(), chown(.0))]
     Permission(PathBuf),
@@ -114,7 +122,9 @@ impl StoreError {
             Some(ErrorCode::DiskFull) => Self::Full(path),
             Some(ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => Self::Permission(path),
             Some(ErrorCode::DatabaseCorrupt) => Self::Damaged { path, what },
-            Some(ErrorCode::NotADatabase) => Self::Foreign { path, what: "it is not a SQLite file".to_owned() },
+            Some(ErrorCode::NotADatabase) => {
+                Self::Foreign { path, what: "it is not a SQLite file; if it was one, restore a backup".to_owned() }
+            }
             _ => Self::Failed { path, what },
         }
     }

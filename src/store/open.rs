@@ -1,15 +1,13 @@
 //! Opening the file: look before touching, refuse what is not ours, migrate what is.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use super::error::StoreError;
 use super::schema;
@@ -17,18 +15,14 @@ use super::spellings::Spellings;
 use super::{Access, Database, IfMissing};
 use crate::private_file::{self, suffixed};
 
-/// How long a statement waits for another process (the command line beside the daemon) to finish its own.
-const BUSY: Duration = Duration::from_secs(5);
+/// How long opening, and then whoever waits for the thread, waits for another program's lock.
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
-/// The first bytes of every SQLite file (<https://www.sqlite.org/fileformat.html#the_database_header>).
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// How long one attempt of the thread does. It reads in between.
+const ATTEMPT: Duration = Duration::from_millis(100);
 
-/// How often, and how far apart, a file in use is looked at before it counts as damaged.
-const CHECKPOINT_LOOKS: u32 = 10;
-const CHECKPOINT_PAUSE: Duration = Duration::from_millis(20);
-
-/// Length of the header they start.
-const HEADER: u64 = 100;
+/// What SQLite keeps beside the file.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// One thread uses a connection. A file is never made by SQLite.
 const READ_WRITE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
@@ -43,10 +37,7 @@ pub(super) fn open(path: &Path, missing: IfMissing) -> Result<Database, StoreErr
     // link that leads elsewhere later is another database, which this process has not locked.
     let target = private_file::through_links(path);
     let path = target.as_path();
-    let directory = private_file::directory(path);
-    if !directory.is_dir() {
-        return Err(StoreError::NoDirectory(directory.to_owned()));
-    }
+    directory_exists(path)?;
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => match missing {
             IfMissing::Create => create(path)?,
@@ -58,12 +49,15 @@ pub(super) fn open(path: &Path, missing: IfMissing) -> Result<Database, StoreErr
     connect(path)
 }
 
-/// What tells the file apart from another one of the same name.
-pub(super) fn identity(path: &Path) -> Result<(u64, u64), StoreError> {
-    match fs::metadata(path) {
-        Ok(file) => Ok((file.dev(), file.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Missing(path.to_owned())),
-        Err(error) => Err(StoreError::io(path, &error)),
+/// Whether there is a directory for the file.
+pub(super) fn directory_exists(path: &Path) -> Result<(), StoreError> {
+    let directory = private_file::directory(path);
+    // The whole path, because a relative one depends on where the program was started.
+    let shown = || std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    match fs::metadata(directory) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(StoreError::io(path, &error)),
+        _ => Err(StoreError::NoDirectory(shown())),
     }
 }
 
@@ -94,10 +88,11 @@ fn create(path: &Path) -> Result<(), StoreError> {
     )
 }
 
-/// Opens an existing file.
+/// Opens an existing file. Nothing but SQLite opens it, also here: a descriptor that is closed takes with it all POSIX
+/// locks of the process on that file (<https://www.sqlite.org/howtocorrupt.html>, section 2.2), and the next program that
+/// reads the database would delete its write-ahead log under us.
 pub(super) fn connect(path: &Path) -> Result<Database, StoreError> {
     look(path)?;
-    let identity = identity(path)?;
     let (mut connection, access, version) = match writable(path) {
         Ok((connection, version)) => (connection, Access::ReadWrite, version),
         // The directory, the file or the whole file system cannot be written: reading may still be possible.
@@ -111,110 +106,83 @@ pub(super) fn connect(path: &Path) -> Result<Database, StoreError> {
     if access == Access::ReadWrite {
         settle(path, &mut connection, version)?;
     }
-    Ok(Database {
-        path: path.to_owned(),
-        connection,
-        access,
-        identity,
-        log: None,
-        suspect: false,
-        spellings: Spellings::default(),
-        epoch: 0,
-    })
+    connection.busy_timeout(ATTEMPT).map_err(|error| StoreError::sqlite(path, &error))?;
+    Ok(Database { path: path.to_owned(), connection, access, spellings: Spellings::default(), epoch: 0 })
 }
 
-/// What tells the write-ahead log apart from that of another file of the same name. `None` when there is no log.
-pub(super) fn log_identity(path: &Path) -> Option<(u64, u64)> {
-    identity(&suffixed(path, "-wal")).ok()
-}
-
-/// Removes the write-ahead log of a file that was replaced: SQLite would take its changes for the new file's.
-pub(super) fn remove_log(path: &Path) -> Result<(), StoreError> {
-    for suffix in ["-wal", "-shm"] {
-        match fs::remove_file(suffixed(path, suffix)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io(path, &error)),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// The same as [`look`] for a file in use, of which a connection would only see what it remembers. Pages that are missing
-/// at its end may only be missing until a checkpoint of another process is done.
-pub(super) fn look_again(path: &Path) -> Result<(), StoreError> {
-    for _ in 0..CHECKPOINT_LOOKS {
-        if look(path)? == Pages::All {
-            return Ok(());
-        }
-        thread::sleep(CHECKPOINT_PAUSE);
-    }
-    Err(StoreError::Damaged { path: path.to_owned(), what: "it is cut short".to_owned() })
-}
-
-/// Whether a file is as long as its header says.
-#[derive(Debug, PartialEq, Eq)]
-enum Pages {
-    All,
-    Fewer,
-}
-
-/// What can be told without SQLite, which would take an empty file for a new database.
-fn look(path: &Path) -> Result<Pages, StoreError> {
-    let on_io = |error: io::Error| StoreError::io(path, &error);
-    let metadata = fs::metadata(path).map_err(on_io)?;
+/// What can be told without opening it. SQLite would take an empty file for a new database, and what somebody else put
+/// beside it for its own.
+fn look(path: &Path) -> Result<(), StoreError> {
+    let metadata = fs::metadata(path).map_err(|error| StoreError::io(path, &error))?;
     if !metadata.is_file() {
         return Err(StoreError::NotAFile(path.to_owned()));
+    }
+    for file in files(path) {
+        private_file::ours(&file).map_err(|what| StoreError::Planted { path: file, what })?;
     }
     if metadata.len() == 0 {
         return Err(StoreError::Empty(path.to_owned()));
     }
-    let mut header = Vec::new();
-    File::open(path).map_err(on_io)?.take(HEADER).read_to_end(&mut header).map_err(on_io)?;
-    let magic = &header[..header.len().min(MAGIC.len())];
-    if !MAGIC.starts_with(magic) {
-        return Err(StoreError::Foreign { path: path.to_owned(), what: "it is not a SQLite file".to_owned() });
-    }
-    // SQLite fills up a last page that is cut short with zeros, and may not notice. Only an interrupted write, which its
-    // journal undoes, leaves one.
-    let interrupted = suffixed(path, "-journal").exists();
-    let size = page_size(&header).filter(|size| interrupted || metadata.len().is_multiple_of(*size));
-    let Some(size) = size else {
-        return Err(StoreError::Damaged { path: path.to_owned(), what: "it is cut short".to_owned() });
-    };
-    Ok(if interrupted || metadata.len() / size >= pages(&header) { Pages::All } else { Pages::Fewer })
+    Ok(())
 }
 
-/// The page size a header tells, in bytes; 1 stands for 65,536. `None` when the header is cut short or has none.
-fn page_size(header: &[u8]) -> Option<u64> {
-    if (header.len() as u64) < HEADER {
-        return None;
-    }
-    match u16::from_be_bytes([header[16], header[17]]) {
-        0 => None,
-        1 => Some(65_536),
-        size => Some(u64::from(size)),
-    }
+/// The database and what SQLite may keep beside it.
+fn files(path: &Path) -> impl Iterator<Item = PathBuf> {
+    [""].into_iter().chain(COMPANIONS).map(|suffix| suffixed(path, suffix))
 }
 
-/// How many pages a header tells of; 0 when what it tells may be out of date
-/// (<https://www.sqlite.org/fileformat.html#in_header_database_size>).
-fn pages(header: &[u8]) -> u64 {
-    let number = |at: usize| header.get(at..at + 4).map(|bytes| bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b)));
-    let current = number(24) == number(92);
-    number(28).filter(|_| current).unwrap_or(0)
-}
-
+/// Opens for writing and examines, also where shared memory cannot be had.
 fn writable(path: &Path) -> Result<(Connection, i64), StoreError> {
+    match unlocked(path) {
+        Err(StoreError::Failed { .. }) => {
+            leave_log(path)?;
+            unlocked(path)
+        }
+        opened => opened,
+    }
+}
+
+/// The same for a file that needs no shared memory, or has it.
+fn unlocked(path: &Path) -> Result<(Connection, i64), StoreError> {
     let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
-    // SQLite would quietly open it for reading, and leave files beside it that cannot be written either.
-    OpenOptions::new().read(true).write(true).open(path).map_err(|error| StoreError::io(path, &error))?;
     let connection = Connection::open_with_flags(path, READ_WRITE).map_err(on_sqlite)?;
+    // SQLite quietly opens for reading what cannot be written, and would leave files beside it that cannot be either.
+    if connection.is_readonly(MAIN_DB).map_err(on_sqlite)? {
+        return Err(StoreError::ReadOnly(path.to_owned()));
+    }
     connection.busy_timeout(BUSY).map_err(on_sqlite)?;
     // Closing would move the write-ahead log of a file that we may be about to refuse into it.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, log_holds_changes(path)).map_err(on_sqlite)?;
     let version = examine(path, &connection)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(on_sqlite)?;
     Ok((connection, version))
+}
+
+/// Takes a sound database of ours out of write-ahead mode, in which it cannot be opened where there is no shared memory.
+/// One connection alone needs none.
+fn leave_log(path: &Path) -> Result<(), StoreError> {
+    let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
+    let connection = Connection::open_with_flags(path, READ_WRITE).map_err(on_sqlite)?;
+    connection.busy_timeout(BUSY).map_err(on_sqlite)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, log_holds_changes(path)).map_err(on_sqlite)?;
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(on_sqlite)?;
+    examine(path, &connection)?;
+    connection.query_row("PRAGMA journal_mode = TRUNCATE", [], |_| Ok(())).map_err(on_sqlite)
+}
+
+/// Whether a write-ahead log works where the database is: tried on another one beside it, because SQLite writes the mode
+/// into the header before it finds out, and then cannot open the file any more.
+fn log_works(path: &Path) -> bool {
+    let draft = private_file::draft_name(path);
+    let tried =
+        Connection::open_with_flags(&draft, READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE).and_then(|connection| {
+            connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL; CREATE TABLE probe (x)")
+        });
+    for file in files(&draft) {
+        // Not every one is there.
+        let _ = fs::remove_file(file);
+    }
+    tried.is_ok()
 }
 
 /// Opens for reading. Where nobody can write, that has to do without locks and without a shared-memory file, for which
@@ -252,6 +220,13 @@ fn examine(path: &Path, connection: &Connection) -> Result<i64, StoreError> {
     if application == schema::APPLICATION_ID && version > schema::VERSION {
         return Err(StoreError::Newer { path: path.to_owned(), found: version, known: schema::VERSION });
     }
+    // SQLite fills up a last page that is cut short with zeros, and may not notice. Only an interrupted write, which its
+    // log undoes or repeats, leaves one.
+    let size = u64::try_from(number("page_size")?).unwrap_or(1).max(1);
+    let length = fs::metadata(path).map_err(|error| StoreError::io(path, &error))?.len();
+    if !length.is_multiple_of(size) && !log_holds_changes(path) {
+        return Err(StoreError::Damaged { path: path.to_owned(), what: "it is cut short".to_owned() });
+    }
     // Damage first: a broken schema would otherwise look like somebody else's.
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(on_sqlite)?;
     if verdict != "ok" {
@@ -270,7 +245,7 @@ fn examine(path: &Path, connection: &Connection) -> Result<i64, StoreError> {
 /// Makes an accepted file what we want it to be: private, current, durable.
 fn settle(path: &Path, connection: &mut Connection, version: i64) -> Result<(), StoreError> {
     let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
-    for file in [path.to_owned(), suffixed(path, "-wal"), suffixed(path, "-shm"), suffixed(path, "-journal")] {
+    for file in files(path) {
         match private_file::tighten(&file) {
             Ok(true) => log::warn!("{} was open to other users; it is private now (mode 0600)", file.display()),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -282,11 +257,16 @@ fn settle(path: &Path, connection: &mut Connection, version: i64) -> Result<(), 
     if version < schema::VERSION {
         migrate(path, connection)?;
     }
-    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(on_sqlite)?;
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(on_sqlite)?;
     if mode != "wal" {
-        log::warn!("{} does not support a write-ahead log here; journal mode is {mode}", path.display());
+        let wanted = if log_works(path) { "WAL" } else { "TRUNCATE" };
+        if wanted != "WAL" {
+            log::info!("the file system of {} has no shared memory: its journal mode is {wanted}", path.display());
+        }
+        connection.query_row(&format!("PRAGMA journal_mode = {wanted}"), [], |_| Ok(())).map_err(on_sqlite)?;
     }
-    // NORMAL would lose the last commits in a power cut; there are a few writes a day.
+    // NORMAL would lose the last registrations in a power cut. Few are made, and the covered times of section 2 come to
+    // four an hour and account at most.
     connection.pragma_update(None, "synchronous", "FULL").map_err(on_sqlite)?;
     // In KiB. The whole file is read once and then a row now and then; SQLite's own figure is eight times as much.
     connection.pragma_update(None, "cache_size", -256).map_err(on_sqlite)?;

@@ -1,25 +1,30 @@
-//! The thread that owns the connection. SQLite calls block; here they block nobody else.
+//! The thread that owns the connection. SQLite calls block; here they block nobody else. Reads overtake changes, which may
+//! have to wait for another program's lock.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::StoreError;
 use super::spellings::Spellings;
 use super::{Access, Database, open};
 
-/// Something to do with the database, in turn.
+/// Something to do with the database.
 enum Job {
-    /// In whatever way.
-    Other(Box<dyn FnOnce(&mut Database) + Send>),
-    /// A change, which shares a transaction with those that wait behind it: what takes time is to bring a transaction to
-    /// the disk.
+    /// Reads are done first.
+    Read(Read),
+    /// A change, which shares a transaction with others that wait: what takes time is to bring a transaction to the disk.
     Write(Write),
 }
+
+/// A read. It is given the database, or why there is none, and says whether whoever waits was told. If not, another program
+/// has the file locked, and it is to be run again.
+type Read = Box<dyn FnMut(Result<&mut Database, StoreError>) -> bool + Send>;
 
 /// A change. It is given the connection within a transaction, or why there is none.
 type Write = Box<dyn FnOnce(Result<(&Connection, &mut Spellings), StoreError>) -> Written + Send>;
@@ -38,12 +43,40 @@ enum Written {
 /// Changes that share one transaction at most, also those that fail. Readers wait meanwhile.
 const TOGETHER: usize = 64;
 
+/// How long the end of the program waits for the file to be closed: a checkpoint of the write-ahead log, on a slow disk.
+const CLOSING: Duration = Duration::from_secs(3);
+
 /// Sends work to the thread, which ends with the last handle.
 #[derive(Debug, Clone)]
-pub(super) struct Handle {
-    jobs: mpsc::Sender<Job>,
+pub(super) struct Handle(Arc<Thread>);
+
+#[derive(Debug)]
+struct Thread {
+    /// `None` once the thread is told to end.
+    jobs: Option<mpsc::Sender<Job>>,
+    /// Disconnected when the file is closed. Behind a lock because it is shared, though only the last owner uses it.
+    closed: Mutex<mpsc::Receiver<()>>,
+    thread: Option<JoinHandle<()>>,
     /// The file, for messages.
     path: Arc<Path>,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        let closed = self.closed.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if closed.recv_timeout(CLOSING) == Err(mpsc::RecvTimeoutError::Timeout) {
+            // What was answered is on the disk; the next start finds the log and takes it in.
+            return log::warn!(
+                "the database {} did not close within {CLOSING:?}; nothing is lost",
+                self.path.display()
+            );
+        }
+        if let Some(thread) = self.thread.take() {
+            // It catches the panics of its work.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Handle {
@@ -51,35 +84,47 @@ impl Handle {
     pub(super) fn start(database: Database) -> Result<Self, StoreError> {
         let path: Arc<Path> = database.path.as_path().into();
         let (jobs, queue) = mpsc::channel::<Job>();
-        thread::Builder::new()
+        let (open, closed) = mpsc::channel();
+        let thread = thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || serve(database, &queue))
+            .spawn(move || {
+                serve(database, &queue);
+                drop(open);
+            })
             .map_err(|error| StoreError::io(&path, &error))?;
-        Ok(Self { jobs, path })
+        Ok(Self(Arc::new(Thread { jobs: Some(jobs), closed: Mutex::new(closed), thread: Some(thread), path })))
     }
 
-    /// Runs `work` on the thread. It runs to its end even if the caller stops waiting.
-    async fn run<T: Send + 'static>(
+    fn send(&self, job: Job) -> Result<(), StoreError> {
+        let jobs = self.0.jobs.as_ref().ok_or(StoreError::Closed)?;
+        jobs.send(job).map_err(|_| StoreError::Closed)
+    }
+
+    /// Looks at the database. It runs to its end even if the caller stops waiting.
+    async fn look<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
+        work: impl Fn(&mut Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, wait) = smol::channel::bounded(1);
-        let job = Job::Other(Box::new(move |database| {
+        self.send(Job::Read(Box::new(move |database| {
+            let result = match database.map(&work) {
+                Ok(Err(StoreError::Busy(_))) => return false,
+                Ok(result) => result,
+                Err(error) => Err(error),
+            };
             // Nobody waits any more: nothing to do.
-            let _ = answer.try_send(work(database));
-        }));
-        self.jobs.send(job).map_err(|_| StoreError::Closed)?;
+            let _ = answer.try_send(result);
+            true
+        })))?;
         wait.recv().await.map_err(|_| StoreError::Closed)?
     }
 
     /// Reads one state of the file.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection, &mut Spellings) -> rusqlite::Result<T> + Send + 'static,
+        work: impl Fn(&Connection, &mut Spellings) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.run(move |database| {
-            database.follow()?;
-            let Database { path, connection, spellings, .. } = database;
+        self.look(move |Database { path, connection, spellings, .. }| {
             let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
             let transaction = connection.transaction().map_err(on_sqlite)?;
             work(&transaction, spellings).map_err(on_sqlite)
@@ -93,7 +138,7 @@ impl Handle {
         work: impl FnOnce(&Connection, &mut Spellings) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, wait) = smol::channel::bounded(1);
-        let path = self.path.clone();
+        let path = self.0.path.clone();
         let write: Write = Box::new(move |transaction| {
             let done = transaction.and_then(|(connection, spellings)| {
                 work(connection, spellings).map_err(|error| StoreError::sqlite(&path, &error))
@@ -109,19 +154,18 @@ impl Handle {
                 }
             }
         });
-        self.jobs.send(Job::Write(write)).map_err(|_| StoreError::Closed)?;
+        self.send(Job::Write(write))?;
         wait.recv().await.map_err(|_| StoreError::Closed)?
     }
 
     /// See [`super::Store::writable`].
     pub(super) async fn writable(&self) -> Result<bool, StoreError> {
-        self.run(|database| Ok(database.access == Access::ReadWrite)).await
+        self.look(|database| Ok(database.access == Access::ReadWrite)).await
     }
 
     /// See [`super::Store::data_version`].
     pub(super) async fn data_version(&self) -> Result<i64, StoreError> {
-        self.run(|database| {
-            database.follow()?;
+        self.look(|database| {
             let version: i64 = database
                 .connection
                 .pragma_query_value(None, "data_version", |row| row.get(0))
@@ -133,15 +177,70 @@ impl Handle {
     }
 }
 
-fn serve(mut database: Database, queue: &mpsc::Receiver<Job>) {
-    let mut left = None;
-    while let Some(job) = left.take().or_else(|| queue.recv().ok()) {
+/// What waits for the thread.
+#[derive(Default)]
+struct Waiting {
+    reads: VecDeque<Read>,
+    writes: VecDeque<Write>,
+}
+
+impl Waiting {
+    fn add(&mut self, job: Job) {
         match job {
-            // The caller learns of a panic by the answer that never comes; the next one is served all the same.
-            Job::Other(work) => drop(survive(|| work(&mut database))),
-            Job::Write(first) => left = database.write_together(first, queue),
+            Job::Read(read) => self.reads.push_back(read),
+            Job::Write(write) => self.writes.push_back(write),
         }
     }
+
+    fn is_empty(&self) -> bool {
+        self.reads.is_empty() && self.writes.is_empty()
+    }
+
+    fn fail(&mut self, error: &StoreError) {
+        for mut read in self.reads.drain(..) {
+            survive(|| read(Err(error.clone())));
+        }
+        for write in self.writes.drain(..) {
+            drop(survive(|| write(Err(error.clone()))));
+        }
+    }
+}
+
+fn serve(mut database: Database, queue: &mpsc::Receiver<Job>) {
+    let mut waiting = Waiting::default();
+    // Since when another program keeps the file locked.
+    let mut locked: Option<Instant> = None;
+    loop {
+        if waiting.is_empty() {
+            let Ok(job) = queue.recv() else { return };
+            waiting.add(job);
+        }
+        let more = loop {
+            match queue.try_recv() {
+                Ok(job) => waiting.add(job),
+                Err(end) => break end,
+            }
+        };
+        let read = database.read_all(&mut waiting.reads);
+        let written = database.write_together(&mut waiting.writes);
+        if read == Lock::Ours && written == Lock::Ours {
+            locked = None;
+        } else if more == mpsc::TryRecvError::Disconnected {
+            // Nobody waits any more.
+            return;
+        } else if locked.get_or_insert_with(Instant::now).elapsed() >= open::BUSY {
+            // All of them: if each waited as long as the first, the last would wait for minutes.
+            waiting.fail(&StoreError::Busy(database.path.clone()));
+            locked = None;
+        }
+    }
+}
+
+/// Whether we got the lock of the file.
+#[derive(Debug, PartialEq, Eq)]
+enum Lock {
+    Ours,
+    Theirs,
 }
 
 /// Makes one change of several. When it fails only this one is undone.
@@ -169,6 +268,7 @@ fn one_of_them(
     }
 }
 
+/// The caller of what panics learns of it by the answer that never comes; the next one is served all the same.
 fn survive<T>(work: impl FnOnce() -> T) -> Option<T> {
     let done = catch_unwind(AssertUnwindSafe(work)).ok();
     if done.is_none() {
@@ -178,79 +278,64 @@ fn survive<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 impl Database {
-    /// Makes the `first` change and those that wait behind it, in one transaction. What came behind them is returned.
-    fn write_together(&mut self, first: Write, queue: &mpsc::Receiver<Job>) -> Option<Job> {
-        if let Err(error) = self.follow().and_then(|()| self.become_writable()) {
-            drop(survive(|| first(Err(error))));
-            return None;
+    /// Runs all `reads`, up to the first that finds the file locked.
+    fn read_all(&mut self, reads: &mut VecDeque<Read>) -> Lock {
+        while let Some(mut read) = reads.pop_front() {
+            if survive(|| read(Ok(&mut *self))) == Some(false) {
+                reads.push_front(read);
+                return Lock::Theirs;
+            }
+        }
+        Lock::Ours
+    }
+
+    /// Makes some of the changes, in one transaction. None when the file is locked.
+    fn write_together(&mut self, writes: &mut VecDeque<Write>) -> Lock {
+        if writes.is_empty() {
+            return Lock::Ours;
+        }
+        let fail = |writes: &mut VecDeque<Write>, error: &StoreError| {
+            Waiting { writes: std::mem::take(writes), ..Waiting::default() }.fail(error);
+            Lock::Ours
+        };
+        if let Err(error) = self.become_writable() {
+            return fail(writes, &error);
         }
         let Self { path, connection, spellings, .. } = self;
         let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
-        let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        // Exclusive, because without a write-ahead log the commit would have to wait for readers.
+        let begun = connection.transaction_with_behavior(TransactionBehavior::Exclusive);
         let mut transaction = match begun.map_err(on_sqlite) {
             Ok(transaction) => transaction,
-            Err(error) => {
-                drop(survive(|| first(Err(error))));
-                return None;
-            }
+            Err(StoreError::Busy(_)) => return Lock::Theirs,
+            Err(error) => return fail(writes, &error),
         };
-        let (mut made, mut done, mut left, mut next) = (0, Vec::new(), None, Some(first));
-        while let Some(write) = next.take() {
+        let (mut made, mut done) = (0, Vec::new());
+        // After some errors SQLite has undone everything, and what came next would be committed by itself.
+        while made < TOGETHER
+            && !transaction.is_autocommit()
+            && let Some(write) = writes.pop_front()
+        {
             made += 1;
             done.extend(one_of_them(&mut transaction, write, spellings, path));
-            // After some errors SQLite has undone everything: the commit fails, and all are told.
-            if made < TOGETHER && !transaction.is_autocommit() {
-                match queue.try_recv() {
-                    Ok(Job::Write(write)) => next = Some(write),
-                    Ok(other) => left = Some(other),
-                    Err(_) => {}
-                }
-            }
         }
         let committed = transaction.commit().map_err(on_sqlite);
         for tell in done {
             tell(committed.clone());
         }
-        left
-    }
-
-    /// Follows the name when somebody put another file there (a backup, say): what would be written to the old one is
-    /// lost with it. And refuses a file that was damaged meanwhile, of which SQLite may only see what it remembers.
-    fn follow(&mut self) -> Result<(), StoreError> {
-        let identity = open::identity(&self.path)?;
-        if let Err(error) = open::look_again(&self.path) {
-            self.suspect = true;
-            return Err(error);
-        }
-        if identity == self.identity {
-            self.log = open::log_identity(&self.path);
-            return if self.suspect { self.reopen() } else { Ok(()) };
-        }
-        // The new file may have come with a log of its own; ours belongs to the old one.
-        if self.log.is_some() && open::log_identity(&self.path) == self.log {
-            open::remove_log(&self.path)?;
-        }
-        self.reopen()
+        Lock::Ours
     }
 
     /// A file that could only be read may have become writable.
     fn become_writable(&mut self) -> Result<(), StoreError> {
         if self.access == Access::ReadOnly {
-            self.reopen()?;
+            let epoch = self.epoch.wrapping_add(1) & 0x7fff_ffff;
+            *self = Self { epoch, ..open::connect(&self.path)? };
         }
         match self.access {
             Access::ReadWrite => Ok(()),
             Access::ReadOnly => Err(StoreError::ReadOnly(self.path.clone())),
         }
-    }
-
-    fn reopen(&mut self) -> Result<(), StoreError> {
-        // Closing must not move what is remembered of a damaged or replaced file into the one that is there now.
-        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        let path: &Path = &self.path;
-        let epoch = self.epoch.wrapping_add(1) & 0x7fff_ffff;
-        *self = Self { epoch, ..open::connect(path)? };
-        Ok(())
     }
 }
 

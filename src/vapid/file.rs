@@ -1,6 +1,6 @@
 //! Key files: the operator's, and the one made at the first start.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -9,6 +9,9 @@ use crate::private_file::{self, own_uid};
 
 /// A key file is 44 bytes. What is much longer is another file, or a device that never ends.
 const MAX_BYTES: u64 = 4096;
+
+/// What to do about a key file beside the database that may be somebody else's.
+const WHOSE: &str = "if you know whose it is, name the file as vapid_key_file; else move it away";
 
 /// Reads a key file that the operator or the service manager keeps.
 pub(super) fn read(path: &Path, remedy: &'static str) -> Result<VapidKey, VapidError> {
@@ -21,7 +24,11 @@ pub(super) fn generated(path: &Path, create: Create) -> Result<(VapidKey, String
     // Whole, because it is the file people must keep a copy of.
     let shown = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut origin = format!("{}, made at the first start", shown.display());
-    let text = match text(path) {
+    let own = || {
+        private_file::ours(path).map_err(|what| io::Error::other(format!("it {what}; {WHOSE}")))?;
+        beginning(private_file::open(path, OpenOptions::new().read(true))?)
+    };
+    let text = match own() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if create == Create::No {
                 return Err(VapidError::Missing(path.to_owned()));
@@ -36,7 +43,7 @@ pub(super) fn generated(path: &Path, create: Create) -> Result<(VapidKey, String
                 );
             }
             // Read back, because another process may have been first.
-            self::text(path)
+            own()
         }
         other => other,
     };
@@ -51,10 +58,14 @@ pub(super) fn generated(path: &Path, create: Create) -> Result<(VapidKey, String
     Ok((key, origin))
 }
 
-/// The beginning of a file. Bytes that are no text come back as characters no key has.
 fn text(path: &Path) -> io::Result<String> {
+    beginning(File::open(path)?)
+}
+
+/// The beginning of a file. Bytes that are no text come back as characters no key has.
+fn beginning(file: File) -> io::Result<String> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -40,6 +40,7 @@ import os, sys
 args = [word for word in sys.argv[1:] if word != "--release"]
 if args[0] == "build":
     args[0] = "check"
+    os.environ["SQLITE3_NO_PKG_CONFIG"] = "1"
 args.insert(1, "--quiet")
 os.execv({shutil.which("cargo")!r}, ["cargo"] + args)
 """
@@ -64,6 +65,17 @@ os.execv({shutil.which("cargo")!r}, ["cargo"] + args)
     server.send_signal(signal.SIGINT)
     check_equal(server.wait(10), 0, "exit code of the server")
     print("ok: the ways to build and to start that the README tells")
+
+
+def building_with_an_old_sqlite(world):
+    tell = world.dir / "pkg-config"
+    tell.write_text('#!/bin/sh\ncase "$*" in *--modversion*) echo 3.40.1 ;; *) echo -lsqlite3 ;; esac\n')
+    tell.chmod(0o755)
+    build = ["cargo", "check", "--quiet", "--no-default-features", "--features", "rustls"]
+    done = subprocess.run(build, cwd=ROOT, env={**os.environ, "PKG_CONFIG": str(tell)}, capture_output=True, text=True)
+    said = all(words in done.stderr for words in ("3.40.1", "3.44.0", "bundled-sqlite"))
+    check(done.returncode != 0 and said, f"an old SQLite: {done.stderr}")
+    print("ok: a SQLite that is too old is told before it is linked")
 
 
 def linking(world):
@@ -140,6 +152,7 @@ def moving(world):
 if __name__ == "__main__":
     with World() as world:
         building(world)
+        building_with_an_old_sqlite(world)
         linking(world)
         alerting(world)
         moving(world)
