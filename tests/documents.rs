@@ -17,7 +17,7 @@ fn sources(directory: &Path, found: &mut Vec<(PathBuf, String)>) {
 
 /// Who runs the commands below each heading as they are written, but for numbers and paths of measurements: these are run
 /// smaller, with the same flags. Runners name the heading in a call of `guide`.
-const RUN_BY: [(&str, &str, &str); 16] = [
+const RUN_BY: [(&str, &str, &str); 17] = [
     ("README.md", "Quick start", "tests/real/commands.py"),
     ("README.md", "Link the phone", "tests/real/commands.py"),
     ("README.md", "Building", "tests/real/commands.py"),
@@ -25,6 +25,7 @@ const RUN_BY: [(&str, &str, &str); 16] = [
     ("docs/containers.md", "Compose", "tests/real/containers.py"),
     ("docs/containers.md", "Quadlet", "tests/real/containers.py"),
     ("docs/containers.md", "OpenRC", "tests/real/containers.py"),
+    ("docs/migration.md", "systemd", "tests-vm/scenarios/migration/test.sh"),
     ("docs/operations.md", "Admin socket", "tests-vm/scenarios/packaged/test.sh"),
     ("docs/operations.md", "Alerts", "tests/real/commands.py"),
     ("docs/operations.md", "Moving accounts between servers", "tests/real/commands.py"),

@@ -1,16 +1,8 @@
 # The packaged unit on a system without Nix, installed and changed by the commands of docs/systemd.md as they stand there.
 . "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../guide.sh"
 cd /opt/e2e/source
 url=http://127.0.0.1:8020
-
-# guide HEADING [PAGE] : runs the commands below a heading of the guide.
-guide() {
-    local commands page=${2:-docs/systemd.md}
-    commands=$(awk -v heading="## $1" '$0 == heading { on = 1; next } /^## / { on = 0 }
-        on && $0 == "```" { code = 0 } on && code { print } on && $0 == "```sh" { code = 1 }' "$page")
-    [ -n "$commands" ] || fail "no commands below $1"
-    bash -euo pipefail -c "$commands" >/dev/null
-}
 hardened() { systemd-analyze security --no-pager --threshold=11 mollysocket.service >/dev/null; }
 owner() { stat -L -c %U "/proc/$(field mollysocket MainPID)"; }
 
