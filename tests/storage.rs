@@ -33,6 +33,11 @@ fn prepared() -> (World, Phone, [Phone; 2]) {
     (world, linked, [one, other])
 }
 
+/// The user of this process.
+fn own() -> u32 {
+    fs::metadata("/proc/self").unwrap().uid()
+}
+
 fn registers(world: &World, web: std::net::SocketAddr, phone: &Phone) -> String {
     let started = Instant::now();
     let status = register(web, &phone.uuid, u64::from(DEVICE), &phone.password, &world.endpoint(phone), false);
@@ -180,6 +185,26 @@ fn a_read_only_database_serves_those_who_are_in_it() {
     recovers(&world, program.web, &strangers);
 }
 
+#[test]
+fn a_key_of_another_user_is_told_with_the_user_and_the_remedy() {
+    let (world, ..) = prepared();
+    let key = world.dir.path().join("db.sqlite.vapid");
+    // Nobody can be kept from reading as root, and only root can be somebody else.
+    fs::set_permissions(&key, Permissions::from_mode(if own() == 0 { 0o600 } else { 0o000 })).unwrap();
+    let (user, mut server) = if own() == 0 {
+        for path in [world.dir.path(), &world.db()] {
+            std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        (NOBODY, command_as(&world, NOBODY, &["server"]))
+    } else {
+        (own(), command(&world, &["server"]))
+    };
+    let output = server.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains(&format!("chown {user} {}", key.display())), "{said}");
+}
+
 /// As `./data` of the reference's compose file, which belongs to root, is for the user of our image.
 #[test]
 fn a_directory_of_another_user_is_told_with_the_user_and_the_remedy() {
@@ -189,12 +214,11 @@ fn a_directory_of_another_user_is_told_with_the_user_and_the_remedy() {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
     // Only root can be somebody else. Others can take a right from themselves, which is told in the same way.
-    let root = fs::metadata(world.db()).unwrap().uid() == 0;
-    let (user, mut server) = if root {
+    let (user, mut server) = if own() == 0 {
         (NOBODY, command_as(&world, NOBODY, &["server"]))
     } else {
         fs::set_permissions(world.dir.path(), Permissions::from_mode(0o555)).unwrap();
-        (fs::metadata(world.db()).unwrap().uid(), command(&world, &["server"]))
+        (own(), command(&world, &["server"]))
     };
     let output = server.output().unwrap();
     fs::set_permissions(world.dir.path(), Permissions::from_mode(0o755)).unwrap();
