@@ -268,9 +268,12 @@ in
   (good "a package without a version" (molly {
     package = pkgs.writeShellScriptBin "mollysocket" "";
   }) { })
-  (wrong "package is mollysocket 1.7.1, but this module needs 2.0 or later" (
-    at "mollysocket" "1.7.1"
-  ))
+  (good "nixpkgs' own package" (at "mollysocket" "1.7.1") {
+    refused = "package is mollysocket 1.7.1, but this module needs 2.0 or later";
+  })
+  (good "a host without a certificate" (behind { addSSL = true; }) {
+    refused = "the virtual host cloud.example.org has no certificate";
+  })
   (on { hostPlatform = "aarch64-linux"; })
   (on { hostPlatform = "armv7l-linux"; })
   (on { hostPlatform = "riscv64-linux"; })
