@@ -3,8 +3,8 @@
 #   good WHAT CONFIG EXPECTED : no assertion fails, the system's derivation exists, and there is no warning but `warns`.
 #     `unit`, `command`, `sudo`, `nginx`, `caddy`: regular expressions of which each has a match there, or with a ! before it
 #     none; `settings`: keys of the configuration file; `units`, `users`, `firewall`: all there are.
-#   wrong MESSAGE CONFIG : the system is refused, and MESSAGE is part of what is said.
-#   unbuilt MESSAGE CONFIG : the system is evaluated, but the program itself refuses its configuration file when it is built.
+#   wrong MESSAGE INSIDE : the system is refused, and MESSAGE is part of what is said (in `good`: `refused`).
+#   unbuilt MESSAGE SETTINGS : it is evaluated, but the program itself refuses its configuration file when it is built.
 #
 # Of the module's own options only what is inside of `services.mollysocket` is written: molly { … } is a host with these.
 { lib, pkgs }:
@@ -12,14 +12,19 @@ let
   good =
     what: config: expected:
     expected // { inherit what config; };
-  wrong = refused: config: {
-    inherit refused config;
-    what = "refused: ${refused}";
+  # In text, for a line each.
+  host =
+    inside:
+    import (builtins.toFile "host.nix" "{ services.mollysocket = { enable = true; ${inside} }; }");
+  wrong = refused: inside: {
+    inherit refused;
+    config = host inside;
+    what = "refused: ${inside}";
   };
-  unbuilt = message: config: {
-    inherit config;
+  unbuilt = message: settings: {
     unbuilt = message;
-    what = "not built: ${message}";
+    config = host "settings = { ${settings} };";
+    what = "not built: ${settings}";
   };
   molly = inside: {
     services.mollysocket = {
@@ -263,9 +268,12 @@ in
   (good "a package without a version" (molly {
     package = pkgs.writeShellScriptBin "mollysocket" "";
   }) { })
-  (wrong "package is mollysocket 1.7.1, but this module needs 2.0 or later" (
-    at "mollysocket" "1.7.1"
-  ))
+  (good "nixpkgs' own package" (at "mollysocket" "1.7.1") {
+    refused = "package is mollysocket 1.7.1, but this module needs 2.0 or later";
+  })
+  (good "a host without a certificate" (behind { addSSL = true; }) {
+    refused = "the virtual host cloud.example.org has no certificate";
+  })
   (on { hostPlatform = "aarch64-linux"; })
   (on { hostPlatform = "armv7l-linux"; })
   (on { hostPlatform = "riscv64-linux"; })
@@ -476,195 +484,68 @@ in
   )
 
   # Values that are wrong in themselves.
-  (wrong "settings.port' is not of type `16 bit unsigned integer" (molly {
-    settings.port = 65536;
-  }))
-  (wrong "settings.port' is not of type `16 bit unsigned integer" (molly {
-    settings.port = "8020";
-  }))
-  (wrong "settings.signal_env' is not of type" (molly {
-    settings.signal_env = "prod";
-  }))
-  (wrong "settings.max_accounts' is not of type" (molly {
-    settings.max_accounts = -1;
-  }))
-  (wrong "vapid.keyFile' is not of type" (molly {
-    vapid.keyFile = "relative";
-  }))
-  (wrong "The option `services.mollysocket.enabled' does not exist" (molly {
-    enabled = true;
-  }))
-  (wrong "UUID of a Signal account, or \"*\" for any" (molly {
-    allowedUuids = [ "0f2b1a3c-1111-4222-8333-44445555666" ];
-  }))
-  (wrong "UUID of a Signal account, or \"*\" for any" (molly {
-    settings.allowed_uuids = [ "me" ];
-  }))
-  (wrong "push server such as \"https://ntfy.example.org\"" (molly {
-    allowedEndpoints = [ "ntfy.example.org" ];
-  }))
-  (wrong "push server such as \"https://ntfy.example.org\"" (molly {
-    settings.allowed_endpoints = [ "https://*.example.org" ];
-  }))
+  (wrong "settings.port' is not of type `16 bit unsigned integer" "settings.port = 65536;")
+  (wrong "settings.port' is not of type `16 bit unsigned integer" ''settings.port = "8020";'')
+  (wrong "settings.signal_env' is not of type" ''settings.signal_env = "prod";'')
+  (wrong "settings.max_accounts' is not of type" "settings.max_accounts = -1;")
+  (wrong "vapid.keyFile' is not of type" ''vapid.keyFile = "relative";'')
+  (wrong "The option `services.mollysocket.enabled' does not exist" "enabled = true;")
+  (wrong "UUID of a Signal account, or" ''allowedUuids = [ "0f2b1a3c-1111-4222-8333-44445555666" ];'')
+  (wrong "UUID of a Signal account, or" ''settings.allowed_uuids = [ "me" ];'')
+  (wrong "push server such as" ''allowedEndpoints = [ "ntfy.example.org" ];'')
+  (wrong "push server such as" ''settings.allowed_endpoints = [ "https://*.example.org" ];'')
 
   # Secrets that everybody could read.
-  (wrong "there is more than one source of the key" (molly {
-    vapid = {
-      keyFile = "/a";
-      encryptedKeyFile = "/b";
-    };
-  }))
-  (wrong "there is more than one source of the key" (molly {
-    vapid = {
-      keyFile = "/a";
-      credential = "b";
-    };
-  }))
-  (wrong "there is more than one source of the key" (molly {
-    vapid.keyFile = "/a";
-    settings.vapid_key_file = "/b";
-  }))
-  (wrong "everybody on this host could read the key" (molly {
-    settings.vapid_privkey = "x";
-  }))
-  (wrong "could read the password" (molly {
-    allowedEndpoints = [
-      "*"
-      "https://me:pw@ntfy.example/x"
-    ];
-  }))
-  (wrong "MOLLY_HEARTBEAT_URL" (molly {
-    settings.heartbeat_url = "https://me:pw@status.example/x";
-  }))
-  (wrong "MOLLY_SIGNAL_URL" (molly {
-    settings.signal_url = "wss://me:pw@chat.example/";
-  }))
-  (wrong "is in the Nix store" (molly {
-    vapid.keyFile = "/nix/store/x";
-  }))
-  (wrong "is in the Nix store" (molly {
-    vapid.encryptedKeyFile = ./configurations.nix;
-  }))
-  (wrong "is in the Nix store" (molly {
-    environmentFile = "/nix/store/x";
-  }))
-  (wrong "is in the Nix store" (molly {
-    environmentFiles = [
-      "/run/a"
-      "/nix/store/x"
-    ];
-  }))
+  (wrong "more than one source of the key" ''vapid = { keyFile = "/a"; encryptedKeyFile = "/b"; };'')
+  (wrong "more than one source of the key" ''vapid = { keyFile = "/a"; credential = "b"; };'')
+  (wrong "more than one source of the key" ''vapid.keyFile = "/a"; settings.vapid_key_file = "/b";'')
+  (wrong "everybody on this host could read the key" ''settings.vapid_privkey = "x";'')
+  (wrong "could read the password" ''allowedEndpoints = [ "*" "https://me:pw@ntfy.example/x" ];'')
+  (wrong "MOLLY_HEARTBEAT_URL" ''settings.heartbeat_url = "https://me:pw@status.example/x";'')
+  (wrong "MOLLY_SIGNAL_URL" ''settings.signal_url = "wss://me:pw@chat.example/";'')
+  (wrong "is in the Nix store" ''vapid.keyFile = "/nix/store/x";'')
+  (wrong "is in the Nix store" "vapid.encryptedKeyFile = ./key;")
+  (wrong "is in the Nix store" ''environmentFile = "/nix/store/x";'')
+  (wrong "is in the Nix store" ''environmentFiles = [ "/run/a" "/nix/store/x" ];'')
 
   # What the service could not do.
-  (wrong "no right to ports below 1024" (molly {
-    settings.port = 443;
-  }))
-  (wrong "settings.db: the service can write only below /var/lib/mollysocket;" (molly {
-    settings.db = "/srv/m.db";
-  }))
-  (wrong "settings.db: the service can write only" (molly {
-    settings.db = "/var/lib/mollysocket-a/m.db";
-  }))
-  (wrong "settings.db: the service can write only" (molly {
-    settings.db = "../m.db";
-  }))
-  (wrong "settings.db: the service can write only" (
-    lib.recursiveUpdate (molly { settings.db = "/srv/mollyx/m.db"; }) (service {
-      ReadWritePaths = [ "/srv/molly" ];
-    })
-  ))
-  (wrong "settings.admin_socket: the service can write only" (molly {
-    settings.admin_socket = "/run/m.sock";
-  }))
-  (wrong "set vapid.keyFile instead" (molly {
-    settings.vapid_key_file = "/etc/k";
-  }))
-  (wrong "vapid.credential is the name of a credential" (molly {
-    vapid.credential = "/run/secrets/k";
-  }))
-  (wrong "dataDir must be the absolute path" (molly {
-    dataDir = "/mnt/my disk";
-  }))
+  (wrong "no right to ports below 1024" "settings.port = 443;")
+  (wrong "settings.db: the service can write only" ''settings.db = "/srv/m.db";'')
+  (wrong "settings.db: the service can write only" ''settings.db = "/var/lib/mollysocket-a/m.db";'')
+  (wrong "settings.db: the service can write only" ''settings.db = "../m.db";'')
+  (wrong "settings.db: the service can write only" ''dataDir = "/srv/a"; settings.db = "/srv/ab/m.db";'')
+  (wrong "settings.admin_socket: the service can write only" ''settings.admin_socket = "/run/m.sock";'')
+  (wrong "set vapid.keyFile instead" ''settings.vapid_key_file = "/etc/k";'')
+  (wrong "vapid.credential is the name of a credential" ''vapid.credential = "/run/secrets/k";'')
+  (wrong "dataDir must be the absolute path" ''dataDir = "/mnt/my disk";'')
 
   # What phones could not reach.
-  (wrong "must begin with https://" (molly {
-    settings.public_url = "http://molly.example/";
-  }))
-  (wrong "phones send no user or password" (molly {
-    settings.public_url = "https://me:pw@molly.example/";
-  }))
-  (wrong "nginx.virtualHost: say which" (molly {
-    nginx.enable = true;
-  }))
-  (wrong "caddy.virtualHost: say which" (molly {
-    caddy.enable = true;
-  }))
-  (wrong "nginx.location must begin with /" (
-    lib.recursiveUpdate (behind certificate) { services.mollysocket.nginx.location = "molly/"; }
-  ))
-  (wrong "nginx.location must begin with /" (
-    lib.recursiveUpdate (behind certificate) { services.mollysocket.nginx.location = "/a { }"; }
-  ))
-  (wrong "caddy.location must begin with /" (molly {
-    caddy = caddy "";
-  }))
-  (wrong "the virtual host cloud.example.org has no certificate" (behind { }))
-  (wrong "the virtual host cloud.example.org has no certificate" (behind {
-    addSSL = true;
-  }))
-  (wrong "a reverse proxy has nothing to pass requests to" (
-    lib.recursiveUpdate (behind certificate) { services.mollysocket.settings.webserver = false; }
-  ))
+  (wrong "must begin with https://" ''settings.public_url = "http://molly.example/";'')
+  (wrong "phones send no user or password" ''settings.public_url = "https://me:pw@molly.example/";'')
+  (wrong "nginx.virtualHost: say which" "nginx.enable = true;")
+  (wrong "caddy.virtualHost: say which" "caddy.enable = true;")
+  (wrong "the virtual host m has no certificate" ''nginx = { enable = true; virtualHost = "m"; };'')
+  (wrong "nginx.location must begin with /" ''nginx = { enable = true; virtualHost = "m"; location = "molly/"; };'')
+  (wrong "nginx.location must begin with /" ''nginx = { enable = true; virtualHost = "m"; location = "/a { }"; };'')
+  (wrong "caddy.location must begin with /" ''caddy = { enable = true; virtualHost = "m"; location = ""; };'')
+  (wrong "nothing to pass requests to" ''caddy = { enable = true; virtualHost = "m"; }; settings.webserver = false;'')
 
   # Two that are in each other's way.
-  (wrong "set allowedUuids or settings.allowed_uuids, not both" (molly {
-    allowedUuids = [ "0f2b1a3c-1111-4222-8333-444455556666" ];
-    settings.allowed_uuids = [ "9e8d7c6b-aaaa-4bbb-8ccc-ddddeeeeffff" ];
-  }))
-  (wrong "set allowedEndpoints or settings.allowed_endpoints, not both" (molly {
-    allowedEndpoints = [ "https://a.example" ];
-    settings.allowed_endpoints = [ "https://b.example" ];
-  }))
-  (wrong "the same settings.port (8020 8020)" (molly {
-    instances.a = { };
-  }))
-  (wrong "at the same place of a virtual host" (molly {
-    caddy = caddy "/molly";
-    instances.a = {
-      settings.port = 8021;
-      caddy = caddy "/molly/";
-    };
-  }))
-  (wrong "have the same name, mollysocket-admin" (molly {
-    instances.admin.settings.port = 8021;
-  }))
-  (wrong "small letters, digits and hyphens" (molly {
-    instances."A b".settings.port = 8021;
-  }))
-  (wrong "at most 19" (molly {
-    instances.this-name-is-far-too-long.settings.port = 8021;
-  }))
-  (wrong "services.mollysocket.instances.a.vapid: there is more" (molly {
-    instances.a = {
-      settings.port = 8021;
-      vapid = {
-        keyFile = "/a";
-        credential = "b";
-      };
-    };
-  }))
+  (wrong "set allowedUuids or settings.allowed_uuids, not both" ''allowedUuids = [ "*" ]; settings.allowed_uuids = [ ];'')
+  (wrong "set allowedEndpoints or settings" ''allowedEndpoints = [ "*" ]; settings.allowed_endpoints = [ ];'')
+  (wrong "the same settings.port (8020 8020)" "instances.a = { };")
+  (wrong "at the same place of a virtual host" ''
+    caddy = { enable = true; virtualHost = "m"; location = "/molly"; };
+    instances.a = { settings.port = 8021; caddy = { enable = true; virtualHost = "m"; location = "/molly/"; }; };
+  '')
+  (wrong "have the same name, mollysocket-admin" "instances.admin.settings.port = 8021;")
+  (wrong "small letters, digits and hyphens" ''instances."A b".settings.port = 8021;'')
+  (wrong "at most 19" "instances.this-name-is-far-too-long.settings.port = 8021;")
+  (wrong "instances.a.vapid: there is more" ''instances.a = { settings.port = 8021; vapid = { keyFile = "/a"; credential = "b"; }; };'')
 
   # Mistakes that the program tells.
-  (unbuilt "allowed_uuid: there is no such key; did you mean allowed_uuids?" (molly {
-    settings.allowed_uuid = [ "*" ];
-  }))
-  (unbuilt "public_url: is not a URL; write it like https://molly.example.org/" (molly {
-    settings.public_url = "https://";
-  }))
-  (unbuilt "trusted_proxies: entry 1 must be an address" (molly {
-    settings.trusted_proxies = [ "proxy" ];
-  }))
-  (unbuilt "vapid_contact: must be like mailto:me@example.org" (molly {
-    settings.vapid_contact = "me";
-  }))
+  (unbuilt "allowed_uuid: there is no such key; did you mean allowed_uuids?" ''allowed_uuid = [ "*" ];'')
+  (unbuilt "public_url: is not a URL; write it like https://molly.example.org/" ''public_url = "https://";'')
+  (unbuilt "trusted_proxies: entry 1 must be an address" ''trusted_proxies = [ "proxy" ];'')
+  (unbuilt "vapid_contact: must be like mailto:me@example.org" ''vapid_contact = "me";'')
 ]
