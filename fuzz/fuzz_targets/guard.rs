@@ -70,8 +70,9 @@ fn embedded(v4: Ipv4Addr, rest: [u8; 12]) {
     // Mapped and compatible ones are the same address; `::` and `::1` are not compatible ones.
     assert_eq!(is_public([0, 0, 0, 0, 0, 0xffff, high, low]), public(v4.into()), "mapped {v4}");
     assert_eq!(is_public([0, 0, 0, 0, 0, 0, high, low]), public(v4.into()), "compatible {v4}");
+    // A public translator leads to public addresses only.
+    assert_eq!(is_public([0x64, 0xff9b, 0, 0, 0, 0, high, low]), public(v4.into()), "NAT64 (RFC 6052) {v4}");
     for (form, what) in [
-        ([0x64, 0xff9b, 0, 0, 0, 0, high, low], "NAT64 (RFC 6052)"),
         ([0x64, 0xff9b, 1, high, low, r(0), r(2), r(4)], "local NAT64 (RFC 8215)"),
         ([0x64, 0xff9b, 1, r(0), r(2), r(4), high, low], "local NAT64 (RFC 8215)"),
         ([0, 0, 0, 0, 0xffff, 0, high, low], "translated (RFC 2765)"),
@@ -80,6 +81,7 @@ fn embedded(v4: Ipv4Addr, rest: [u8; 12]) {
         ([0x2001, 0, r(0), r(2), r(4), r(6), !high, !low], "Teredo client"),
         ([0xfe80, 0, 0, 0, 0, 0x5efe, high, low], "ISATAP"),
         ([0xfe80, 0, 0, 0, 0x200, 0x5efe, high, low], "ISATAP"),
+        ([0x2a00, r(0), r(2), r(4), 0, 0x5efe, high, low], "ISATAP"),
     ] {
         assert!(!is_public(form), "{what}: {}", Ipv6Addr::from(form));
     }
@@ -115,6 +117,11 @@ fn public(address: IpAddr) -> bool {
                 [0x2001, 0..=0x1ff, ..] => true,
                 [0x2001, 0xdb8, ..] | [0x2002, ..] => true,
                 [0x3fff, 0..=0xfff, ..] => true,
+                [_, _, _, _, 0 | 0x200, 0x5efe, ..] => true,
+                [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
+                    let [.., a, b, c, d] = v6.octets();
+                    !public(Ipv4Addr::new(a, b, c, d).into())
+                }
                 // Nothing else is given out (IANA: IPv6 global unicast is 2000::/3).
                 [first, ..] => !(0x2000..=0x3fff).contains(&first),
             };

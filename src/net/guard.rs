@@ -43,11 +43,10 @@ const V4: [Block<Ipv4Addr>; 16] = [
     v4(240, 0, 0, 0, 4, "reserved"),
 ];
 
-const V6: [Block<Ipv6Addr>; 16] = [
+const V6: [Block<Ipv6Addr>; 15] = [
     v6([0, 0, 0, 0, 0, 0, 0, 0], 128, "unspecified"),
     v6([0, 0, 0, 0, 0, 0, 0, 1], 128, "this machine"),
-    // The translators: an IPv4 address of any kind hides in these.
-    v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96, "a translation to IPv4 (NAT64)"),
+    // An IPv4 address of any kind hides in these.
     v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48, "a local translation to IPv4 (NAT64)"),
     v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32, "a tunnel (Teredo)"),
     v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16, "a tunnel (6to4)"),
@@ -64,6 +63,9 @@ const V6: [Block<Ipv6Addr>; 16] = [
     v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8, "multicast"),
 ];
 
+/// The translators of a network that has IPv6 only (RFC 6052): the last 32 bits are the IPv4 address that is reached.
+const NAT64: Block<Ipv6Addr> = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96, "NAT64");
+
 /// The space global unicast addresses are given out from (RFC 4291 section 2.4, IANA).
 const GLOBAL_UNICAST: Block<Ipv6Addr> = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3, "global unicast");
 
@@ -76,12 +78,22 @@ pub(super) fn canonical(address: IpAddr) -> IpAddr {
     match v6.segments() {
         // `::` and `::1` look compatible but have a meaning of their own.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => address,
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] => {
-            let [a, b] = high.to_be_bytes();
-            let [c, d] = low.to_be_bytes();
-            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-        }
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..] => IpAddr::V4(last_32_bits(v6)),
         _ => address,
+    }
+}
+
+fn last_32_bits(address: Ipv6Addr) -> Ipv4Addr {
+    let [.., a, b, c, d] = address.octets();
+    Ipv4Addr::new(a, b, c, d)
+}
+
+/// The IPv4 address that a translator makes of this one. Judge that; connect to the one that was given, because where
+/// names have such addresses there may be no other way to IPv4.
+fn translated(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V6(v6) if NAT64.holds(v6) => Some(last_32_bits(v6)),
+        _ => None,
     }
 }
 
@@ -112,6 +124,7 @@ impl Guard {
 
     /// Whether our own web server answers there.
     fn leads_home(&self, address: IpAddr, port: u16) -> bool {
+        let address = translated(address).map_or(address, IpAddr::V4);
         self.own.is_some_and(|own| {
             let ip = canonical(own.ip());
             own.port() == port && (ip == address || (ip.is_unspecified() && is_of_this_machine(address)))
@@ -141,7 +154,13 @@ pub(super) fn is_localhost(name: &str) -> bool {
 
 /// What speaks against an address, as in "it is …"; `None` for a public one.
 pub(super) fn objection(address: IpAddr) -> Option<&'static str> {
-    match canonical(address) {
+    let address = canonical(address);
+    if let Some(v4) = translated(address) {
+        return objection(v4.into()).map(|_| "a translation (NAT64) to an IPv4 address that is not public");
+    }
+    match address {
+        // The host part that ISATAP gives an IPv4 address (RFC 5214 section 6.1), in whatever network.
+        IpAddr::V6(v6) if matches!(v6.segments(), [_, _, _, _, 0 | 0x200, 0x5efe, ..]) => Some("a tunnel (ISATAP)"),
         IpAddr::V4(address) => V4.iter().find(|block| block.holds(address)).map(|block| block.what),
         IpAddr::V6(address) => {
             let special = V6.iter().find(|block| block.holds(address)).map(|block| block.what);

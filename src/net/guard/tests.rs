@@ -176,11 +176,13 @@ fn each_block_refuses_for_its_own_reason() {
         ("224.0.0.251", "multicast"),
         ("240.0.0.1", "reserved"),
         ("255.255.255.255", "broadcast"),
-        ("64:ff9b::7f00:1", "a translation to IPv4 (NAT64)"),
+        ("64:ff9b::7f00:1", "a translation (NAT64) to an IPv4 address that is not public"),
         ("64:ff9b:1::7f00:1", "a local translation to IPv4 (NAT64)"),
         ("2001::1", "a tunnel (Teredo)"),
         ("2001:1::1", "protocol assignments"),
         ("2002:7f00:1::", "a tunnel (6to4)"),
+        ("2606:4700::5efe:7f00:1", "a tunnel (ISATAP)"),
+        ("2606:4700::200:5efe:808:808", "a tunnel (ISATAP)"),
         ("100::1", "discard-only"),
         ("fd00::1", "a private network (unique local)"),
         ("fe80::1", "link-local"),
@@ -226,6 +228,24 @@ fn addresses_of_this_machine_are_told_from_others() {
     let guard = Guard { own: Some("0.0.0.0:8020".parse().unwrap()) };
     assert!(guard.leads_home("127.0.0.1".parse().unwrap(), 8020));
     assert!(!guard.leads_home("127.0.0.1".parse().unwrap(), 8021));
+}
+
+#[test]
+fn a_nat64_address_is_judged_by_the_ipv4_address_inside_and_used_as_it_is() {
+    let guard = Guard::default();
+    for inside in ["8.8.8.8", "1.1.1.1", "172.32.0.1"] {
+        let address: IpAddr = format!("64:ff9b::{inside}").parse().unwrap();
+        assert_eq!(guard.public(vec![address], 443), Ok(vec![address]), "{inside}");
+    }
+    for inside in ["127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1"] {
+        assert!(denied(&format!("64:ff9b::{inside}")), "{inside}");
+    }
+    for elsewhere in ["64:ff9b:1::8.8.8.8", "64:ff9b::1:8.8.8.8", "64:ff9b:0:1::8.8.8.8", "64:ff9a::8.8.8.8"] {
+        assert!(denied(elsewhere), "{elsewhere}");
+    }
+    let guard = Guard { own: Some("9.9.9.9:8020".parse().unwrap()) };
+    let home = guard.public(vec!["64:ff9b::9.9.9.9".parse().unwrap()], 8020);
+    assert_eq!(home.map_err(|(_, what)| what), Err("this very server"));
 }
 
 #[test]
