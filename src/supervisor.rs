@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_lite::{FutureExt, StreamExt};
+use futures_lite::FutureExt;
 use smol::channel::{self, Receiver, Sender};
 use smol::{Executor, Task, Timer};
 
@@ -30,6 +30,8 @@ pub use view::{Snapshot, Tally};
 enum Command {
     Refresh(AccountId, TestPush),
     RefreshAll,
+    /// Answered when it is done.
+    Look(Sender<()>),
     Ended(AccountId, u64),
 }
 
@@ -84,6 +86,14 @@ impl Supervisor {
     /// Any row may have changed.
     pub async fn refresh_all(&self) {
         let _ = self.commands.send(Command::RefreshAll).await;
+    }
+
+    /// Resolves when what other programs changed in the database is known, or the supervisor is no more.
+    pub async fn look(&self) {
+        let (answer, answered) = channel::bounded(1);
+        if self.commands.send(Command::Look(answer)).await.is_ok() {
+            let _ = answered.recv().await;
+        }
     }
 
     /// Resolves when the supervisor's task runs, whatever the database does; false when it is no more.
@@ -172,26 +182,31 @@ impl Runner {
     }
 
     async fn follow_changes(&mut self) {
-        let poll = self.tools.signal.timings.store_poll;
-        let mut ticks = Timer::interval(poll);
+        let (poll, retry) = (self.tools.signal.timings.store_poll, self.tools.signal.timings.store_retry);
         self.refresh_all().await;
         loop {
             let commands = &self.commands;
             let command = async { commands.recv().await.ok() };
+            let pause = if self.unreadable { retry } else { poll };
             let tick = async {
-                ticks.next().await;
+                Timer::after(pause).await;
                 None
             };
             match command.or(tick).await {
                 Some(Command::Refresh(id, test)) => self.refresh(id, test).await,
                 Some(Command::RefreshAll) => self.refresh_all().await,
+                Some(Command::Look(answer)) => {
+                    self.look_for_foreign_changes().await;
+                    // Who asked may have stopped waiting.
+                    let _ = answer.try_send(());
+                }
                 Some(Command::Ended(id, generation)) => self.ended(id, generation).await,
                 None => self.look_for_foreign_changes().await,
             }
         }
     }
 
-    /// The command line edits the file beside us; SQLite's data version tells.
+    /// The command line and other programs edit the file beside us; SQLite's data version tells.
     async fn look_for_foreign_changes(&mut self) {
         match self.tools.store.data_version().await {
             Ok(version) if Some(version) == self.data_version => {}
@@ -200,7 +215,7 @@ impl Runner {
         }
     }
 
-    /// Said once until it can be read again: it is tried every other second.
+    /// Said once until it can be read again: it is tried every `store_retry`.
     fn cannot_read(&mut self, error: &StoreError) {
         // Unknown, so that the next look reads everything.
         self.data_version = None;
@@ -242,7 +257,7 @@ impl Runner {
             Ok(None) => self.remove(id),
             Err(error) => {
                 self.cannot_read(&error);
-                let (sender, pause) = (self.sender.clone(), self.tools.signal.timings.store_poll);
+                let (sender, pause) = (self.sender.clone(), self.tools.signal.timings.store_retry);
                 self.executor
                     .spawn(async move {
                         Timer::after(pause).await;

@@ -108,8 +108,11 @@ pub struct Timings {
     /// At most one write of the covered time per account in this time. Each is an fsync, which wears SD cards; what a crash
     /// loses of it costs one wake-up.
     pub cover_write: Duration,
-    /// How often the database is asked whether another process changed it.
+    /// How often the database is asked whether another program changed it. Our own commands tell the server, so only an
+    /// edit by hand waits for this, and a machine at rest is woken for it.
     pub store_poll: Duration,
+    /// How soon a database that could not be read is tried again.
+    pub store_retry: Duration,
     /// Asking Signal about credentials during a registration.
     pub check: Duration,
     /// Looking up an endpoint's host during a registration.
@@ -194,7 +197,8 @@ impl Default for Timings {
             retry_after_floor: secs(1),
             cover_margin: secs(3),
             cover_write: secs(15 * 60),
-            store_poll: secs(2),
+            store_poll: secs(30),
+            store_retry: secs(2),
             check: secs(5),
             check_endpoint: secs(2),
             ask_turn: secs(1),

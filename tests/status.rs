@@ -203,12 +203,13 @@ fn readiness_follows_signal_and_the_database() {
     world.start_signal(queues);
     eventually("ready", || ask(&world, "/readyz").0 == 200);
     world.wait_state(&phone, "connected");
-    fs::rename(world.db(), world.dir.path().join("away")).unwrap();
+    let database = rusqlite::Connection::open(world.db()).unwrap();
+    database.execute_batch("ALTER TABLE connections RENAME TO away").unwrap();
     let (code, line) = ask(&world, "/readyz");
     assert!(code == 503 && line.contains("db.sqlite"), "{line}");
     let (code, json) = status(&world);
     assert!(code == Some(1) && json["server"]["database_problem"].is_string(), "{json:#}");
-    fs::rename(world.dir.path().join("away"), world.db()).unwrap();
+    database.execute_batch("ALTER TABLE away RENAME TO connections").unwrap();
     assert_eq!(ask(&world, "/readyz").0, 200);
 }
 
@@ -251,7 +252,8 @@ fn commands_find_the_socket_of_a_service_by_the_database() {
 #[test]
 fn a_paused_account_stays_paused_and_goes_on_where_it_was() {
     let (mut world, phone) = World::connected();
-    world.timings.store_poll = Duration::from_secs(2);
+    // It is told.
+    world.timings.store_poll = Duration::from_secs(3600);
     world.start();
     assert!(world.signal().wait_connected(&phone.uuid, DEVICE, PATIENCE));
     world.wait_state(&phone, "connected");

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use mollysocket::net::ask_socket;
 use program::{Program, command, command_as};
 use sim::signal::Envelope;
 use support::{DEVICE, PATIENCE, Phone, World, eventually, http, register};
@@ -373,8 +374,9 @@ fn only_sqlite_opens_the_database_and_its_locks_stay() {
     for (stranger, n) in strangers.iter().zip(1..) {
         assert_eq!(registers_from(&world, program.web, stranger, n), "ok");
         neighbours(&world);
-        // Looked at every two seconds.
-        std::thread::sleep(Duration::from_secs(3));
+        // The status has the database looked at.
+        let socket = world.dir.path().join("db.sqlite.sock");
+        smol::block_on(ask_socket(&socket, "/status", PATIENCE, 1 << 20)).unwrap();
         for file in [&db, &memory] {
             assert!(locks(&program, file) > 0, "no lock on {}", file.display());
         }

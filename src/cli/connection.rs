@@ -29,8 +29,10 @@ pub(super) fn noticed(config: &Config) -> String {
             let elsewhere = systemd::service_hint(&config.db);
             format!("no server uses this database: start one with this `db`{elsewhere}")
         }
-        // A little more than `Timings::store_poll`.
-        _ => "a running server notices within 3 seconds".to_owned(),
+        // Asked for its status, it has looked at the database.
+        Ok(Some(_)) => "the running server knows of it".to_owned(),
+        // `Timings::store_poll`.
+        _ => "a running server notices within 30 seconds".to_owned(),
     }
 }
 

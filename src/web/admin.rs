@@ -8,8 +8,9 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures_lite::FutureExt as _;
 use rustix::net;
-use smol::{Async, Executor};
+use smol::{Async, Executor, Timer};
 use tide::Request;
 
 use super::connection::Bounds;
@@ -91,8 +92,14 @@ pub async fn serve(
     fs::remove_file(path)
 }
 
-/// Everything, for people and programs.
+/// Everything, for people and programs, as the database has it now: a command that changed something asks for this next,
+/// and so tells us.
 async fn status(request: Request<Admin>) -> tide::Result {
+    let app = &request.state().app;
+    let late = async {
+        Timer::after(app.timings.status).await;
+    };
+    app.supervisor.look().or(late).await;
     let overview = request.state().observer.look().await;
     Ok(answer(200, serde_json::to_string(&overview)?, "application/json"))
 }

@@ -73,6 +73,7 @@ pub fn fast() -> Timings {
         retry_after_floor: ms(10),
         cover_write: ms(100),
         store_poll: ms(60),
+        store_retry: ms(60),
         check: ms(1500),
         check_endpoint: ms(500),
         answer: ms(4000),
