@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use argh::FromArgs;
-use log::LevelFilter;
+use log::{LevelFilter, Metadata, Record};
 
 use self::args::{Args, ConnectionVerb, QrCodeVerb, TestVerb, VapidVerb, Verb};
 use self::output::Lenient;
@@ -254,8 +254,13 @@ fn warn(problem: &impl Display) {
     note(&format!("mollysocket: warning: {}", printable(&problem.to_string())));
 }
 
-/// A line on stderr, after what was logged before. Without a stderr there is nobody to tell.
+/// A line on stderr, by the way of the log where there is one: it may be that nobody reads. Without a stderr there is
+/// nobody to tell.
 fn note(line: &str) {
-    log::logger().flush();
-    let _ = writeln!(io::stderr(), "{line}");
+    let (logger, about) = (log::logger(), Metadata::builder().target(logging::PLAIN).build());
+    if logger.enabled(&about) {
+        logger.log(&Record::builder().metadata(about).args(format_args!("{line}")).build());
+    } else {
+        let _ = writeln!(io::stderr(), "{line}");
+    }
 }

@@ -25,6 +25,9 @@ const OURS: &str = env!("CARGO_PKG_NAME");
 /// whole requests at TRACE, with the `Authorization` header.
 const OTHERS: Level = Level::Info;
 
+/// Records of this target are written as they are, whatever the levels: what the command line says on stderr.
+pub const PLAIN: &str = "mollysocket::plain";
+
 /// Our own records that clients of the web server cause.
 const WEB: &str = "mollysocket::web";
 
@@ -152,11 +155,16 @@ fn counted(target: &str) -> bool {
 
 impl Log for Guarded {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        harmless(metadata) && (self.chosen.enabled(metadata) || self.raised.enabled(metadata))
+        let plain = metadata.target() == PLAIN;
+        plain || harmless(metadata) && (self.chosen.enabled(metadata) || self.raised.enabled(metadata))
     }
 
     fn log(&self, record: &Record<'_>) {
         if !self.enabled(record.metadata()) {
+            return;
+        }
+        if record.target() == PLAIN {
+            self.queue.push(format!("{}\n", record.args()).as_bytes());
             return;
         }
         if !counted(record.target()) {

@@ -136,8 +136,7 @@ fn a_hanging_push_does_not_hold_the_end() {
 #[test]
 fn a_log_nobody_reads_stops_neither_wake_ups_nor_registrations_nor_the_end() {
     let (world, phone) = prepared();
-    world.config();
-    let mut program = Program::unheard(command(&world, &["-vvv", "server"]));
+    let mut program = Program::unheard(&world, &["-vvv", "server"]);
     connected(&world, &phone);
     for n in 0..20 {
         let endpoint = world.endpoint(&Phone { token: format!("{}-{n}", phone.token), ..phone.clone() });

@@ -33,7 +33,7 @@ pub(super) fn run(
     descriptors::raise_limit();
     let signals = watch_signals()?;
     let daemon = Daemon::with_listener(config, Timings::default(), Limits::default(), inherited)?;
-    daemon.report().lines().for_each(|line| note(&printable(line)));
+    note(&daemon.report().lines().map(printable).collect::<Vec<_>>().join("\n"));
     if !daemon.config().webserver {
         note(&airgapped(daemon.vapid_public())?);
     }

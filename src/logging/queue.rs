@@ -76,9 +76,9 @@ impl Queue {
     }
 }
 
-/// Takes whole lines and never blocks.
-impl Write for Queue {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+impl Queue {
+    /// Takes whole lines and never blocks.
+    pub(super) fn push(&self, line: &[u8]) {
         let mut waiting = self.waiting();
         // In order: nothing that is shorter passes what was left out.
         if waiting.left_out > 0 || waiting.text.len() + line.len() > ROOM {
@@ -87,6 +87,13 @@ impl Write for Queue {
             waiting.text.extend_from_slice(line);
         }
         self.0.changed.notify_all();
+    }
+}
+
+/// For `env_logger`, which writes each record at once.
+impl Write for Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
         Ok(line.len())
     }
 

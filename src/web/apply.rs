@@ -59,10 +59,10 @@ impl Registrar {
         let refused = match async { Some(decided.await) }.or(late).await {
             Some(Ok(())) => return Status::Ok,
             Some(Err(refused)) => refused,
-            None => Refused::Late(progress.step()),
+            None => Refused::for_now(format_args!("no decision in time; it was still {}", progress.step())),
         };
         subject.log_refusal(&refused);
-        refused.status()
+        refused.status
     }
 
     /// Reads the row, decides, asks Signal if need be, and begins again when the row changed meanwhile. Nothing is held
@@ -117,7 +117,7 @@ impl Registrar {
             Some(Verdict::Undecided(_)) => Net::check_without_look_up(&allowed, endpoint).map(|()| Checked::Fine),
             _ => app.net.check_endpoint(&allowed, endpoint).await,
         };
-        if let Checked::Unknown(why) = checked.map_err(|refusal| Refused::EndpointNotAllowed(refusal.to_string()))? {
+        if let Checked::Unknown(why) = checked.map_err(|refusal| Refused::endpoint(log::Level::Warn, refusal))? {
             log::debug!("web: registration of {}: {why}; each push will look again", claim.credentials.id.short());
         }
         Ok(())
@@ -141,7 +141,7 @@ impl Registrar {
             }
         };
         self.executor.spawn(task).detach();
-        outcome.recv().await.unwrap_or(Err(Refused::Panicked))
+        outcome.recv().await.unwrap_or_else(|_| Err(Refused::panicked()))
     }
 }
 
@@ -177,7 +177,7 @@ async fn carry_out(
             match app.store.put_if(known, account, most).await? {
                 Put::Stored => {}
                 Put::Changed => return Ok(Done::Changed),
-                Put::Full => return Err(Refused::Full(most)),
+                Put::Full => return Err(Refused::full(most)),
             }
             app.supervisor.refresh(id, test).await;
             change
@@ -213,7 +213,7 @@ struct Subject {
 
 impl Subject {
     fn log_refusal(&self, refused: &Refused) {
-        log::log!(refused.level(), "{self}: {} ({refused})", refused.status().as_str());
+        log::log!(refused.level, "{self}: {} ({})", refused.status.as_str(), refused.why);
     }
 }
 

@@ -99,16 +99,16 @@ impl Asks {
     /// A place for a registration, held until it is decided and carried out.
     ///
     /// # Errors
-    /// [`Refused::Crowd`]: there are too many of this account. [`Refused::Busy`]: there are too many strangers.
+    /// There are too many of this account, or too many strangers.
     pub(crate) fn place(&self, id: AccountId, shows: Shows) -> Result<Place, Refused> {
         let stranger = match shows {
             Shows::Stored => None,
-            Shows::Others => Some(self.strangers.try_acquire_arc().ok_or(Refused::Busy)?),
+            Shows::Others => Some(self.strangers.try_acquire_arc().ok_or_else(busy)?),
         };
         let mut crowds = self.crowds.lock().unwrap_or_else(PoisonError::into_inner);
         let crowd = crowds.entry((id, shows)).or_default();
         if *crowd >= self.per_account {
-            return Err(Refused::Crowd);
+            return Err(Refused::for_now("too many registrations of this account are being worked on already"));
         }
         *crowd += 1;
         Ok(Place { crowds: self.crowds.clone(), whose: (id, shows), _stranger: stranger })
@@ -118,7 +118,7 @@ impl Asks {
     /// held.
     ///
     /// # Errors
-    /// [`Refused::Busy`]: others ask too much.
+    /// Others ask too much.
     pub(crate) async fn turn(&self, asked: Asked) -> Result<Option<SemaphoreGuardArc>, Refused> {
         let lane = match asked {
             Asked::New => &self.new,
@@ -130,17 +130,24 @@ impl Asks {
             Timer::after(self.wait).await;
             None
         };
-        let turn = turn.or(late).await.ok_or(Refused::Busy)?;
-        if lane.rate.take() { Ok(Some(turn)) } else { Err(Refused::Busy) }
+        let turn = turn.or(late).await.ok_or_else(busy)?;
+        if lane.rate.take() { Ok(Some(turn)) } else { Err(busy()) }
     }
 
     /// Whether one more new account may be stored without Signal's word.
     ///
     /// # Errors
-    /// [`Refused::Unconfirmed`]: there were too many already.
+    /// There were too many already.
     pub(crate) fn store_unconfirmed(&self) -> Result<(), Refused> {
-        if self.unconfirmed.take() { Ok(()) } else { Err(Refused::Unconfirmed) }
+        let why = "Signal cannot be asked about it, and too many accounts were stored without its word already";
+        if self.unconfirmed.take() { Ok(()) } else { Err(Refused::for_now(why)) }
     }
+}
+
+/// Strangers keep us too busy already.
+fn busy() -> Refused {
+    let why = "too many new accounts are being registered at the same time";
+    Refused::for_now(format_args!("{why}; if strangers do it, name yours in `allowed_uuids`"))
 }
 
 #[cfg(test)]
@@ -161,7 +168,7 @@ mod tests {
             let asks = asks(2, 100);
             let (first, _second) = (asks.turn(Asked::New).await.unwrap(), asks.turn(Asked::New).await.unwrap());
             let started = Instant::now();
-            assert!(matches!(asks.turn(Asked::New).await, Err(Refused::Busy)));
+            assert!(asks.turn(Asked::New).await.is_err());
             assert!(started.elapsed() >= Duration::from_millis(50) && started.elapsed() < Duration::from_secs(5));
             asks.turn(Asked::Replacement).await.expect("known accounts have turns of their own");
             let soon = async {
@@ -185,10 +192,10 @@ mod tests {
             }
             let own: Vec<_> = (0..5).map_while(|_| asks.place(id(n), Shows::Stored).ok()).collect();
             assert_eq!(own.len(), 2, "whatever strangers do");
-            assert!(matches!(asks.place(id(n), Shows::Stored), Err(Refused::Crowd)));
+            assert!(asks.place(id(n), Shows::Stored).unwrap_err().why.contains("of this account"));
         }
         assert_eq!(places.len(), 5);
-        assert!(matches!(asks.place(id(0), Shows::Others), Err(Refused::Busy)));
+        assert!(asks.place(id(0), Shows::Others).unwrap_err().why.contains("allowed_uuids"));
         drop(places);
         assert!(asks.crowds.lock().unwrap().is_empty());
         assert!(asks.place(id(0), Shows::Others).is_ok());

@@ -78,7 +78,7 @@ pub fn register(
     let mut done = Registered { ping: body.test == TestPush::Send, ..Registered::default() };
     let status = match decide(body, world, stored, &mut done) {
         Ok(()) => Status::Ok,
-        Err(refused) => refused.status(),
+        Err(refused) => refused.status,
     };
     done.status = status.as_str();
     Ok(done)

@@ -1,7 +1,11 @@
 //! What becomes of a registration: the decision table of the design's section 6, as pure functions. `apply` gathers
 //! the facts and carries out the plan.
 
-use crate::account::{Account, AccountError, AccountId, Credentials, Endpoint};
+use std::fmt::Display;
+
+use log::Level;
+
+use crate::account::{Account, AccountId, Credentials, Endpoint};
 use crate::push::{Delivery, Outcome};
 use crate::signal::Verdict;
 use crate::store::{Known, StoreError};
@@ -37,111 +41,49 @@ impl Status {
     }
 }
 
-/// Why a registration was not accepted; the text is for the log.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Refused {
-    /// The account id is none.
-    #[error("the account id is not a UUID")]
-    NotUuid,
-    /// The operator does not allow this account.
-    #[error("the account is not in allowed_uuids; add it there if it should be")]
-    UuidNotAllowed,
-    /// The endpoint is none.
-    #[error("{0}")]
-    MalformedEndpoint(AccountError),
-    /// The allow list or the network guard says no.
-    #[error("{0}")]
-    EndpointNotAllowed(String),
-    /// No room for one more.
-    #[error(
-        "there are as many accounts as max_accounts allows ({0}); raise it, or remove some with `mollysocket connection remove`"
-    )]
-    Full(usize),
-    /// Signal confirmed before that this device is not linked any more.
-    #[error(
-        "Signal has unlinked this device; the phone has to link a new one (in Molly: switch UnifiedPush off and on)"
-    )]
-    Unlinked,
-    /// Signal refuses credentials nobody used here before.
-    #[error("Signal does not know this device or its password")]
-    SignalRefuses,
-    /// Signal limits us. Storing what it was not really asked about would let strangers in by asking too much.
-    #[error("Signal could not be asked about it ({0}); the phone has to try again later")]
-    SignalLimits(String),
-    /// Signal refuses credentials that would replace others.
-    #[error("Signal refuses the new credentials; the account goes on with the ones it has")]
-    NotReplaced,
-    /// Signal says nothing about credentials that would replace others.
-    #[error("Signal could not be asked about the new credentials ({0}); the account goes on with the ones it has")]
-    ReplacementUndecided(String),
-    /// The endpoint that was gone still is.
-    #[error("the push server still refuses the endpoint: {0}")]
-    EndpointGone(String),
-    /// The endpoint that was gone may be back, but its server cannot say now.
-    #[error("the push server could not be asked whether the endpoint is back: {0}")]
-    EndpointUndecided(String),
-    /// The database failed.
-    #[error("the database failed, so nothing was promised to the phone: {0}")]
-    Store(#[from] StoreError),
-    /// Strangers keep us too busy already.
-    #[error(
-        "too many new accounts are being registered at the same time; if strangers do it, name yours in `allowed_uuids`"
-    )]
-    Busy,
-    /// This account alone keeps us busy.
-    #[error("too many registrations of this account are being worked on already")]
-    Crowd,
-    /// Signal cannot be asked, and that has let in enough.
-    #[error("Signal cannot be asked about it, and too many accounts were stored without its word already")]
-    Unconfirmed,
-    /// Something hung.
-    #[error("no decision in time; it was still {0}")]
-    Late(&'static str),
-    /// The task that saves it died.
-    #[error("saving it made the program panic; please report this")]
-    Panicked,
+/// Why a registration was not accepted.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// What the phone is told.
+    pub(crate) status: Status,
+    /// How loudly the operator is told: errors need them, warnings may, the rest is between the phone and Signal.
+    pub(crate) level: Level,
+    /// What the operator is told.
+    pub(crate) why: String,
 }
 
 impl Refused {
-    /// What the phone is told.
-    pub(crate) fn status(&self) -> Status {
-        match self {
-            Self::NotUuid | Self::UuidNotAllowed => Status::InvalidUuid,
-            Self::MalformedEndpoint(_) | Self::EndpointNotAllowed(_) | Self::EndpointGone(_) => Status::InvalidEndpoint,
-            Self::Unlinked | Self::SignalRefuses => Status::Forbidden,
-            Self::Full(_)
-            | Self::SignalLimits(_)
-            | Self::NotReplaced
-            | Self::ReplacementUndecided(_)
-            | Self::EndpointUndecided(_)
-            | Self::Store(_)
-            | Self::Busy
-            | Self::Crowd
-            | Self::Unconfirmed
-            | Self::Late(_)
-            | Self::Panicked => Status::InternalError,
-        }
+    fn new(status: Status, level: Level, why: impl Display) -> Self {
+        Self { status, level, why: why.to_string() }
     }
 
-    /// How loudly the operator is told: errors need them, warnings may, the rest is between the phone and Signal.
-    pub(crate) fn level(&self) -> log::Level {
-        match self {
-            Self::Store(_) | Self::Panicked => log::Level::Error,
-            Self::UuidNotAllowed
-            | Self::EndpointNotAllowed(_)
-            | Self::Full(_)
-            | Self::SignalLimits(_)
-            | Self::ReplacementUndecided(_)
-            | Self::EndpointGone(_)
-            | Self::EndpointUndecided(_)
-            | Self::Busy
-            | Self::Crowd
-            | Self::Unconfirmed
-            | Self::Late(_) => log::Level::Warn,
-            Self::NotUuid | Self::MalformedEndpoint(_) | Self::Unlinked | Self::SignalRefuses | Self::NotReplaced => {
-                log::Level::Info
-            }
-        }
+    /// The endpoint cannot be used.
+    pub(crate) fn endpoint(level: Level, why: impl Display) -> Self {
+        Self::new(Status::InvalidEndpoint, level, why)
+    }
+
+    /// The server could not do it now; a later try may do better.
+    pub(crate) fn for_now(why: impl Display) -> Self {
+        Self::new(Status::InternalError, Level::Warn, why)
+    }
+
+    /// There are as many accounts as there may be.
+    pub(crate) fn full(most: usize) -> Self {
+        let remedy = "raise it, or remove some with `mollysocket connection remove`";
+        Self::for_now(format_args!("there are as many accounts as max_accounts allows ({most}); {remedy}"))
+    }
+
+    /// The program is at fault.
+    pub(crate) fn panicked() -> Self {
+        let why = "saving it made the program panic; please report this";
+        Self::new(Status::InternalError, Level::Error, why)
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        let why = format_args!("the database failed, so nothing was promised to the phone: {error}");
+        Self::new(Status::InternalError, Level::Error, why)
     }
 }
 
@@ -161,11 +103,12 @@ pub(crate) struct Claim {
 /// # Errors
 /// See [`Refused`].
 pub(crate) fn claim(body: Body, permits: impl FnOnce(AccountId) -> bool) -> Result<Claim, Refused> {
-    let id = AccountId::parse(&body.uuid).map_err(|_| Refused::NotUuid)?;
+    let id = AccountId::parse(&body.uuid).map_err(|error| Refused::new(Status::InvalidUuid, Level::Info, error))?;
     if !permits(id) {
-        return Err(Refused::UuidNotAllowed);
+        let why = "the account is not in allowed_uuids; add it there if it should be";
+        return Err(Refused::new(Status::InvalidUuid, Level::Warn, why));
     }
-    let endpoint = Endpoint::parse(&body.endpoint).map_err(Refused::MalformedEndpoint)?;
+    let endpoint = Endpoint::parse(&body.endpoint).map_err(|error| Refused::endpoint(Level::Info, error))?;
     let credentials = Credentials { id, device: body.device, password: body.password };
     Ok(Claim { credentials, endpoint, test: body.test })
 }
@@ -225,15 +168,23 @@ pub(crate) fn decide(
     now: u64,
 ) -> Result<Plan, Refused> {
     let stored = match known {
-        Known::No { accounts } if *accounts >= max_accounts => return Err(Refused::Full(max_accounts)),
+        Known::No { accounts } if *accounts >= max_accounts => return Err(Refused::full(max_accounts)),
         Known::No { .. } => {
             let change = match verdict {
                 None => return Ok(Plan::Ask(Asked::New)),
                 Some(Verdict::Accepted) => "new account",
                 // The session finds out. Refusing would lock phones out whenever Signal has trouble.
                 Some(Verdict::Undecided(_)) => "new account, not confirmed by Signal yet",
-                Some(Verdict::Limited(reason)) => return Err(Refused::SignalLimits(reason.clone())),
-                Some(Verdict::Refused) => return Err(Refused::SignalRefuses),
+                // Storing what it was not really asked about would let strangers in by asking too much.
+                Some(Verdict::Limited(reason)) => {
+                    let why =
+                        format_args!("Signal could not be asked about it ({reason}); the phone has to try again later");
+                    return Err(Refused::for_now(why));
+                }
+                Some(Verdict::Refused) => {
+                    let why = "Signal does not know this device or its password";
+                    return Err(Refused::new(Status::Forbidden, Level::Info, why));
+                }
             };
             return Ok(Plan::save(fresh(claim, false, now, change)));
         }
@@ -249,10 +200,20 @@ pub(crate) fn decide(
             // What the operator paused stays paused, whatever the phone sends.
             Ok(Plan::save(fresh(claim, stored.is_some_and(|stored| stored.paused), now, change)))
         }
-        (_, Some(_)) if same_credentials => Err(Refused::Unlinked),
-        (_, Some(Verdict::Refused)) => Err(Refused::NotReplaced),
+        (_, Some(_)) if same_credentials => {
+            let remedy = "the phone has to link a new one (in Molly: switch UnifiedPush off and on)";
+            let why = format_args!("Signal has unlinked this device; {remedy}");
+            Err(Refused::new(Status::Forbidden, Level::Info, why))
+        }
+        (_, Some(Verdict::Refused)) => {
+            let why = "Signal refuses the new credentials; the account goes on with the ones it has";
+            Err(Refused::new(Status::InternalError, Level::Info, why))
+        }
         (_, Some(Verdict::Undecided(reason) | Verdict::Limited(reason))) => {
-            Err(Refused::ReplacementUndecided(reason.clone()))
+            let kept = "the account goes on with the ones it has";
+            Err(Refused::for_now(format_args!(
+                "Signal could not be asked about the new credentials ({reason}); {kept}"
+            )))
         }
     }
 }
@@ -277,8 +238,16 @@ fn seen_again(claim: &Claim, stored: &Account, now: u64) -> Plan {
 pub(crate) fn after_probe(delivery: Delivery) -> Result<(), Refused> {
     match delivery.outcome {
         Outcome::Accepted => Ok(()),
-        Outcome::Gone | Outcome::Unauthorized | Outcome::Rejected => Err(Refused::EndpointGone(delivery.reason)),
-        Outcome::Limited(_) | Outcome::Failed => Err(Refused::EndpointUndecided(delivery.reason)),
+        Outcome::Gone | Outcome::Unauthorized | Outcome::Rejected => {
+            let why = format_args!("the push server still refuses the endpoint: {}", delivery.reason);
+            Err(Refused::endpoint(Level::Warn, why))
+        }
+        Outcome::Limited(_) | Outcome::Failed => {
+            let reason = delivery.reason;
+            Err(Refused::for_now(format_args!(
+                "the push server could not be asked whether the endpoint is back: {reason}"
+            )))
+        }
     }
 }
 

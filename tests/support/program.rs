@@ -54,31 +54,28 @@ impl Program {
         Self { child, log, web }
     }
 
-    /// Runs `command`, which starts a server, and reads its log until it listens. From then on the pipe is full: nobody
-    /// reads it, and something else has written to it until there was no more room.
-    pub fn unheard(mut command: Command) -> Self {
+    /// A server whose log nobody reads: the pipe is full before it starts.
+    pub fn unheard(world: &World, args: &[&str]) -> Self {
+        world.config();
         let (reader, writer) = std::io::pipe().unwrap();
         let mut filler = writer.try_clone().unwrap();
-        let child = command.stderr(writer).spawn().unwrap();
-        drop(command);
-        let (lines, log) = mpsc::channel();
-        let mut reader = BufReader::new(reader);
-        let web = loop {
-            let mut line = String::new();
-            assert_ne!(reader.read_line(&mut line).unwrap(), 0, "it did not start");
-            if let Some((_, address)) = line.split_once("listening on")
-                && let Some(address) = address.trim().strip_prefix("http://")
-            {
-                break address.trim_end_matches('/').parse().unwrap();
-            }
-        };
         let (wrote, written) = mpsc::channel();
         std::thread::spawn(move || while filler.write_all(&[b'\n'; 4096]).is_ok() && wrote.send(()).is_ok() {});
         // It has stopped writing: there is no more room.
         while written.recv_timeout(Duration::from_secs(1)).is_ok() {}
-        // Its end of the pipe stays open, like a journal that hangs.
-        std::mem::forget((reader, written, lines));
-        Self { child, log, web }
+        let child = command(world, args).stderr(writer).spawn().unwrap();
+        // This end of the pipe stays open, like a journal that hangs.
+        std::mem::forget((reader, written));
+        let started = Instant::now();
+        let web = loop {
+            let status = command(world, &["status", "--json"]).output().unwrap();
+            let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+            if let Some(web) = status["server"]["web"].as_str() {
+                break web.trim_start_matches("http://").trim_end_matches('/').parse().unwrap();
+            }
+            assert!(started.elapsed() < PATIENCE, "it does not start");
+        };
+        Self { child, log: mpsc::channel().1, web }
     }
 
     /// As the kernel's out-of-memory killer does it.
