@@ -2,6 +2,7 @@
 //! docs/migration.md says, and what no installation has: the simulated Signal, and a port of its own.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use sim::pki::Pki;
@@ -25,7 +26,9 @@ impl Machine {
         let (pki, mut world) = (Pki::new(), World::new());
         let (signal, push) = (SignalServer::start(&pki), PushServer::start(&pki));
         signal.add_device(UUID, 2, PASSWORD);
-        for directory in ["etc/mollysocket", "var/lib/mollysocket", "data", "credentials"] {
+        for directory in
+            ["etc/mollysocket", "etc/systemd/system", "run/mollysocket", "var/lib/mollysocket", "data", "credentials"]
+        {
             fs::create_dir_all(world.path(directory)).unwrap();
         }
         world.reference_database(db, &[UUID]);
@@ -78,10 +81,23 @@ impl Machine {
     }
 }
 
+/// Runs the page's commands for systemd as they are, in the directory that stands for `/`. There is no systemd.
+fn guide(world: &World) {
+    let repository = env!("CARGO_MANIFEST_DIR");
+    let page = fs::read_to_string(format!("{repository}/docs/migration.md")).unwrap();
+    let below = page.split_once("## systemd\n").unwrap().1;
+    let commands = below.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0;
+    let root = world.dir.path().display();
+    let commands = commands.replace("/etc/", &format!("{root}/etc/")).replace("/run/", &format!("{root}/run/"));
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", &format!("systemctl() {{ :; }}\n{commands}")]).current_dir(repository);
+    assert!(shell.status().unwrap().success(), "{commands}");
+}
+
 /// INSTALL.md: two units, `conf.toml`, and the key sealed in a file that the new unit passes on by the same name.
 #[test]
 fn the_systemd_units_of_the_reference() {
-    for credential in ["vapid.key", "ms_vapid"] {
+    for in_the_unit in [false, true] {
         let db = "var/lib/mollysocket/ms.db";
         let mut machine = Machine::new(db);
         let conf = machine.world.path("etc/mollysocket/conf.toml");
@@ -90,7 +106,18 @@ fn the_systemd_units_of_the_reference() {
         fs::write(&conf, text).unwrap();
         machine.world.set("MOLLY_CONF", conf.to_str().unwrap());
         machine.moves("var/lib/mollysocket", db, |world| {
-            fs::write(world.path("credentials").join(credential), format!("{KEY}\n")).unwrap();
+            // What the manager unseals for the service: a file, or what `systemctl edit` took from the old unit.
+            let (sealed, name) = if in_the_unit {
+                (format!("{KEY}\n"), "ms_vapid")
+            } else {
+                fs::write(world.path("etc/mollysocket/vapid.key"), format!("{KEY}\n")).unwrap();
+                guide(world);
+                let unit = "etc/systemd/system/mollysocket.service.d/sealed-key.conf";
+                let unit = fs::read_to_string(world.path(unit)).unwrap();
+                assert!(unit.contains("LoadCredentialEncrypted=vapid.key:/etc/mollysocket/vapid.cred"), "{unit}");
+                (fs::read_to_string(world.path("etc/mollysocket/vapid.cred")).unwrap(), "vapid.key")
+            };
+            fs::write(world.path("credentials").join(name), sealed).unwrap();
             let directory = world.path("credentials").display().to_string();
             world.set("CREDENTIALS_DIRECTORY", &directory);
         });
