@@ -62,16 +62,6 @@ pub(super) fn directory_exists(path: &Path) -> Result<(), StoreError> {
 }
 
 fn create(path: &Path) -> Result<(), StoreError> {
-    /// Either layer's error, until the path is known to be worth naming.
-    enum Failure {
-        Io(io::Error),
-        Sqlite(rusqlite::Error),
-    }
-    impl From<io::Error> for Failure {
-        fn from(error: io::Error) -> Self {
-            Self::Io(error)
-        }
-    }
     let fill = |draft: &Path| -> rusqlite::Result<()> {
         let mut connection = Connection::open_with_flags(draft, READ_WRITE)?;
         let transaction = connection.transaction()?;
@@ -80,12 +70,11 @@ fn create(path: &Path) -> Result<(), StoreError> {
         connection.close().map_err(|(_, error)| error)
     };
     // Whoever else made it meanwhile made it complete: `connect` looks at it either way.
-    private_file::create(path, |draft| fill(draft).map_err(Failure::Sqlite)).map(|_| ()).map_err(
-        |failure| match failure {
-            Failure::Io(error) => StoreError::io(path, &error),
-            Failure::Sqlite(error) => StoreError::sqlite(path, &error),
-        },
-    )
+    let made = private_file::create(path, |draft| fill(draft).map_err(io::Error::other));
+    made.map(|_| ()).map_err(|error| match error.downcast() {
+        Ok(error) => StoreError::sqlite(path, &error),
+        Err(error) => StoreError::io(path, &error),
+    })
 }
 
 /// Opens an existing file. Nothing but SQLite opens it, also here: a descriptor that is closed takes with it all POSIX
@@ -131,19 +120,23 @@ fn files(path: &Path) -> impl Iterator<Item = PathBuf> {
     [""].into_iter().chain(COMPANIONS).map(|suffix| suffixed(path, suffix))
 }
 
-/// Opens for writing and examines, also where shared memory cannot be had.
+/// Opens for writing and examines. Where shared memory cannot be had, what is in write-ahead mode cannot be opened until
+/// one connection alone, which needs none, has taken it out of that mode.
 fn writable(path: &Path) -> Result<(Connection, i64), StoreError> {
-    match unlocked(path) {
+    match examined(path, "") {
         Err(StoreError::Failed { .. }) => {
-            leave_log(path)?;
-            unlocked(path)
+            let (alone, _) = examined(path, "PRAGMA locking_mode = EXCLUSIVE")?;
+            let left = alone.execute_batch("PRAGMA journal_mode = TRUNCATE");
+            left.map_err(|error| StoreError::sqlite(path, &error))?;
+            drop(alone);
+            examined(path, "")
         }
         opened => opened,
     }
 }
 
-/// The same for a file that needs no shared memory, or has it.
-fn unlocked(path: &Path) -> Result<(Connection, i64), StoreError> {
+/// Opens for writing, prepares the connection, and refuses what is not ours.
+fn examined(path: &Path, prepare: &str) -> Result<(Connection, i64), StoreError> {
     let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
     let connection = Connection::open_with_flags(path, READ_WRITE).map_err(on_sqlite)?;
     // SQLite quietly opens for reading what cannot be written, and would leave files beside it that cannot be either.
@@ -153,21 +146,10 @@ fn unlocked(path: &Path) -> Result<(Connection, i64), StoreError> {
     connection.busy_timeout(BUSY).map_err(on_sqlite)?;
     // Closing would move the write-ahead log of a file that we may be about to refuse into it.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, log_holds_changes(path)).map_err(on_sqlite)?;
+    connection.execute_batch(prepare).map_err(on_sqlite)?;
     let version = examine(path, &connection)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(on_sqlite)?;
     Ok((connection, version))
-}
-
-/// Takes a sound database of ours out of write-ahead mode, in which it cannot be opened where there is no shared memory.
-/// One connection alone needs none.
-fn leave_log(path: &Path) -> Result<(), StoreError> {
-    let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
-    let connection = Connection::open_with_flags(path, READ_WRITE).map_err(on_sqlite)?;
-    connection.busy_timeout(BUSY).map_err(on_sqlite)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, log_holds_changes(path)).map_err(on_sqlite)?;
-    connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(on_sqlite)?;
-    examine(path, &connection)?;
-    connection.query_row("PRAGMA journal_mode = TRUNCATE", [], |_| Ok(())).map_err(on_sqlite)
 }
 
 /// Whether a write-ahead log works where the database is: tried on another one beside it, because SQLite writes the mode

@@ -222,25 +222,22 @@ fn serve(mut database: Database, queue: &mpsc::Receiver<Job>) {
             }
         };
         let read = database.read_all(&mut waiting.reads);
-        let written = database.write_together(&mut waiting.writes);
-        if read == Lock::Ours && written == Lock::Ours {
-            locked = None;
-        } else if more == mpsc::TryRecvError::Disconnected {
-            // Nobody waits any more.
-            return;
-        } else if locked.get_or_insert_with(Instant::now).elapsed() >= open::BUSY {
+        match read.and_then(|()| database.write_together(&mut waiting.writes)) {
+            Ok(()) => locked = None,
             // All of them: if each waited as long as the first, the last would wait for minutes.
-            waiting.fail(&StoreError::Busy(database.path.clone()));
-            locked = None;
+            Err(error)
+                if !matches!(error, StoreError::Busy(_)) || locked.is_some_and(|at| at.elapsed() >= open::BUSY) =>
+            {
+                waiting.fail(&error);
+                locked = None;
+            }
+            // Nobody waits any more.
+            Err(_) if more == mpsc::TryRecvError::Disconnected => return,
+            Err(_) => {
+                locked.get_or_insert_with(Instant::now);
+            }
         }
     }
-}
-
-/// Whether we got the lock of the file.
-#[derive(Debug, PartialEq, Eq)]
-enum Lock {
-    Ours,
-    Theirs,
 }
 
 /// Makes one change of several. When it fails only this one is undone.
@@ -279,37 +276,27 @@ fn survive<T>(work: impl FnOnce() -> T) -> Option<T> {
 
 impl Database {
     /// Runs all `reads`, up to the first that finds the file locked.
-    fn read_all(&mut self, reads: &mut VecDeque<Read>) -> Lock {
+    fn read_all(&mut self, reads: &mut VecDeque<Read>) -> Result<(), StoreError> {
         while let Some(mut read) = reads.pop_front() {
             if survive(|| read(Ok(&mut *self))) == Some(false) {
                 reads.push_front(read);
-                return Lock::Theirs;
+                return Err(StoreError::Busy(self.path.clone()));
             }
         }
-        Lock::Ours
+        Ok(())
     }
 
-    /// Makes some of the changes, in one transaction. None when the file is locked.
-    fn write_together(&mut self, writes: &mut VecDeque<Write>) -> Lock {
+    /// Makes some of the changes, in one transaction; none when there can be no transaction.
+    fn write_together(&mut self, writes: &mut VecDeque<Write>) -> Result<(), StoreError> {
         if writes.is_empty() {
-            return Lock::Ours;
+            return Ok(());
         }
-        let fail = |writes: &mut VecDeque<Write>, error: &StoreError| {
-            Waiting { writes: std::mem::take(writes), ..Waiting::default() }.fail(error);
-            Lock::Ours
-        };
-        if let Err(error) = self.become_writable() {
-            return fail(writes, &error);
-        }
+        self.become_writable()?;
         let Self { path, connection, spellings, .. } = self;
         let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
         // Exclusive, because without a write-ahead log the commit would have to wait for readers.
         let begun = connection.transaction_with_behavior(TransactionBehavior::Exclusive);
-        let mut transaction = match begun.map_err(on_sqlite) {
-            Ok(transaction) => transaction,
-            Err(StoreError::Busy(_)) => return Lock::Theirs,
-            Err(error) => return fail(writes, &error),
-        };
+        let mut transaction = begun.map_err(on_sqlite)?;
         let (mut made, mut done) = (0, Vec::new());
         // After some errors SQLite has undone everything, and what came next would be committed by itself.
         while made < TOGETHER
@@ -323,7 +310,7 @@ impl Database {
         for tell in done {
             tell(committed.clone());
         }
-        Lock::Ours
+        Ok(())
     }
 
     /// A file that could only be read may have become writable.

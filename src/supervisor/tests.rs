@@ -20,6 +20,11 @@ fn account(password: &str) -> Account {
 
 /// With all its parts, and a Signal that cannot be reached.
 fn runner(directory: &std::path::Path, executor: &Arc<Executor<'static>>) -> Runner {
+    supervised(directory, executor).1
+}
+
+/// The same with its handle.
+fn supervised(directory: &std::path::Path, executor: &Arc<Executor<'static>>) -> (Supervisor, Runner) {
     let (timings, limits) = (Timings::default(), Limits::default());
     let net = Net::new(&NetOptions::default(), timings.clone(), limits.clone(), executor.clone()).unwrap();
     let net = Arc::new(net);
@@ -29,7 +34,7 @@ fn runner(directory: &std::path::Path, executor: &Arc<Executor<'static>>) -> Run
     let (gate, metrics, user_agents) = (Gate::new(&limits), Arc::new(Metrics::default()), vec!["x".to_owned()]);
     let signal = Arc::new(Signal { net, url, user_agents, gate, metrics, timings, limits });
     let store = Store::open(&directory.join("db.sqlite"), IfMissing::Create).unwrap();
-    Runner::new(Tools { signal, pusher: Arc::new(pusher), store, wake_for_own_sync: false }, executor.clone()).1
+    Runner::new(Tools { signal, pusher: Arc::new(pusher), store, wake_for_own_sync: false }, executor.clone())
 }
 
 /// Whether the account runs, and as which generation.
@@ -74,6 +79,27 @@ fn the_end_of_an_old_task_says_nothing_about_the_new_one() {
             runner.ended(id, stale).await;
             assert_eq!(running(&runner, id), (true, 3), "{stale}");
         }
+    }));
+}
+
+#[test]
+fn a_sign_of_life_does_not_wait_for_the_database() {
+    let directory = tempfile::tempdir().unwrap();
+    let executor = Arc::new(Executor::new());
+    smol::block_on(executor.run(async {
+        let (supervisor, runner) = supervised(directory.path(), &executor);
+        let store = runner.tools.store.clone();
+        let slow = "CREATE VIEW slow AS
+                        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) SELECT i FROM n;
+                    CREATE TRIGGER slowly BEFORE INSERT ON connections BEGIN SELECT count(*) FROM slow; END";
+        rusqlite::Connection::open(directory.path().join("db.sqlite")).unwrap().execute_batch(slow).unwrap();
+        let mut busy = Box::pin(store.put(account("x")));
+        assert!(futures_lite::future::poll_once(&mut busy).await.is_none());
+        let _running = executor.spawn(runner.run(std::future::pending()));
+        supervisor.refresh_all().await;
+        let alive = async { supervisor.alive().await.then_some("alive") };
+        let done = async { busy.await.ok().map(|()| "stored") };
+        assert_eq!(done.or(alive).await, Some("alive"));
     }));
 }
 
