@@ -112,6 +112,7 @@ fn the_admin_socket_serves_the_metrics_to_the_daemon_s_user_only() {
     world.stop();
     assert!(!path.exists());
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
     world.start();
     assert!(ask("/metrics").contains("mollysocket_connections"));
 }
