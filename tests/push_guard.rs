@@ -7,6 +7,7 @@ mod pushing;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use mollysocket::account::Endpoint;
 use mollysocket::net::Checked;
 use mollysocket::push::{Kind, Outcome};
@@ -90,6 +91,22 @@ fn registrations_are_checked_by_list_then_by_address() {
     let refused = verdict("https://push.example", None, "https://other.example/SECRET").unwrap_err();
     assert!(refused.contains("allowed_endpoints") && refused.contains("https://other.example"), "{refused}");
     assert!(!refused.contains("SECRET"), "{refused}");
+}
+
+#[test]
+fn an_international_name_is_asked_for_signed_for_and_sent_in_ascii() {
+    let server = PushServer::start_plain();
+    let port = server.addr().port();
+    let ascii = format!("http://xn--bcher-kva.example:{port}");
+    let allowed = format!("http://b\u{fc}cher.example:{port}");
+    let sender = Options::new(None, &allowed).resolving(&["127.0.0.1"]).build();
+    assert_eq!(sender.wake(&format!("{allowed}/up%7e'?x")).outcome, Outcome::Accepted);
+    let request = &server.requests()[0];
+    assert_eq!(request.target, "/up%7e'?x");
+    assert_eq!(request.header("host"), Some(ascii.trim_start_matches("http://")));
+    let token = request.header("authorization").unwrap().split(['.', ',']).nth(1).unwrap().to_owned();
+    let claims = String::from_utf8(base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).unwrap()).unwrap();
+    assert!(claims.contains(&format!("\"aud\":\"{ascii}\"")), "{claims}");
 }
 
 #[test]
