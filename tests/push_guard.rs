@@ -94,6 +94,32 @@ fn registrations_are_checked_by_list_then_by_address() {
 }
 
 #[test]
+fn the_answer_of_a_dns_filter_is_told_as_one_and_never_connected_to() {
+    // A service of this machine, which is what 0.0.0.0 leads to.
+    let server = PushServer::start_plain();
+    let name = format!("http://push.example:{}/x", server.addr().port());
+    for answer in ["0.0.0.0", "::", "0.0.0.0 ::", "::ffff:0.0.0.0", "64:ff9b::"] {
+        for allowed in ["*", "http://push.example"] {
+            let allowed = if allowed == "*" { allowed } else { name.as_str() };
+            let sender = Options::new(None, allowed).resolving(&[answer]).build();
+            let delivery = sender.wake(&name);
+            assert_eq!(delivery.outcome, Outcome::Failed, "{answer}");
+            assert!(delivery.reason.contains("DNS filter blocks push.example"), "{}", delivery.reason);
+            assert!(delivery.reason.contains("resolver of this machine"), "{}", delivery.reason);
+            let blocked = match allowed {
+                "*" => sender.check(&name).unwrap_err(),
+                _ => smol::block_on(sender.executor.run(sender.net.dns_filter(&endpoint(&name)))).unwrap(),
+            };
+            assert!(blocked.contains("DNS filter") && !blocked.contains("allowed_endpoints"), "{blocked}");
+        }
+    }
+    // Some filters, and lines in /etc/hosts, lead to this machine; so does a name of a push server here.
+    let refusal = Options::new(None, "*").resolving(&["127.0.0.1"]).build().check(&name).unwrap_err();
+    assert!(refusal.contains("DNS filter") && refusal.contains("allowed_endpoints"), "{refusal}");
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
 fn an_international_name_is_asked_for_signed_for_and_sent_in_ascii() {
     let server = PushServer::start_plain();
     let port = server.addr().port();
