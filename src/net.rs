@@ -365,7 +365,7 @@ fn connector(
     };
     let bytes =
         fs::read(path).map_err(|error| NetError::Unreadable { path: path.to_owned(), key, what: error.to_string() })?;
-    build(Some(&Pem { bytes })).map_err(|error| NetError::Certificates {
+    build(Some(&Pem { path: path.to_owned(), bytes })).map_err(|error| NetError::Certificates {
         path: path.to_owned(),
         key,
         what: error.to_string(),
