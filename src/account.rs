@@ -1,5 +1,6 @@
 //! Who an account is: identifiers, credentials and the push endpoint, parsed once and redacted in every log.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -139,16 +140,24 @@ struct Parts {
 }
 
 impl Endpoint {
-    /// Checks the form of an endpoint. Whether it may be used is the allow list's and the guard's business.
+    /// Checks the form of an endpoint. Whether it may be used is the allow list's and the guard's business. An
+    /// international host name is taken in its ASCII form (`xn--…`), everything else as it stands.
     ///
     /// # Errors
     /// [`AccountError::Endpoint`] naming the rule it breaks.
     pub fn parse(text: &str) -> Result<Self, AccountError> {
+        let too_long = || AccountError::Endpoint("it is longer than 2048 bytes");
         if text.len() > MAX_ENDPOINT_BYTES {
-            return Err(AccountError::Endpoint("it is longer than 2048 bytes"));
+            return Err(too_long());
+        }
+        let text = &*with_ascii_host(text);
+        if text.len() > MAX_ENDPOINT_BYTES {
+            return Err(too_long());
         }
         if !text.bytes().all(|b| (0x21..=0x7e).contains(&b)) {
-            return Err(AccountError::Endpoint("it holds spaces, control or non-ASCII characters"));
+            return Err(AccountError::Endpoint(
+                "it holds spaces, control characters or, after the host, non-ASCII ones",
+            ));
         }
         if text.contains('\\') {
             return Err(AccountError::Endpoint("it holds a backslash"));
@@ -179,7 +188,7 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// The endpoint exactly as the phone gave it. A capability: never log it.
+    /// The endpoint as the phone gave it, with the host in ASCII. A capability: never log it.
     pub fn as_str(&self) -> &str {
         &self.0.raw
     }
@@ -209,6 +218,20 @@ impl Endpoint {
     pub fn origin(&self) -> String {
         self.0.url.origin().ascii_serialization()
     }
+}
+
+/// The URL with its host in ASCII (UTS 46, as browsers do it). Unchanged if that is no URL, or nothing is to be done.
+fn with_ascii_host(text: &str) -> Cow<'_, str> {
+    let replaced = || {
+        let url = Url::parse(text).ok().filter(|_| !text.contains(char::is_whitespace))?;
+        let (scheme, rest) = text.split_once("://")?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let start = rest[..end].rfind('@').map_or(0, |at| at + 1);
+        let host = rest[start..end].split(':').next()?;
+        let (user, tail) = (&rest[..start], &rest[start + host.len()..]);
+        (!host.is_ascii()).then(|| Some(format!("{scheme}://{user}{}{tail}", url.host_str()?)))?
+    };
+    if text.is_ascii() { Cow::Borrowed(text) } else { replaced().map_or(Cow::Borrowed(text), Cow::Owned) }
 }
 
 impl fmt::Debug for Endpoint {
@@ -332,6 +355,23 @@ mod tests {
     }
 
     #[test]
+    fn an_international_host_is_taken_in_ascii_and_the_rest_byte_for_byte() {
+        for (text, ascii) in [
+            ("https://b\u{fc}cher.example.org/up%7e?x='", "https://xn--bcher-kva.example.org/up%7e?x='"),
+            ("https://B\u{dc}CHER.example:8443", "https://xn--bcher-kva.example:8443"),
+            ("https://bu\u{308}cher.example?up=1", "https://xn--bcher-kva.example?up=1"),
+            ("https://me:pw@\u{4f8b}\u{3048}.jp/x", "https://me:pw@xn--r8jz45g.jp/x"),
+            // Full stops and digits of other scripts: what a careless reader would take for a name is an address.
+            ("http://127\u{3002}0\u{3002}0\u{3002}1/x", "http://127.0.0.1/x"),
+            ("http://\u{ff11}0.0.0.1:80/x", "http://10.0.0.1:80/x"),
+        ] {
+            let (e, same) = (Endpoint::parse(text).unwrap(), Endpoint::parse(ascii).unwrap());
+            assert_eq!((e.as_str(), e.origin(), e.target()), (ascii, same.origin(), same.target()), "{text}");
+            assert_eq!(e, same, "{text}");
+        }
+    }
+
+    #[test]
     fn malformed_endpoints_are_refused_with_a_reason() {
         for bad in [
             "",
@@ -342,6 +382,14 @@ mod tests {
             "https://h:0/x",
             "https://h/ x",
             "https://h/\u{e9}",
+            "https://b\u{fc}cher.example/\u{e9}",
+            "https://b\u{fc}cher.example/x y",
+            "https://b\u{fc}\tcher.example/x",
+            "https://\u{fc}:pw@h/x",
+            "https:b\u{fc}cher.example/x",
+            "https://b\u{fc}cher\u{ff0f}evil.example/x",
+            "https://b\u{fc}cher\u{ff1a}80/x",
+            "https://\u{fc} .example/x",
             "https://h/x#frag",
             "https://h\\@evil/x",
             "https:h/x",

@@ -81,8 +81,17 @@ pub enum NetError {
 
 /// Why an endpoint may not be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Refusal(pub String);
+#[error("{what}; {remedy}")]
+pub struct Refusal {
+    /// What speaks against it.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// What to do when a DNS filter blocks a name.
+pub(crate) const DNS_FILTER: &str =
+    "take the name off the block list of the DNS filter (Pi-hole, AdGuard), or let this machine ask another resolver";
 
 /// What is known of an endpoint that is not refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +107,8 @@ pub enum Checked {
 pub enum Stage {
     /// Name look-up.
     Dns,
+    /// The name look-up again: the answer is that of a DNS filter.
+    DnsFilter,
     /// The guard refused every address.
     Guard,
     /// TCP.
@@ -191,8 +202,16 @@ impl Net {
     /// Says which stage failed and why.
     pub async fn dial_signal(&self, host: &Host<String>, port: u16) -> Result<tls::Stream, DialError> {
         let addresses = self.addresses(host, port, Purpose::Signal, Reach::Anywhere).await?;
-        let tcp = self.tcp(host, port, &addresses).await?;
-        self.tls(&self.signal, host, tcp).await
+        let dial = async {
+            let tcp = self.tcp(host, port, &addresses).await?;
+            self.tls(&self.signal, host, tcp).await
+        };
+        dial.await.map_err(|mut error| {
+            if is_sent_here(host, &addresses) {
+                error.reason += "; a DNS filter or /etc/hosts may have led the name to this machine";
+            }
+            error
+        })
     }
 
     /// Waits until one more push to `origin` may be in flight.
@@ -209,7 +228,7 @@ impl Net {
     pub async fn check_endpoint(&self, allowed: &AllowedEndpoints, endpoint: &Endpoint) -> Result<Checked, Refusal> {
         match allowed.permits(endpoint) {
             Permission::Listed => return Ok(Checked::Fine),
-            Permission::No => return Err(Refusal(not_listed(endpoint))),
+            Permission::No => return Err(not_listed(endpoint)),
             Permission::IfPublic => {}
         }
         match self.look_up(&endpoint.host(), Purpose::Check, Reach::Public, self.timings.check_endpoint).await {
@@ -219,11 +238,24 @@ impl Net {
             Err(LookupError::Failed(why)) => {
                 Ok(Checked::Unknown(format!("{} cannot be found: {why}", endpoint.origin())))
             }
-            Ok(addresses) => match self.guard.public(addresses, endpoint.port()) {
-                Ok(_) => Ok(Checked::Fine),
-                Err((address, what)) => Err(Refusal(not_public(endpoint, address, what))),
-            },
+            Ok(addresses) => {
+                if let Some(what) = filtered(&endpoint.host(), &addresses) {
+                    return Err(Refusal { what, remedy: DNS_FILTER.to_owned() });
+                }
+                match self.guard.public(addresses, endpoint.port()) {
+                    Ok(_) => Ok(Checked::Fine),
+                    Err((address, what)) => Err(not_public(endpoint, address, what)),
+                }
+            }
         }
+    }
+
+    /// Whether a DNS filter blocks the name of an endpoint, in words. For servers that the allow list names: of those
+    /// [`Self::check_endpoint`] asks nothing more.
+    pub async fn dns_filter(&self, endpoint: &Endpoint) -> Option<String> {
+        let (host, deadline) = (endpoint.host(), self.timings.check_endpoint);
+        let found = self.look_up(&host, Purpose::Check, Reach::Public, deadline).await;
+        filtered(&host, &found.ok()?)
     }
 
     /// What [`Self::check_endpoint`] says without a look-up: the allow list, and addresses that stand in the endpoint
@@ -234,12 +266,12 @@ impl Net {
     pub fn check_without_look_up(allowed: &AllowedEndpoints, endpoint: &Endpoint) -> Result<(), Refusal> {
         match allowed.permits(endpoint) {
             Permission::Listed => return Ok(()),
-            Permission::No => return Err(Refusal(not_listed(endpoint))),
+            Permission::No => return Err(not_listed(endpoint)),
             Permission::IfPublic => {}
         }
         let addresses = known_addresses(&endpoint.host(), Reach::Public).unwrap_or_default();
         match Guard::default().public(addresses, endpoint.port()) {
-            Err((address, what)) => Err(Refusal(not_public(endpoint, address, what))),
+            Err((address, what)) => Err(not_public(endpoint, address, what)),
             Ok(_) => Ok(()),
         }
     }
@@ -272,10 +304,18 @@ impl Net {
             };
             DialError { stage: Stage::Dns, reason }
         })?;
+        // Also where any address may be used: to connect to 0.0.0.0 is to connect to this machine.
+        if let Some(reason) = filtered(host, &found) {
+            return Err(DialError { stage: Stage::DnsFilter, reason });
+        }
         match reach {
             Reach::Anywhere => Ok(found.into_iter().map(guard::canonical).collect()),
             Reach::Public => self.guard.public(found, port).map_err(|(address, what)| {
-                let reason = format!("{host} is at {address}, which is {what}; only public addresses are used");
+                let filter = match is_sent_here(host, &[guard::canonical(address)]) {
+                    true => " (a DNS filter or /etc/hosts may say so)",
+                    false => "",
+                };
+                let reason = format!("{host} is at {address}, which is {what}{filter}; only public addresses are used");
                 DialError { stage: Stage::Guard, reason }
             }),
         }
@@ -316,7 +356,7 @@ fn connector(
     };
     let bytes =
         fs::read(path).map_err(|error| NetError::Unreadable { path: path.to_owned(), key, what: error.to_string() })?;
-    build(Some(&Pem { bytes })).map_err(|error| NetError::Certificates {
+    build(Some(&Pem { path: path.to_owned(), bytes })).map_err(|error| NetError::Certificates {
         path: path.to_owned(),
         key,
         what: error.to_string(),
@@ -336,18 +376,50 @@ fn known_addresses(host: &Host<String>, reach: Reach) -> Option<Vec<IpAddr>> {
     }
 }
 
-fn not_listed(endpoint: &Endpoint) -> String {
-    let origin = endpoint.origin();
-    if !endpoint.url().username().is_empty() || endpoint.url().password().is_some() {
-        return format!("the endpoint at {origin} holds a user name or password that allowed_endpoints does not name");
-    }
-    format!("the push server {origin} is not in allowed_endpoints; to allow it, add \"{origin}\" to the list")
+/// Whether a name that says nothing of it leads to this machine, as some DNS filters and lines in `/etc/hosts` have it.
+pub(crate) fn is_sent_here(host: &Host<String>, addresses: &[IpAddr]) -> bool {
+    matches!(host, Host::Domain(name) if !guard::is_localhost(name)) && addresses.iter().all(IpAddr::is_loopback)
 }
 
-fn not_public(endpoint: &Endpoint, address: IpAddr, what: &str) -> String {
+/// Tells an answer of a DNS filter: no server is at `0.0.0.0` or `::`, only blocked names are.
+fn filtered(host: &Host<String>, addresses: &[IpAddr]) -> Option<String> {
+    let Host::Domain(name) = host else { return None };
+    let first = addresses.first()?;
+    addresses.iter().all(|address| guard::is_nowhere(*address)).then(|| {
+        format!(
+            "a DNS filter blocks {name}: the resolver of this machine answers {first}, which is no server's address"
+        )
+    })
+}
+
+fn not_listed(endpoint: &Endpoint) -> Refusal {
     let origin = endpoint.origin();
-    format!(
-        "the push server {origin} is at {address}, which is {what}; to allow it, name it: \
-         allowed_endpoints = [\"{origin}\", \"*\"]"
-    )
+    if !endpoint.url().username().is_empty() || endpoint.url().password().is_some() {
+        return Refusal {
+            what: format!(
+                "the endpoint at {origin} holds a user name or password that allowed_endpoints does not name"
+            ),
+            remedy: "to allow it, name the server as the endpoint does".to_owned(),
+        };
+    }
+    Refusal {
+        what: format!("the push server {origin} is not in allowed_endpoints"),
+        remedy: format!("to allow it, add \"{origin}\" to the list"),
+    }
+}
+
+fn not_public(endpoint: &Endpoint, address: IpAddr, what: &str) -> Refusal {
+    let origin = endpoint.origin();
+    // Most filters answer 0.0.0.0 ([`filtered`]); a few lead to this machine.
+    let remedy = match is_sent_here(&endpoint.host(), &[guard::canonical(address)]) {
+        true => {
+            "if a DNS filter (Pi-hole, AdGuard) or /etc/hosts blocks the name, take it off there; if the push server \
+             runs on this machine, name it"
+        }
+        false => "to allow it, name it",
+    };
+    Refusal {
+        what: format!("the push server {origin} is at {address}, which is {what}"),
+        remedy: format!("{remedy}: allowed_endpoints = [\"{origin}\", \"*\"]"),
+    }
 }

@@ -139,7 +139,7 @@ fn what_is_remembered_is_vetted_for_each_use() {
     let (outcome, reason) = lab.wake(&other);
     assert!(outcome == Outcome::Failed && reason.contains("only public"), "{reason}");
     assert!(lab.check(&other).unwrap_err().contains("this machine"));
-    assert_eq!(lab.table.asked("push.example"), 1, "and all that from one answer");
+    assert_eq!(lab.table.asked("push.example"), 2, "one answer for pushes, one for registrations");
     assert_eq!(server.requests().len(), 1);
 }
 

@@ -7,12 +7,14 @@ mod pushing;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use mollysocket::account::Endpoint;
 use mollysocket::net::Checked;
 use mollysocket::push::{Kind, Outcome};
 use mollysocket::timings::Limits;
 use pushing::{LOOPBACK, Options, SHORT, SLACK, endpoint, origin};
-use sim::pki::Pki;
+use rcgen::IsCa;
+use sim::pki::{Pki, server_config};
 use sim::push::{Answer, PushServer};
 
 #[test]
@@ -93,6 +95,48 @@ fn registrations_are_checked_by_list_then_by_address() {
 }
 
 #[test]
+fn the_answer_of_a_dns_filter_is_told_as_one_and_never_connected_to() {
+    // A service of this machine, which is what 0.0.0.0 leads to.
+    let server = PushServer::start_plain();
+    let name = format!("http://push.example:{}/x", server.addr().port());
+    for answer in ["0.0.0.0", "::", "0.0.0.0 ::", "::ffff:0.0.0.0", "64:ff9b::"] {
+        for allowed in ["*", "http://push.example"] {
+            let allowed = if allowed == "*" { allowed } else { name.as_str() };
+            let sender = Options::new(None, allowed).resolving(&[answer]).build();
+            let delivery = sender.wake(&name);
+            assert_eq!(delivery.outcome, Outcome::Failed, "{answer}");
+            assert!(delivery.reason.contains("DNS filter blocks push.example"), "{}", delivery.reason);
+            assert!(delivery.reason.contains("resolver of this machine"), "{}", delivery.reason);
+            let blocked = match allowed {
+                "*" => sender.check(&name).unwrap_err(),
+                _ => smol::block_on(sender.executor.run(sender.net.dns_filter(&endpoint(&name)))).unwrap(),
+            };
+            assert!(blocked.contains("DNS filter") && !blocked.contains("allowed_endpoints"), "{blocked}");
+        }
+    }
+    // Some filters, and lines in /etc/hosts, lead to this machine; so does a name of a push server here.
+    let refusal = Options::new(None, "*").resolving(&["127.0.0.1"]).build().check(&name).unwrap_err();
+    assert!(refusal.contains("DNS filter") && refusal.contains("allowed_endpoints"), "{refusal}");
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn an_international_name_is_asked_for_signed_for_and_sent_in_ascii() {
+    let server = PushServer::start_plain();
+    let port = server.addr().port();
+    let ascii = format!("http://xn--bcher-kva.example:{port}");
+    let allowed = format!("http://b\u{fc}cher.example:{port}");
+    let sender = Options::new(None, &allowed).resolving(&["127.0.0.1"]).build();
+    assert_eq!(sender.wake(&format!("{allowed}/up%7e'?x")).outcome, Outcome::Accepted);
+    let request = &server.requests()[0];
+    assert_eq!(request.target, "/up%7e'?x");
+    assert_eq!(request.header("host"), Some(ascii.trim_start_matches("http://")));
+    let token = request.header("authorization").unwrap().split(['.', ',']).nth(1).unwrap().to_owned();
+    let claims = String::from_utf8(base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).unwrap()).unwrap();
+    assert!(claims.contains(&format!("\"aud\":\"{ascii}\"")), "{claims}");
+}
+
+#[test]
 fn an_endpoint_that_is_not_allowed_any_more_gets_no_request() {
     let server = PushServer::start_plain();
     let sender = Options::new(None, "https://push.example").build();
@@ -105,19 +149,76 @@ fn an_endpoint_that_is_not_allowed_any_more_gets_no_request() {
     );
 }
 
+/// What `openssl req -x509` makes, with the basic constraints its configuration asks for.
+fn self_signed(names: &[&str], is_ca: IsCa, years: std::ops::Range<i32>) -> (String, String) {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let mut params = rcgen::CertificateParams::new(names).unwrap();
+    params.is_ca = is_ca;
+    params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+    params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+#[test]
+fn a_self_signed_certificate_that_is_named_is_trusted_for_its_own_names_and_dates() {
+    let kinds = || [IsCa::NoCa, IsCa::ExplicitNoCa, IsCa::Ca(rcgen::BasicConstraints::Unconstrained)];
+    let names = ["localhost", "127.0.0.1"];
+    for is_ca in kinds() {
+        let pair = self_signed(&names, is_ca, 2020..4000);
+        let server = PushServer::start_tls(Some(server_config(&pair)), LOOPBACK.into()).unwrap();
+        let trusting = |pem: Option<&String>| {
+            let mut options = Options::new(None, &origin(&server));
+            options.ca_pem = pem.cloned();
+            options.build()
+        };
+        let delivery = trusting(Some(&pair.0)).wake(&server.endpoint("x"));
+        assert_eq!(delivery.outcome, Outcome::Accepted, "{is_ca:?}: {}", delivery.reason);
+        // One like it, but not the one that was named.
+        let (other, _) = self_signed(&names, is_ca, 2020..4000);
+        let delivery = trusting(Some(&other)).wake(&server.endpoint("x"));
+        assert_eq!(delivery.outcome, Outcome::Failed, "{is_ca:?}");
+        let told = delivery.reason.contains("self-signed") && delivery.reason.contains("ca.pem (push_ca_file)");
+        assert!(told, "{is_ca:?}: {}", delivery.reason);
+        let delivery = trusting(None).wake(&server.endpoint("x"));
+        let told = delivery.reason.contains("self-signed") && delivery.reason.contains("in push_ca_file");
+        assert!(delivery.outcome == Outcome::Failed && told, "{is_ca:?}: {}", delivery.reason);
+        assert_eq!(server.requests().len(), 1);
+    }
+    for is_ca in kinds() {
+        for (names, years, says) in [
+            (&["push.example"][..], 2020..4000, "not for this name but for \"push.example\""),
+            (&[], 2020..4000, "not for this name (only subjectAltName counts"),
+            (&names, 2020..2021, "has expired"),
+            (&names, 3000..4000, "not valid yet"),
+        ] {
+            let pair = self_signed(names, is_ca, years);
+            let server = PushServer::start_tls(Some(server_config(&pair)), LOOPBACK.into()).unwrap();
+            let mut options = Options::new(None, &origin(&server));
+            options.ca_pem = Some(pair.0);
+            let delivery = options.build().wake(&server.endpoint("x"));
+            assert!(delivery.outcome == Outcome::Failed && delivery.reason.contains(says), "{}", delivery.reason);
+            assert!(delivery.reason.contains("certificate"), "{}", delivery.reason);
+            assert_eq!(server.requests().len(), 0);
+        }
+    }
+}
+
 #[test]
 fn certificates_are_checked() {
     let (trusted, other) = (Pki::new(), Pki::new());
     for (config, case) in [
-        (other.server_config(&[]), "another authority"),
-        (trusted.server_config(&["push.example"]), "another name"),
-        (trusted.expired_server_config(&[]), "expired"),
+        (other.server_config(&[]), "an authority that neither this machine nor"),
+        (trusted.server_config(&["push.example"]), "not for this name but for \"push.example\""),
+        (trusted.expired_server_config(&[]), "has expired"),
     ] {
         let server = PushServer::start_tls(Some(config), LOOPBACK.into()).unwrap();
         let sender = Options::new(Some(&trusted), &origin(&server)).build();
         let delivery = sender.wake(&server.endpoint("x"));
         assert_eq!((delivery.outcome, server.requests().len()), (Outcome::Failed, 0), "{case}");
         assert!(delivery.reason.contains("TLS") && delivery.reason.contains("certificate"), "{}", delivery.reason);
+        // The words of other TLS libraries tell neither the names nor one unknown authority from another.
+        assert!(cfg!(feature = "native-tls") || delivery.reason.contains(case), "{}", delivery.reason);
     }
     // The system does not know the test's authority.
     let server = PushServer::start(&trusted);

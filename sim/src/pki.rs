@@ -100,7 +100,8 @@ impl Pki {
     }
 }
 
-fn server_config((certificate, key): &(String, String)) -> Arc<ServerConfig> {
+/// A TLS configuration with a certificate and its private key, both PEM. It offers ALPN `http/1.1` only.
+pub fn server_config((certificate, key): &(String, String)) -> Arc<ServerConfig> {
     let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("the PEM is ours");
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("the PEM is ours");
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

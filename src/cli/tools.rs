@@ -8,7 +8,7 @@ use super::reach::{Reach, vapid};
 use super::{Answer, CliError, warn};
 use crate::account::{AccountId, Endpoint};
 use crate::config::{Config, Permission};
-use crate::net::Checked;
+use crate::net::{Checked, DNS_FILTER};
 use crate::vapid::VapidKey;
 
 /// `check-config FILE`: whether the server would take the file.
@@ -52,6 +52,10 @@ pub(super) fn test_endpoint(config: &Config, endpoint: &str, out: &mut impl Writ
             Ok(Answer::No)
         }
         Ok(Checked::Fine) => {
+            if let Some(blocked) = reach.block_on(reach.net.dns_filter(&endpoint)) {
+                writeln!(out, "unknown: {blocked}; {DNS_FILTER}")?;
+                return Ok(Answer::No);
+            }
             let why = match config.allowed_endpoints.permits(&endpoint) {
                 Permission::Listed => "allowed_endpoints names it",
                 _ => "it is at no private address, and allowed_endpoints holds \"*\"",

@@ -224,6 +224,9 @@ mod tests {
             ("https://user:pw@ntfy.sh", "https://ntfy.sh/x", No),
             ("http://192.168.1.2:8080", "http://192.168.1.2:8080/x", Listed),
             ("http://[::1]:80", "http://[0:0::1]/x", Listed),
+            ("https://b\u{fc}cher.example.org", "https://xn--bcher-kva.example.org/x", Listed),
+            ("https://xn--bcher-kva.example.org", "https://B\u{dc}CHER.example.org/x", Listed),
+            ("https://b\u{fc}cher.example.org", "https://bucher.example.org/x", No),
             ("*", "https://ntfy.sh/x", IfPublic),
         ] {
             assert_eq!(says(&[entry], endpoint), expected, "{entry} {endpoint}");

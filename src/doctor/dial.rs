@@ -1,6 +1,6 @@
 //! What to do when a server cannot be reached, by the stage at which it failed.
 
-use crate::net::Stage;
+use crate::net::{DNS_FILTER, Stage};
 
 /// What kind of server it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,9 +14,14 @@ pub(super) enum Server {
 pub(super) fn remedy(server: Server, stage: Stage) -> &'static str {
     match (stage, server) {
         (Stage::Dns, Server::Signal | Server::Public) => {
-            "check the name, and that this machine can look names up (/etc/resolv.conf, the container's DNS)"
+            "check the name, that no DNS filter (Pi-hole, AdGuard) blocks it, and that this machine can look names up \
+             (/etc/resolv.conf, the container's DNS)"
         }
-        (Stage::Dns, Server::Push) => "check the name in the distributor app, and that this machine can look names up",
+        (Stage::Dns, Server::Push) => {
+            "check the name in the distributor app, that no DNS filter (Pi-hole, AdGuard) blocks it, and that this \
+             machine can look names up"
+        }
+        (Stage::DnsFilter, _) => DNS_FILTER,
         (Stage::Guard, _) => "name the server in allowed_endpoints if it may be at a private address",
         (Stage::Tcp, Server::Signal) => "let outgoing connections to it through the firewall; check the network",
         (Stage::Tcp, Server::Push) => "check that the push server runs and that this machine reaches it",

@@ -7,7 +7,7 @@ use super::clock::Whose;
 use super::dial::{Server, remedy};
 use super::{Check, Doctor, Way};
 use crate::account::{Account, ServerTime};
-use crate::net::{NoTcp, Stage};
+use crate::net::{DNS_FILTER, NoTcp, Stage, is_sent_here};
 use crate::signal::connect::ConnectError;
 use crate::signal::{Answered, Denial};
 use crate::status::State;
@@ -28,7 +28,11 @@ impl Doctor<'_> {
             }
         };
         let list: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
-        self.add(Check::ok("Signal: name", format!("{host} is at {}", list.join(", "))));
+        let what = format!("{host} is at {}", list.join(", "));
+        self.add(match is_sent_here(&host, &addresses) {
+            true => Check::warning("Signal: name", format!("{what}, which is this machine"), DNS_FILTER),
+            false => Check::ok("Signal: name", what),
+        });
         let mut reached = Vec::new();
         for (family, ours) in [("IPv4", true), ("IPv6", false)] {
             let of: Vec<IpAddr> = addresses.iter().copied().filter(|address| address.is_ipv4() == ours).collect();

@@ -26,11 +26,7 @@ impl Doctor<'_> {
                 return self.add(Check::failure(name("endpoint"), why, remedy(Server::Push, Stage::Dns)));
             }
             Err(refusal) => {
-                let (what, remedy) = match refusal.0.split_once("; to allow it, ") {
-                    Some((what, remedy)) => (what, format!("to allow it, {remedy}")),
-                    None => (refusal.0.as_str(), "name the server as the endpoint does, in allowed_endpoints".into()),
-                };
-                return self.add(Check::failure(name("endpoint"), what, remedy));
+                return self.add(Check::failure(name("endpoint"), refusal.what, refusal.remedy));
             }
         }
         let reach = match allowed.permits(endpoint) {

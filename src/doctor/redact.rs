@@ -162,13 +162,18 @@ fn directory(text: &str, whole: bool) -> Option<usize> {
 
 /// TLS tells for which names a certificate is that is not for ours.
 fn without_certificate_names(text: &str) -> String {
-    const BEGIN: &str = "DnsName(\"";
+    const BEGIN: &str = "not for this name but for ";
     let mut parts = text.split(BEGIN);
     let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
+    for mut rest in parts {
         out.push_str(BEGIN);
-        out.push_str("NAME");
-        out.push_str(part.find('"').map_or("", |end| &part[end..]));
+        while let Some((_, after)) =
+            rest.trim_start_matches(", ").strip_prefix('"').and_then(|name| name.split_once('"'))
+        {
+            out.push_str(if out.ends_with('"') { ", \"NAME\"" } else { "\"NAME\"" });
+            rest = after;
+        }
+        out.push_str(rest);
     }
     out
 }
@@ -242,8 +247,8 @@ mod tests {
 
     #[test]
     fn names_in_certificates_are_taken_out() {
-        let text = "not valid for \"host-1\"; only for DnsName(\"a.example\") or DnsName(\"b.example\")";
-        let expected = "not valid for \"host-1\"; only for DnsName(\"NAME\") or DnsName(\"NAME\")";
+        let text = "host-1: not for this name but for \"a.example\", \"b.example\" | renew it: \"c\"";
+        let expected = "host-1: not for this name but for \"NAME\", \"NAME\" | renew it: \"c\"";
         assert_eq!(without_certificate_names(text), expected);
     }
 

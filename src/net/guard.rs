@@ -97,6 +97,12 @@ fn translated(address: IpAddr) -> Option<Ipv4Addr> {
     }
 }
 
+/// Whether no host is at an address: `0.0.0.0` and `::`, also as a translator has it.
+pub(super) fn is_nowhere(address: IpAddr) -> bool {
+    let address = canonical(address);
+    translated(address).map_or(address, IpAddr::V4).is_unspecified()
+}
+
 /// Decides which addresses of a name may be used.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Guard {

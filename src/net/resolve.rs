@@ -1,15 +1,14 @@
-//! Host names to addresses. One look-up per host is in flight whatever the number of askers, because the system's
-//! resolver blocks a thread for each and cannot be called back. What is found serves the next askers for some seconds;
-//! whoever dials vets it each time.
+//! Host names to addresses. What is found serves the next askers for some seconds, and of those who ask for one name at
+//! the same time one looks it up: the system's resolver blocks a thread for each look-up and cannot be called back, and
+//! thousands of accounts ask for Signal's name after an outage. Whoever dials vets the answer each time.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use event_listener::Event;
 use futures_lite::FutureExt as _;
 use smol::lock::Semaphore;
 use smol::{Executor, Timer};
@@ -60,30 +59,6 @@ pub(super) enum Purpose {
     Check,
 }
 
-impl Purpose {
-    /// For whom a look-up under way must be for this one to wait for it.
-    fn waits_with(self) -> &'static [Self] {
-        match self {
-            Self::Signal => &[Self::Signal],
-            Self::Push => &[Self::Push],
-            Self::Check => &[Self::Push, Self::Check],
-        }
-    }
-
-    /// For whom an answer may have been found. It is vetted for each use.
-    fn answered_by(self) -> &'static [Self] {
-        match self {
-            Self::Signal => &[Self::Signal],
-            Self::Push | Self::Check => &[Self::Push, Self::Check],
-        }
-    }
-
-    /// Whether old addresses are better than none: not for a name that is to be judged for the first time.
-    fn takes_old(self) -> bool {
-        self != Self::Check
-    }
-}
-
 /// Why there are no addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LookupError {
@@ -92,36 +67,6 @@ pub(super) enum LookupError {
     /// The answer is no; the text says why.
     Failed(String),
 }
-
-/// What a look-up found. Text instead of an error because every asker gets a copy.
-type Found = Result<Vec<IpAddr>, String>;
-
-/// A look-up under way.
-#[derive(Default)]
-struct Flight {
-    found: OnceLock<Found>,
-    landed: Event,
-}
-
-/// What tells look-ups apart. Signal's name as somebody's push server is another one, lest it wait in their queue.
-type Key = (Purpose, String);
-
-/// An answer that may still be used.
-struct Kept {
-    found: Found,
-    until: Instant,
-    /// The last addresses found, and when that was.
-    last: Option<(Vec<IpAddr>, Instant)>,
-}
-
-/// What is known and what is being found out.
-#[derive(Default)]
-struct Names {
-    flights: HashMap<Key, Arc<Flight>>,
-    kept: HashMap<Key, Kept>,
-}
-
-type Shared = Arc<Mutex<Names>>;
 
 /// How long answers are kept, and how many.
 #[derive(Debug, Clone, Copy)]
@@ -134,8 +79,61 @@ pub(super) struct Keep {
     pub(super) old: Duration,
     /// How long is long.
     pub(super) patience: Duration,
-    /// Names.
+    /// Names, for each purpose.
     pub(super) names: usize,
+}
+
+/// What a look-up found. Text instead of an error because every asker gets a copy.
+type Found = Result<Vec<IpAddr>, String>;
+
+/// What was found last.
+struct Answer {
+    found: Found,
+    at: Instant,
+    fresh_until: Instant,
+}
+
+/// One name. Whoever holds the lock of `answer` looks the name up; the others wait for the lock and find the answer.
+#[derive(Default)]
+struct Name {
+    answer: Arc<smol::lock::Mutex<Option<Answer>>>,
+    /// The addresses that were found last, and when.
+    old: Mutex<Option<(Vec<IpAddr>, Instant)>>,
+}
+
+/// The names of one purpose: those of others push none of them out and take none of their threads.
+struct Names {
+    /// With the time when each was asked for last.
+    known: Mutex<HashMap<String, (Arc<Name>, Instant)>>,
+    /// Look-ups at the same time, each of which blocks a thread.
+    slots: Arc<Semaphore>,
+}
+
+impl Names {
+    fn new(slots: usize) -> Self {
+        Self { known: Mutex::default(), slots: Arc::new(Semaphore::new(slots.max(1))) }
+    }
+
+    /// The name `host`. Of those nobody asks for now `most` are kept: the one that was not asked for the longest makes
+    /// room, and before that those never found, lest names that hang push out the others.
+    fn name(&self, host: &str, most: usize) -> Arc<Name> {
+        let mut known = lock(&self.known);
+        let now = Instant::now();
+        if let Some((name, asked)) = known.get_mut(host) {
+            *asked = now;
+            return name.clone();
+        }
+        let idle = || known.iter().filter(|(_, (name, _))| Arc::strong_count(name) == 1);
+        let first = idle().min_by_key(|(_, (name, asked))| (lock(&name.old).is_some(), *asked));
+        if let Some(host) = first.filter(|_| idle().count() >= most).map(|(host, _)| host.clone()) {
+            known.remove(&host);
+        }
+        known.entry(host.to_owned()).or_insert_with(|| (Arc::default(), now)).0.clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Shares look-ups between askers.
@@ -143,21 +141,19 @@ pub(super) struct Keep {
 pub(super) struct Lookup {
     resolver: Arc<dyn Resolve>,
     executor: Arc<Executor<'static>>,
-    names: Shared,
     keep: Keep,
-    /// Threads that look-ups for pushes may block,
-    pushes: Arc<Semaphore>,
-    /// and those for registrations.
-    checks: Arc<Semaphore>,
+    signal: Arc<Names>,
+    pushes: Arc<Names>,
+    checks: Arc<Names>,
 }
 
 impl Lookup {
-    /// `slots`: look-ups at the same time, Signal's not counted. A third of them is for registrations.
+    /// `slots`: look-ups at the same time, a third of them for registrations. Signal has two more.
     pub(super) fn new(resolver: Arc<dyn Resolve>, executor: Arc<Executor<'static>>, slots: usize, keep: Keep) -> Self {
         let checks = (slots / 3).max(1);
-        let semaphore = |slots: usize| Arc::new(Semaphore::new(slots.max(1)));
-        let (pushes, checks) = (semaphore(slots.saturating_sub(checks)), semaphore(checks));
-        Self { resolver, executor, names: Shared::default(), keep, pushes, checks }
+        let names = |slots| Arc::new(Names::new(slots));
+        let (signal, pushes, checks) = (names(2), names(slots.saturating_sub(checks)), names(checks));
+        Self { resolver, executor, keep, signal, pushes, checks }
     }
 
     /// The same with another resolver.
@@ -165,143 +161,64 @@ impl Lookup {
         Self { resolver, ..self }
     }
 
-    /// The addresses of `host`; never an empty list. The look-up goes on after the deadline, so that the next asker
-    /// joins it instead of blocking one more thread. When it takes long, as behind the names of accounts whose name
-    /// servers hang, the addresses of before serve.
+    /// The addresses of `host`; never an empty list. A look-up that was begun goes on after the deadline, so that the
+    /// next asker waits for it instead of blocking one more thread. When it takes long, as behind the names of accounts
+    /// whose name servers hang, the addresses of before serve, but not for a name that is judged for the first time.
     pub(super) async fn addresses(
         &self,
         host: &str,
         purpose: Purpose,
         deadline: Duration,
     ) -> Result<Vec<IpAddr>, LookupError> {
-        let flight = match self.known_or_joined(host, purpose) {
-            Ok(found) => return found.map_err(LookupError::Failed),
-            Err(flight) => flight,
+        let names = match purpose {
+            Purpose::Signal => &self.signal,
+            Purpose::Push => &self.pushes,
+            Purpose::Check => &self.checks,
         };
-        let (wait, otherwise) = match self.old(host, purpose) {
-            Some(addresses) => (deadline.min(self.keep.patience), Ok(addresses)),
+        let name = names.name(host, self.keep.names);
+        let old = lock(&name.old).clone().filter(|(_, at)| purpose != Purpose::Check && at.elapsed() < self.keep.old);
+        let (wait, otherwise) = match old {
+            Some((addresses, _)) => (deadline.min(self.keep.patience), Ok(addresses)),
             None => (deadline, Err(LookupError::Late)),
-        };
-        let landed = async {
-            loop {
-                let listener = flight.landed.listen();
-                if let Some(found) = flight.found.get() {
-                    return found.clone().map_err(LookupError::Failed);
-                }
-                listener.await;
-            }
         };
         let late = async {
             Timer::after(wait).await;
             otherwise
         };
-        landed.or(late).await
+        self.ask(names, &name, host).or(late).await
     }
 
-    /// The addresses of `host` that were found last, unless that is too long ago.
-    fn old(&self, host: &str, purpose: Purpose) -> Option<Vec<IpAddr>> {
-        let names = lock(&self.names);
-        let purposes = purpose.answered_by().iter().filter(|_| purpose.takes_old());
-        let last = purposes.filter_map(|purpose| names.kept.get(&(*purpose, host.to_owned()))?.last.as_ref());
-        let (addresses, at) = last.max_by_key(|(_, at)| *at)?;
-        (at.elapsed() < self.keep.old).then(|| addresses.clone())
-    }
-
-    /// What is known of `host`, or the look-up that finds it out.
-    fn known_or_joined(&self, host: &str, purpose: Purpose) -> Result<Found, Arc<Flight>> {
-        let mut names = lock(&self.names);
-        let now = Instant::now();
-        let key = |purpose: &Purpose| (*purpose, host.to_owned());
-        let mut kept = purpose.answered_by().iter().filter_map(|purpose| names.kept.get(&key(purpose)));
-        if let Some(kept) = kept.find(|kept| now < kept.until) {
-            return Ok(kept.found.clone());
-        }
-        if let Some(flight) = purpose.waits_with().iter().find_map(|purpose| names.flights.get(&key(purpose))) {
-            return Err(flight.clone());
-        }
-        let key = key(&purpose);
-        let flight = Arc::new(Flight::default());
-        names.flights.insert(key.clone(), flight.clone());
-        drop(names);
-        let landing = Landing { names: self.names.clone(), key, flight: flight.clone() };
-        let (resolver, keep) = (self.resolver.clone(), self.keep);
-        let slots = match purpose {
-            Purpose::Signal => None,
-            Purpose::Push => Some(self.pushes.clone()),
-            Purpose::Check => Some(self.checks.clone()),
-        };
-        let task = self.executor.spawn(async move {
-            let _slot = match slots {
-                Some(slots) => Some(slots.acquire_arc().await),
-                None => None,
-            };
-            if !landing.awaited() {
-                return;
+    async fn ask(&self, names: &Names, name: &Arc<Name>, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        let asked = Instant::now();
+        loop {
+            let mut answer = name.answer.lock_arc().await;
+            if let Some(known) = &*answer
+                && (asked <= known.at || Instant::now() < known.fresh_until)
+            {
+                return known.found.clone().map_err(LookupError::Failed);
             }
-            let found = match resolver.resolve(&landing.key.1).await {
-                Ok(addresses) if addresses.is_empty() => Err("it has no address".to_owned()),
-                Ok(addresses) => Ok(addresses),
-                Err(error) => Err(error.to_string()),
+            let slot = names.slots.acquire_arc().await;
+            let (resolver, keep, name, host) = (self.resolver.clone(), self.keep, name.clone(), host.to_owned());
+            // The lock goes with the look-up. The next turn of the loop waits for it to be free again.
+            let look_up = async move {
+                let _slot = slot;
+                let now = Instant::now();
+                // Stays if the resolver panics.
+                *answer = Some(Answer { found: Err("the look-up was given up".into()), at: now, fresh_until: now });
+                let found = match resolver.resolve(&host).await {
+                    Ok(addresses) if addresses.is_empty() => Err("it has no address".to_owned()),
+                    Ok(addresses) => Ok(addresses),
+                    Err(error) => Err(error.to_string()),
+                };
+                let at = Instant::now();
+                if let Ok(addresses) = &found {
+                    *lock(&name.old) = Some((addresses.clone(), at));
+                }
+                let fresh_until = at + if found.is_ok() { keep.found } else { keep.failed };
+                *answer = Some(Answer { found, at, fresh_until });
             };
-            lock(&landing.names).keep(&landing.key, &found, keep);
-            let _ = landing.flight.found.set(found);
-        });
-        task.detach();
-        Err(flight)
-    }
-}
-
-impl Names {
-    fn keep(&mut self, key: &Key, found: &Found, keep: Keep) {
-        let now = Instant::now();
-        let until = now + if found.is_ok() { keep.found } else { keep.failed };
-        if until == now {
-            return;
+            self.executor.spawn(look_up).detach();
         }
-        if self.kept.len() >= keep.names && !self.kept.contains_key(key) {
-            let old = |kept: &Kept| kept.last.as_ref().is_some_and(|(_, at)| now < *at + keep.old);
-            self.kept.retain(|_, kept| now < kept.until || old(kept));
-        }
-        // Names that registrations choose must not push out those of accounts, and none Signal's, which is one.
-        let others = self.kept.iter().filter(|((purpose, _), _)| *purpose != Purpose::Signal);
-        let first = others.min_by_key(|((purpose, _), kept)| (*purpose == Purpose::Push, kept.until));
-        if self.kept.len() >= keep.names
-            && let Some(first) = first.map(|(name, _)| name.clone())
-        {
-            self.kept.remove(&first);
-        }
-        let last = match found {
-            Ok(addresses) => Some((addresses.clone(), now)),
-            Err(_) => self.kept.remove(key).and_then(|kept| kept.last),
-        };
-        self.kept.insert(key.clone(), Kept { found: found.clone(), until, last });
-    }
-}
-
-fn lock(names: &Mutex<Names>) -> MutexGuard<'_, Names> {
-    names.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Ends a flight however its task ends: a resolver that panics must not leave its askers joining a look-up that will
-/// never land.
-struct Landing {
-    names: Shared,
-    key: Key,
-    flight: Arc<Flight>,
-}
-
-impl Landing {
-    /// Whether anybody still waits: besides this one and the map's, every handle is an asker's.
-    fn awaited(&self) -> bool {
-        Arc::strong_count(&self.flight) > 2
-    }
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        lock(&self.names).flights.remove(&self.key);
-        let _ = self.flight.found.set(Err("the look-up was given up".to_owned()));
-        self.flight.landed.notify(usize::MAX);
     }
 }
 

@@ -1,6 +1,8 @@
 //! TLS behind one seam: [`Stream`] and the connectors for Signal and for push. Two back ends offer the same; which one is
 //! compiled is chosen here and nowhere else.
 
+use std::path::PathBuf;
+
 use url::Host;
 
 use super::Tcp;
@@ -25,6 +27,7 @@ const SIGNAL_ROOTS: [&str; 2] =
 /// What a file of certificates holds.
 #[derive(Debug, Clone)]
 pub(super) struct Pem {
+    pub(super) path: PathBuf,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -39,23 +42,80 @@ pub(super) enum PemError {
     Broken(String),
 }
 
+/// Why a handshake failed, as far as a back end can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fault {
+    /// The certificate's time is over,
+    Expired,
+    /// or has not come.
+    NotYetValid,
+    /// The certificate is for these names; none when it has none, or they are not known.
+    OtherName(Vec<String>),
+    /// It is from an authority that is not trusted,
+    UnknownIssuer,
+    /// or signed by itself.
+    SelfSigned,
+    /// Anything else, in words.
+    Other(String),
+}
+
 /// Makes TLS connections that trust one set of roots. One per purpose and process: it keeps sessions for resumption.
 #[derive(Clone)]
-pub(super) struct Connector(backend::Connector);
+pub(super) struct Connector {
+    backend: backend::Connector,
+    /// What follows "its certificate is from an authority that" in the message for people.
+    distrust: String,
+}
 
 impl Connector {
     /// Trusts only Signal's roots, or only those in `replacement`.
     pub(super) fn signal(replacement: Option<&Pem>) -> Result<Self, PemError> {
-        match replacement {
-            Some(pem) => backend::Connector::only(&[&pem.bytes]),
-            None => backend::Connector::only(&SIGNAL_ROOTS.map(str::as_bytes)),
-        }
-        .map(Self)
+        let (backend, distrust) = match replacement {
+            Some(pem) => {
+                (backend::Connector::only(&[&pem.bytes])?, format!("is not in {} (signal_ca_file)", pem.path.display()))
+            }
+            None => (
+                backend::Connector::only(&SIGNAL_ROOTS.map(str::as_bytes))?,
+                "is not Signal's: something on the way opens TLS connections (a proxy, a virus scanner)".to_owned(),
+            ),
+        };
+        Ok(Self { backend, distrust })
     }
 
     /// Trusts the system's roots and those in `extra`.
     pub(super) fn push(extra: Option<&Pem>) -> Result<Self, PemError> {
-        backend::Connector::system_and(extra.map(|pem| pem.bytes.as_slice())).map(Self)
+        let distrust = match extra {
+            Some(pem) => format!("neither this machine nor {} (push_ca_file) knows", pem.path.display()),
+            None => "this machine does not know; if it is one of your own, name a file with its certificate in \
+                     push_ca_file"
+                .to_owned(),
+        };
+        let backend = backend::Connector::system_and(extra.map(|pem| pem.bytes.as_slice()))?;
+        Ok(Self { backend, distrust })
+    }
+
+    /// The failure for people.
+    fn explain(&self, fault: Fault) -> String {
+        match fault {
+            Fault::Expired => {
+                "its certificate has expired: renew it there, unless this machine's clock is wrong".to_owned()
+            }
+            Fault::NotYetValid => {
+                "its certificate is not valid yet: this machine's clock is probably behind".to_owned()
+            }
+            Fault::OtherName(names) if names.is_empty() => {
+                "its certificate is not for this name (only subjectAltName counts, not the common name)".to_owned()
+            }
+            Fault::OtherName(names) => {
+                // doctor --report knows the names by what stands around them.
+                format!("its certificate is not for this name but for \"{}\"", names.join("\", \""))
+            }
+            Fault::UnknownIssuer => format!("its certificate is from an authority that {}", self.distrust),
+            Fault::SelfSigned => {
+                format!("its certificate is self-signed, so it is its own authority, which {}", self.distrust)
+            }
+            Fault::Other(why) => why,
+        }
     }
 
     /// Shakes hands; the certificate must be for `host`. The caller sets the deadline.
@@ -67,7 +127,7 @@ impl Connector {
             Host::Ipv6(address) => address.to_string(),
         };
         // The handshake's state is large and soon over: on the heap it does not swell the task that waits for it.
-        Box::pin(self.0.connect(name, tcp)).await
+        Box::pin(self.backend.connect(name, tcp)).await.map_err(|fault| self.explain(fault))
     }
 }
 
@@ -88,7 +148,7 @@ mod tests {
             ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", true),
             ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", false),
         ] {
-            let pem = Pem { bytes: text.as_bytes().to_vec() };
+            let pem = Pem { path: "ca.pem".into(), bytes: text.as_bytes().to_vec() };
             for result in [Connector::signal(Some(&pem)), Connector::push(Some(&pem))] {
                 let error = result.err().expect(text);
                 assert_eq!(error == PemError::Empty, empty, "{text:?}: {error}");

@@ -125,6 +125,38 @@ fn a_machine_with_one_family_is_no_fault_and_a_broken_one_is() {
     }
 }
 
+/// Every name is at one address.
+struct Always(IpAddr);
+
+#[async_trait::async_trait]
+impl Resolve for Always {
+    async fn resolve(&self, _: &str) -> std::io::Result<Vec<IpAddr>> {
+        Ok(vec![self.0])
+    }
+}
+
+#[test]
+fn a_dns_filter_is_told_as_one_for_signal_and_for_push_servers() {
+    for answer in ["0.0.0.0", "::", "127.0.0.1"] {
+        let mut case = Case::new();
+        case.world.settings = "allowed_endpoints = [\"https://push.example\"]\n".into();
+        let mut config = case.world.config();
+        config.signal_url = "wss://chat.signal.example/v1/websocket/".parse().unwrap();
+        let mut checks = Vec::new();
+        let mut tell = |check| checks.push(check);
+        let executor = Arc::new(smol::Executor::new());
+        let resolver = Arc::new(Always(answer.parse().unwrap()));
+        let doctor = Doctor::new(&config, None, &mut tell).with_resolver(resolver);
+        smol::block_on(executor.run(doctor.examine(executor.clone())));
+        let of = |name: &str| checks.iter().find(|check: &&Check| check.name == name).cloned().expect(name);
+        let signal = of("Signal: name");
+        assert!(signal.verdict != Verdict::Ok && signal.remedy.contains("DNS filter"), "{signal:?}");
+        let push = of("push server https://push.example");
+        assert!(push.verdict == Verdict::Failure && !push.remedy.contains("allowed_endpoints"), "{push:?}");
+        assert!(answer == "127.0.0.1" || push.remedy.contains("DNS filter"), "{push:?}");
+    }
+}
+
 #[test]
 fn a_running_server_keeps_its_connection_and_its_messages() {
     let case = Case::new();

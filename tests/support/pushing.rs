@@ -84,6 +84,8 @@ impl Drop for Running {
 
 pub struct Options<'a> {
     pub pki: Option<&'a Pki>,
+    /// What is in `push_ca_file` in place of the authority's certificate.
+    pub ca_pem: Option<String>,
     pub allowed: Vec<String>,
     pub timings: Timings,
     pub limits: Limits,
@@ -99,7 +101,14 @@ impl<'a> Options<'a> {
             dns_keep_failure: Duration::ZERO,
             ..Timings::default()
         };
-        Self { pki, allowed: vec![allowed.to_owned()], timings, limits: Limits::default(), resolver: None }
+        Self {
+            pki,
+            ca_pem: None,
+            allowed: vec![allowed.to_owned()],
+            timings,
+            limits: Limits::default(),
+            resolver: None,
+        }
     }
 
     pub fn short(mut self) -> Self {
@@ -115,9 +124,9 @@ impl<'a> Options<'a> {
 
     pub fn build(self) -> Sender {
         let ca = tempfile::tempdir().unwrap();
-        let push_ca_file = self.pki.map(|pki| {
+        let push_ca_file = self.ca_pem.or_else(|| self.pki.map(Pki::ca_pem)).map(|pem| {
             let path = ca.path().join("ca.pem");
-            std::fs::write(&path, pki.ca_pem()).unwrap();
+            std::fs::write(&path, pem).unwrap();
             path
         });
         let executor = Arc::new(Executor::new());

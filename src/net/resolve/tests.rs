@@ -41,22 +41,24 @@ fn registrations_with_hanging_names_do_not_keep_pushes_or_signal_waiting() {
         for purpose in [Purpose::Push, Purpose::Signal] {
             assert!(lookup.addresses("push.example", purpose, LATE).await.is_ok(), "{purpose:?}");
         }
-        assert!(lookup.addresses("push.example", Purpose::Check, SOON).await.is_ok(), "known from the push");
     });
 }
 
 #[test]
-fn names_of_accounts_are_remembered_longer_than_those_of_registrations() {
+fn the_name_nobody_asked_for_the_longest_makes_room_and_none_of_another_purpose() {
     with_lookup(async |lookup| {
-        let kept = |purpose, name: &str| lock(&lookup.names).kept.contains_key(&(purpose, name.to_owned()));
+        let kept = |names: &Names, name: &str| lock(&names.known).contains_key(name);
         lookup.addresses("signal.example", Purpose::Signal, LATE).await.unwrap();
         lookup.addresses("push.example", Purpose::Push, LATE).await.unwrap();
         for n in 0..20 {
+            lookup.addresses("often.example", Purpose::Check, LATE).await.unwrap();
             lookup.addresses(&format!("{n}.example"), Purpose::Check, LATE).await.unwrap();
         }
-        assert!(kept(Purpose::Signal, "signal.example") && kept(Purpose::Push, "push.example"));
-        assert!(kept(Purpose::Check, "19.example") && !kept(Purpose::Check, "1.example"));
-        assert_eq!(lock(&lookup.names).kept.len(), 4);
+        assert!(kept(&lookup.signal, "signal.example") && kept(&lookup.pushes, "push.example"));
+        for (name, expected) in [("often", true), ("19", true), ("17", true), ("16", false)] {
+            assert_eq!(kept(&lookup.checks, &format!("{name}.example")), expected, "{name}");
+        }
+        assert_eq!(lock(&lookup.checks.known).len(), KEEP.names);
     });
 }
 
@@ -73,13 +75,9 @@ fn names_of_accounts_that_hang_do_not_delay_pushes_to_names_seen_before() {
     with_lookup_that_keeps(Keep { found: moment, failed: moment, ..KEEP }, async |lookup| {
         let begun = Instant::now();
         lookup.addresses("push.example", Purpose::Push, LATE).await.unwrap();
-        // Somebody registered it a moment ago.
-        lookup.addresses("new.example", Purpose::Check, LATE).await.unwrap();
         block(&lookup).await;
         for _ in 0..3 {
-            for name in ["push.example", "new.example"] {
-                assert!(lookup.addresses(name, Purpose::Push, LATE).await.is_ok(), "{name}");
-            }
+            assert!(lookup.addresses("push.example", Purpose::Push, LATE).await.is_ok());
         }
         assert!(begun.elapsed() < LATE / 2, "{:?}", begun.elapsed());
         assert_eq!(lookup.addresses("other.example", Purpose::Push, SOON).await, Err(LookupError::Late), "never seen");
@@ -93,21 +91,40 @@ fn old_addresses_serve_for_a_while_only_and_no_registration() {
         lookup.addresses("push.example", Purpose::Push, LATE).await.unwrap();
         block(&lookup).await;
         assert!(lookup.addresses("push.example", Purpose::Push, LATE).await.is_ok());
-        // A registration waits with the push whose look-up is under way.
-        assert_eq!(lookup.addresses("push.example", Purpose::Check, SOON).await, Err(LookupError::Late));
+        // A registration has a look-up of its own.
+        assert!(lookup.addresses("push.example", Purpose::Check, LATE).await.is_ok());
         let lookup = Lookup { keep: Keep { old: SOON, ..keep }, ..lookup };
         Timer::after(SOON).await;
         assert_eq!(lookup.addresses("push.example", Purpose::Push, SOON).await, Err(LookupError::Late));
     });
 }
 
+/// Knows the name the first time only, and counts.
+#[derive(Default)]
+struct Once(std::sync::atomic::AtomicUsize);
+
+#[async_trait::async_trait]
+impl Resolve for Once {
+    async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+        match self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => Ok(vec![IpAddr::from([192, 0, 2, 1])]),
+            _ => futures_lite::future::pending().await,
+        }
+    }
+}
+
 #[test]
-fn a_failure_meanwhile_does_not_forget_the_addresses_of_before() {
-    let mut names = Names::default();
-    let key = (Purpose::Push, "push.example".to_owned());
-    let found = vec![IpAddr::from([192, 0, 2, 1])];
-    names.keep(&key, &Ok(found.clone()), KEEP);
-    names.keep(&key, &Err("no answer".to_owned()), KEEP);
-    assert!(names.kept[&key].found.is_err());
-    assert_eq!(names.kept[&key].last.as_ref().map(|(addresses, _)| addresses), Some(&found));
+fn however_many_ask_and_give_up_one_look_up_is_under_way_and_the_old_answer_serves() {
+    let moment = Duration::from_millis(1);
+    with_lookup_that_keeps(Keep { found: moment, failed: moment, ..KEEP }, async |lookup| {
+        let resolver = Arc::new(Once::default());
+        let lookup = lookup.with(resolver.clone());
+        lookup.addresses("push.example", Purpose::Push, LATE).await.unwrap();
+        Timer::after(moment * 2).await;
+        for _ in 0..3 {
+            let asks = (0..50).map(|_| lookup.addresses("push.example", Purpose::Push, LATE));
+            assert!(futures_util::future::join_all(asks).await.iter().all(Result::is_ok));
+        }
+        assert_eq!(resolver.0.load(std::sync::atomic::Ordering::Relaxed), 2);
+    });
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_native_tls::{Certificate, Protocol, TlsConnector};
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use super::PemError;
+use super::{Fault, PemError};
 
 /// A TLS connection over `S`.
 pub(super) type Stream<S> = async_native_tls::TlsStream<S>;
@@ -47,10 +47,24 @@ impl Connector {
         Ok(Self(Arc::new(TlsConnector::from(builder))))
     }
 
-    pub(super) async fn connect<S>(&self, name: String, stream: S) -> Result<Stream<S>, String>
+    pub(super) async fn connect<S>(&self, name: String, stream: S) -> Result<Stream<S>, Fault>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.0.connect(name, stream).await.map_err(|error| error.to_string())
+        self.0.connect(name, stream).await.map_err(|error| fault(&error.to_string()))
+    }
+}
+
+/// By the words of OpenSSL's `X509_verify_cert_error_string`; the libraries of other systems speak for themselves. A
+/// self-signed certificate that is among the roots is trusted for its own names by OpenSSL itself.
+fn fault(text: &str) -> Fault {
+    let says = |words: &str| text.contains(words);
+    match () {
+        () if says("certificate has expired") => Fault::Expired,
+        () if says("certificate is not yet valid") => Fault::NotYetValid,
+        () if says("ostname mismatch") || says("IP address mismatch") => Fault::OtherName(Vec::new()),
+        () if says("self-signed certificate)") || says("self signed certificate)") => Fault::SelfSigned,
+        () if says("issuer certificate") || says("certificate in certificate chain") => Fault::UnknownIssuer,
+        () => Fault::Other(text.to_owned()),
     }
 }
