@@ -10,6 +10,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mollysocket::store::Put;
 use mollysocket::timings::Rate;
 
 use phones::*;
@@ -328,4 +329,22 @@ fn each_refusal_is_logged_once_with_origin_and_reason_and_nothing_secret() {
     for secret in [phone.password.as_str(), &phone.token, &stranger.password, &stranger.token, "LEAKED", &phone.uuid] {
         assert!(!everything.contains(secret), "{secret}");
     }
+}
+
+#[test]
+fn a_row_that_somebody_changed_after_the_decision_is_not_written() {
+    let world = world();
+    let (store, phone) = (world.store(), world.phone(0x1055));
+    let (first, second) = (world.account(&phone), world.account(&moved(&phone)));
+    smol::block_on(async {
+        let nobody = store.look(phone.id()).await.unwrap();
+        assert_eq!(store.put_if(nobody.clone(), first.clone(), 1).await.unwrap(), Put::Stored);
+        assert_eq!(store.put_if(nobody, second.clone(), 2).await.unwrap(), Put::Changed);
+        let before = store.look(phone.id()).await.unwrap();
+        store.set_paused(phone.id(), true).await.unwrap();
+        assert_eq!(store.put_if(before, second.clone(), 2).await.unwrap(), Put::Changed);
+        let paused = store.look(phone.id()).await.unwrap();
+        assert_eq!(store.put_if(paused, second.clone(), 0).await.unwrap(), Put::Stored, "it has its place");
+    });
+    assert_eq!(world.row(&phone), Some(second));
 }
