@@ -8,7 +8,6 @@
 let
   inherit (builtins)
     concatLists
-    elem
     filter
     length
     match
@@ -41,24 +40,32 @@ let
       ) top.instances
     );
 
-  daemon = unit: option: cfg: rec {
-    inherit unit option cfg;
-    settings = lib.filterAttrs (_: value: value != null) (
-      cfg.settings
-      // optionalAttrs (cfg.allowedUuids != null) { allowed_uuids = cfg.allowedUuids; }
-      // optionalAttrs (cfg.allowedEndpoints != null) { allowed_endpoints = cfg.allowedEndpoints; }
-    );
-    # Where a proxy on this host finds it.
-    upstream =
-      let
-        reachable = {
-          "0.0.0.0" = "127.0.0.1";
-          "::" = "::1";
-        };
-        host = reachable.${settings.host} or settings.host;
-      in
-      "${if lib.hasInfix ":" host then "[${host}]" else host}:${toString settings.port}";
-  };
+  daemon =
+    unit: option: cfg:
+    let
+      settings = lib.filterAttrs (_: value: value != null) (
+        cfg.settings
+        // optionalAttrs (cfg.allowedUuids != null) { allowed_uuids = cfg.allowedUuids; }
+        // optionalAttrs (cfg.allowedEndpoints != null) { allowed_endpoints = cfg.allowedEndpoints; }
+      );
+      # Where a proxy on this host finds it.
+      reachable = {
+        "" = "127.0.0.1";
+        "0.0.0.0" = "127.0.0.1";
+        "::" = "::1";
+      };
+      bare = lib.removePrefix "[" (lib.removeSuffix "]" settings.host);
+      host = reachable.${bare} or bare;
+    in
+    {
+      inherit
+        unit
+        option
+        cfg
+        settings
+        ;
+      upstream = "${if lib.hasInfix ":" host then "[${host}]" else host}:${toString settings.port}";
+    };
 
   # In /etc and not in the store, so that a changed allow list is a reload and not a restart.
   configPath = d: "/etc/${d.unit}/config.toml";
@@ -106,14 +113,16 @@ let
     in
     optionalAttrs (all != [ ]) { EnvironmentFile = map toString all; };
   serviceOf = d: {
-    description = "MollySocket${lib.optionalString (d.unit != "mollysocket") " (${d.unit})"}";
+    description = mkDefault "MollySocket${lib.optionalString (d.unit != "mollysocket") " (${d.unit})"}";
     documentation = [ "https://github.com/mollyim/mollysocket" ];
     wantedBy = [ "multi-user.target" ];
     after = [ "network-online.target" ];
     wants = [ "network-online.target" ];
-    unitConfig = optionalAttrs (d.cfg.dataDir != null) { RequiresMountsFor = [ d.cfg.dataDir ]; };
-    # Signal keeps what was not delivered, so it is never too late for another attempt.
-    startLimitIntervalSec = mkDefault 0;
+    unitConfig = {
+      # Signal keeps what was not delivered, so it is never too late for another attempt.
+      StartLimitIntervalSec = mkDefault 0;
+    }
+    // optionalAttrs (d.cfg.dataDir != null) { RequiresMountsFor = [ d.cfg.dataDir ]; };
     reloadTriggers = [ (toJSON (lib.getAttrs allowLists d.settings)) ];
     restartTriggers = [ (toJSON (removeAttrs d.settings allowLists)) ];
     environment = lib.mapAttrs (_: mkDefault) {
@@ -151,6 +160,13 @@ let
   proxied = kind: filter (d: d.cfg.${kind}.enable && d.cfg.${kind}.virtualHost != null) daemons;
   listening = filter (d: d.settings.webserver) daemons;
   opened = filter (d: d.cfg.openFirewall) listening;
+  # Whether the state of `b` is in the directory of `a`.
+  within =
+    a: b:
+    let
+      directory = d: "${lib.removeSuffix "/" (toString d.cfg.dataDir)}/";
+    in
+    lib.hasPrefix (directory a) (directory b);
   duplicates = list: filter (x: length (filter (y: y == x) list) > 1) list;
 in
 {
@@ -158,11 +174,12 @@ in
   disabledModules = [ "services/misc/mollysocket.nix" ];
 
   options.services.mollysocket =
-    options.daemon (
-      lib.mkPackageOption { mollysocket = pkgs.callPackage ./package.nix { }; } "mollysocket" {
-        pkgsText = "inputs.mollysocket.packages.\${system}";
-      }
-    )
+    options.daemon (mkOption {
+      type = types.package;
+      default = pkgs.callPackage ./package.nix { };
+      defaultText = literalExpression "pkgs.callPackage ./package.nix { }";
+      description = "The package to run: by default this repository's, made for the host. An overlay counts only when it is named here.";
+    })
     // {
       enable = lib.mkEnableOption "MollySocket, which wakes Molly (Signal for Android) through UnifiedPush";
       adminGroup = mkOption {
@@ -223,6 +240,10 @@ in
             message = "services.mollysocket: two daemons have the same settings.port (${toString ports}); give each its own.";
           }
           {
+            assertion = !lib.any (a: lib.any (b: a.unit != b.unit && within a b) moved) moved;
+            message = "services.mollysocket: two daemons have the same dataDir, or one is inside of the other; give each its own.";
+          }
+          {
             assertion = !lib.any (d: d.unit == top.adminGroup) daemons;
             message = "services.mollysocket: the group of adminGroup and a daemon have the same name, ${top.adminGroup}. The daemon's user would need a group of that name, so it could not start; rename one of them.";
           }
@@ -263,8 +284,8 @@ in
       map (
         d:
         lib.nameValuePair d.unit {
-          isSystemUser = true;
-          group = d.unit;
+          isSystemUser = mkDefault true;
+          group = mkDefault d.unit;
         }
       ) moved
     );
@@ -284,8 +305,8 @@ in
           in
           {
             ${name} = {
-              # Molly speaks https only. The certificate is the virtual host's: enableACME, useACMEHost or sslCertificate.
-              forceSSL = mkDefault (!(host.addSSL || host.onlySSL || host.rejectSSL));
+              # Weaker than a default of the host's. Molly speaks https only. The certificate is the virtual host's: enableACME, useACMEHost or sslCertificate.
+              forceSSL = lib.mkOverride 1400 (!(host.addSSL || host.onlySSL || host.rejectSSL));
               locations = proxies.nginxLocations d;
             };
           }

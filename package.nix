@@ -76,9 +76,13 @@ rustPlatform.buildRustPackage (finalAttrs: {
   '';
 
   passthru = {
-    tests = callPackage ./tests-vm { mollysocket = finalAttrs.finalPackage; } // {
-      version = testers.testVersion { package = finalAttrs.finalPackage; };
-    };
+    tests =
+      lib.filterAttrs (_: lib.isDerivation) (
+        callPackage ./tests-vm { mollysocket = finalAttrs.finalPackage; }
+      )
+      // {
+        version = testers.testVersion { package = finalAttrs.finalPackage; };
+      };
     updateScript = nix-update-script { };
   };
 

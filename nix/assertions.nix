@@ -34,17 +34,41 @@ in
 let
   # The unit with what the user set in it.
   service = config.systemd.services.${unit}.serviceConfig;
-  # Where it may write. A path of systemd's may have a prefix, and one that is mounted has its place after a colon.
-  paths =
-    name:
-    map (path: lib.removePrefix "+" (lib.removePrefix "-" path)) (lib.toList (service.${name} or [ ]));
+  # A directive's words: a string may hold several, and one in quotes may hold spaces.
+  words =
+    text:
+    if lib.hasPrefix "\"" text then
+      [ (lib.replaceStrings [ "\"" ] [ "" ] text) ]
+    else
+      filter (word: word != "") (lib.splitString " " text);
+  given = name: lib.concatMap words (map toString (lib.toList (service.${name} or [ ])));
+  # A path may have a prefix, and one that is mounted has its place after a colon.
+  paths = name: map (path: lib.removePrefix "+" (lib.removePrefix "-" path)) (given name);
   mounted = path: lib.last (lib.take 2 (lib.splitString ":" path));
+  below = name: base: map (path: "${base}/${lib.head (lib.splitString ":" path)}") (given name);
   state = [
     "/var/lib/${unit}"
     "/var/lib/private/${unit}"
   ];
-  writable = state ++ [ "/run/${unit}" ] ++ paths "ReadWritePaths" ++ map mounted (paths "BindPaths");
-  reachable = path: service.ProtectSystem or null != "strict" || isBelow writable path;
+  writable =
+    state
+    ++ paths "ReadWritePaths"
+    ++ map mounted (paths "BindPaths")
+    ++ below "RuntimeDirectory" "/run"
+    ++ below "StateDirectory" "/var/lib"
+    ++ below "CacheDirectory" "/var/cache"
+    ++ below "LogsDirectory" "/var/log";
+  # What the unit shows empty, whatever else it allows.
+  hidden =
+    path:
+    path != null
+    && lib.hasPrefix "/" path
+    && (
+      service.ProtectHome or false == true && isBelow [ "/home" "/root" "/run/user" ] path
+      || service.PrivateTmp or false == true && isBelow [ "/tmp" "/var/tmp" ] path
+    );
+  reachable =
+    path: !hidden path && (service.ProtectSystem or null != "strict" || isBelow writable path);
   sources = filter (source: source != null) [
     cfg.vapid.keyFile
     cfg.vapid.encryptedKeyFile
@@ -60,8 +84,11 @@ let
   ++ [ cfg.environmentFile ];
   host = config.services.nginx.virtualHosts.${cfg.nginx.virtualHost};
   nginxNamed = cfg.nginx.enable && cfg.nginx.virtualHost != null;
+  isSet = value: (builtins.tryEval value).success;
   hasCertificate =
-    host.enableACME || host.useACMEHost != null || (builtins.tryEval host.sslCertificate).success;
+    host.enableACME
+    || host.useACMEHost != null
+    || isSet host.sslCertificate && isSet host.sslCertificateKey;
 
   check = assertion: message: {
     inherit assertion;
@@ -111,9 +138,16 @@ in
   (check
     (
       cfg.dataDir == null
-      || match "/[^:[:space:]]+" (toString cfg.dataDir) != null && !inStore cfg.dataDir
+      ||
+        match "(/[A-Za-z0-9._+@-]+)+/?" (toString cfg.dataDir) != null
+        && match ".*/[.][.]?(/.*)?" (toString cfg.dataDir) == null
+        && !inStore cfg.dataDir
+        && !isBelow state "${toString cfg.dataDir}/x"
     )
-    ".dataDir must be the absolute path of a directory outside of the Nix store, without spaces and colons."
+    ".dataDir must be the absolute path of a directory, of letters, digits and ._+@-, outside of the Nix store and of /var/lib/${unit}, where the state is without this option."
+  )
+  (check (!hidden "${toString cfg.dataDir}/x")
+    ".dataDir: the service sees neither home directories nor the host's /tmp; choose another place, or set ProtectHome or PrivateTmp of its unit to false."
   )
   (check
     (
@@ -144,10 +178,17 @@ in
   (check (isLocation cfg.nginx.location) ".nginx.location must begin with / and hold letters, digits and ._~- between single slashes, for example \"/molly/\".")
   (check (isLocation cfg.caddy.location) ".caddy.location must begin with / and hold letters, digits and ._~- between single slashes, for example \"/molly/\".")
   (check (!nginxNamed || !(host.forceSSL || host.addSSL || host.onlySSL) || hasCertificate)
-    ".nginx: the virtual host ${toString cfg.nginx.virtualHost} has no certificate. In services.nginx.virtualHosts.\"${toString cfg.nginx.virtualHost}\" set enableACME, useACMEHost or sslCertificate, or forceSSL = false where another proxy speaks https to phones."
+    ".nginx: the virtual host ${toString cfg.nginx.virtualHost} has no certificate. In services.nginx.virtualHosts.\"${toString cfg.nginx.virtualHost}\" set enableACME, useACMEHost or both sslCertificate and sslCertificateKey, or forceSSL = false where another proxy speaks https to phones."
   )
-  # nixpkgs' own package is the reference, which never tells that it is ready. Any other name of a version is somebody's own.
-  (check (match "[01][.].*" (cfg.package.version or "") == null)
+  (check (!nginxNamed || !host.rejectSSL)
+    ".nginx: the virtual host ${toString cfg.nginx.virtualHost} has rejectSSL, and phones speak nothing but https."
+  )
+  # nixpkgs' own package is the reference, which never tells that it is ready. A fork's versions are its own affair.
+  (check
+    (
+      lib.getName cfg.package != "mollysocket"
+      || match "v?(0[.][0-9].*|1[.].*)" (cfg.package.version or "") == null
+    )
     ".package is mollysocket ${cfg.package.version or ""}, but this module needs 2.0 or later: leave the option out, or set it to the flake's package."
   )
   (check (

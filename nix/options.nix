@@ -11,10 +11,10 @@ let
   # A pattern's own words in an error message would be the pattern.
   matching = pattern: description: types.strMatching pattern // { inherit description; };
   endpoints = types.listOf (
-    matching "[*]|https?://[^[:space:]/?#,;*]+([/?#][^[:space:],;]*)?" "push server such as \"https://ntfy.example.org\", or \"*\" for any"
+    matching "[*]|[Hh][Tt][Tt][Pp][Ss]?://([^][[:space:]/?#,;*@]+@)?([[][0-9A-Fa-f:.]+[]]|[^][[:space:]/?#,;*@:]+)(:[0-9]{1,5})?([/?#][^[:space:],;]*)?" "push server such as \"https://ntfy.example.org\", or \"*\" for any"
   );
   uuids = types.listOf (
-    matching "[*]|[0-9A-Fa-f]{8}(-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}" "UUID of a Signal account, or \"*\" for any"
+    matching "[*]|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{32}" "UUID of a Signal account, or \"*\" for any"
   );
 
   # Every key of the program's configuration file, with the program's own default; null leaves the key out.

@@ -265,6 +265,10 @@ in
   # The package.
   (good "a package of no release" (at "mollysocket" "unstable-2026-01-01") { })
   (good "a fork's package" (at "mollysocket-fork" "fork-0.9") { })
+  (good "a fork's package of an old number" (at "molly-fork" "0.9.0") { })
+  (good "the reference by its tag" (at "mollysocket" "v1.7.1") {
+    refused = "package is mollysocket v1.7.1, but this module needs 2.0 or later";
+  })
   (good "a package without a version" (molly {
     package = pkgs.writeShellScriptBin "mollysocket" "";
   }) { })
@@ -364,6 +368,40 @@ in
   (good "a database anywhere" (lib.recursiveUpdate (molly { settings.db = "/srv/m.db"; }) (service {
     ProtectSystem = "full";
   })) { })
+  (good "a database where several words allow it" (lib.recursiveUpdate
+    (molly { settings.db = "/srv/m/m.db"; })
+    (service {
+      ReadWritePaths = "/srv/x /srv/m";
+    })
+  ) { })
+  (good "a database in another state directory" (lib.recursiveUpdate
+    (molly { settings.db = "/var/lib/other/m.db"; })
+    (service {
+      StateDirectory = "mollysocket other";
+    })
+  ) { })
+  (good "a database in a home that the unit sees" (lib.recursiveUpdate
+    (molly { dataDir = "/home/molly"; })
+    (service {
+      ProtectHome = false;
+    })
+  ) { })
+  (good "a user of one's own" (lib.recursiveUpdate (molly { dataDir = "/srv/m"; }) {
+    users.users.mollysocket.group = "users";
+  }) { })
+  (good "words about the unit"
+    (unit {
+      description = "Molly";
+      unitConfig.StartLimitIntervalSec = 10;
+    })
+    {
+      unit = [
+        "Description=Molly\n"
+        "StartLimitIntervalSec=10\n"
+      ];
+    }
+  )
+  (good "a host that has forceSSL off by default" (behind { forceSSL = lib.mkDefault false; }) { })
   (good "names in the state directory" (molly {
     settings = {
       db = "m..db";
@@ -493,6 +531,9 @@ in
   (wrong "UUID of a Signal account, or" ''allowedUuids = [ "0f2b1a3c-1111-4222-8333-44445555666" ];'')
   (wrong "UUID of a Signal account, or" ''settings.allowed_uuids = [ "me" ];'')
   (wrong "push server such as" ''allowedEndpoints = [ "ntfy.example.org" ];'')
+  (wrong "push server such as" ''allowedEndpoints = [ "https://[::1" ];'')
+  (wrong "push server such as" ''allowedEndpoints = [ "https://a.example:123456" ];'')
+  (wrong "UUID of a Signal account, or" ''allowedUuids = [ "0f2b1a3c-11114222-8333-444455556666" ];'')
   (wrong "push server such as" ''settings.allowed_endpoints = [ "https://*.example.org" ];'')
 
   # Secrets that everybody could read.
@@ -518,6 +559,12 @@ in
   (wrong "set vapid.keyFile instead" ''settings.vapid_key_file = "/etc/k";'')
   (wrong "vapid.credential is the name of a credential" ''vapid.credential = "/run/secrets/k";'')
   (wrong "dataDir must be the absolute path" ''dataDir = "/mnt/my disk";'')
+  (wrong "dataDir must be the absolute path" ''dataDir = "/mnt/../nix/store/x";'')
+  (wrong "dataDir must be the absolute path" ''dataDir = "/var/lib/mollysocket";'')
+  (wrong "sees neither home directories" ''dataDir = "/home/molly";'')
+  (wrong "sees neither home directories" ''dataDir = "/tmp/molly/";'')
+  (wrong "one is inside of the other" ''dataDir = "/srv/m"; instances.a = { settings.port = 8021; dataDir = "/srv/m/a/"; };'')
+  (wrong "one is inside of the other" ''dataDir = "/srv/m"; instances.a = { settings.port = 8021; dataDir = "/srv/m/"; };'')
 
   # What phones could not reach.
   (wrong "must begin with https://" ''settings.public_url = "http://molly.example/";'')
