@@ -183,7 +183,10 @@ fn a_self_signed_certificate_that_is_named_is_trusted_for_its_own_names_and_date
         let told = delivery.reason.contains("self-signed") && delivery.reason.contains("ca.pem (push_ca_file)");
         assert!(told || !rustls, "{is_ca:?}: {}", delivery.reason);
         let delivery = trusting(None).wake(&server.endpoint("x"));
-        let told = delivery.reason.contains("self-signed") && delivery.reason.contains("in push_ca_file");
+        // A machine without any root, as the sandbox of a build is one, has nothing to compare it with.
+        let what = ["self-signed", "from an authority that this machine does not know"];
+        let told =
+            what.iter().any(|what| delivery.reason.contains(what)) && delivery.reason.contains("in push_ca_file");
         assert!(delivery.outcome == Outcome::Failed && (told || !rustls), "{is_ca:?}: {}", delivery.reason);
         assert_eq!(server.requests().len(), 1);
     }
