@@ -169,6 +169,12 @@ fn fault(error: &io::Error) -> Fault {
         // The latter is that of another authority with the name of one that is trusted.
         Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => Fault::UnknownIssuer,
         Error::InvalidCertificate(Bad::Other(OtherError(why))) if why.is::<SelfSigned>() => Fault::SelfSigned,
+        // An authority's own certificate, which no other one answers for here.
+        Error::InvalidCertificate(Bad::Other(OtherError(why)))
+            if why.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity) =>
+        {
+            Fault::UnknownIssuer
+        }
         Error::InvalidCertificate(_) => Fault::Other(format!("its certificate cannot be used: {tls}")),
         Error::InvalidMessage(_) => Fault::Other("what answers at this port does not speak TLS".to_owned()),
         Error::AlertReceived(alert) => Fault::Other(format!("it refuses the TLS connection ({alert:?})")),
