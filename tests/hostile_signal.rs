@@ -178,6 +178,6 @@ fn a_server_that_stops_reading_is_left_and_loses_nothing() {
     assert!(took >= world.timings.write, "{took:?}");
     assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE), "the message held is lost");
     assert_eq!(world.push.requests().len(), 1);
+    // Sockets at a time are not counted here: who reads nothing learns late that the other end is gone.
     assert!(world.signal().records().client_closes.is_empty(), "there is nobody to say goodbye to");
-    world.assert_one_socket_each();
 }
