@@ -16,6 +16,7 @@ use crate::net::{Net, NetError, NetOptions};
 use crate::push::Pusher;
 use crate::signal::gate::Gate;
 use crate::signal::{Checker, Signal};
+use crate::store::Listing;
 use crate::timings::{Limits, Timings};
 use crate::vapid::Vapid;
 
@@ -108,6 +109,8 @@ pub struct Doctor<'a> {
     clocks: Vec<clock::Heard>,
     /// Whether each push server that was asked can be reached.
     origins: HashMap<String, bool>,
+    /// What the database holds, where it can be read.
+    stored: Listing,
     /// The public VAPID key.
     key: Option<String>,
     /// Phones may be linked: there are accounts or a server, or it cannot be told.
@@ -130,7 +133,18 @@ impl<'a> Doctor<'a> {
         let timings = Timings { check: Duration::from_secs(30), ..Timings::default() };
         let resolver = Arc::new(SystemResolver);
         let (clocks, origins) = (Vec::new(), HashMap::new());
-        Self { config, only, timings, resolver, tell, clocks, origins, key: None, in_use: false }
+        Self {
+            config,
+            only,
+            timings,
+            resolver,
+            tell,
+            clocks,
+            origins,
+            stored: Listing::default(),
+            key: None,
+            in_use: false,
+        }
     }
 
     /// The same with another resolver, for tests.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use futures_lite::FutureExt as _;
 use smol::Timer;
 
+use super::fit::Settings;
 use super::{AccountView, Moment, Overview, Server};
 use crate::signal::Signal;
 use crate::status::State;
@@ -21,6 +22,7 @@ pub struct Observer {
     since: SystemTime,
     database: PathBuf,
     web: Option<String>,
+    settings: Settings,
 }
 
 /// Whether the server does its work.
@@ -40,9 +42,10 @@ impl Observer {
         signal: Arc<Signal>,
         database: &Path,
         web: Option<String>,
+        settings: Settings,
     ) -> Self {
         let database = std::path::absolute(database).unwrap_or_else(|_| database.to_owned());
-        Self { supervisor, store, signal, since: SystemTime::now(), database, web }
+        Self { supervisor, store, signal, since: SystemTime::now(), database, web, settings }
     }
 
     /// Every account as it is now.
@@ -76,6 +79,7 @@ impl Observer {
             }),
             accounts,
             unreadable: listing.unreadable.iter().map(ToString::to_string).collect(),
+            warnings: self.settings.misfits(&listing).iter().map(ToString::to_string).collect(),
         }
     }
 

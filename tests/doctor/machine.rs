@@ -43,7 +43,7 @@ pub const ON_THIS_MACHINE: &[Fault] = &[
         "a database others can read",
         |case| fs::set_permissions(case.world.db(), fs::Permissions::from_mode(0o644)).unwrap(),
         "database",
-        &["0644", "private"],
+        &["0644", "chmod 600 "],
         &[],
     ),
     fault(
@@ -84,6 +84,17 @@ pub const ON_THIS_MACHINE: &[Fault] = &[
         "VAPID key",
         &["db.sqlite.vapid", "CREDENTIALS_DIRECTORY=/run/credentials/mollysocket.service"],
         &[],
+    ),
+    fault(
+        "a key that is another one than the phones know",
+        |case| {
+            case.world.stop();
+            fs::remove_file(case.path("db.sqlite.vapid")).unwrap();
+            case.set("vapid_privkey", "\"DSqYuWchrB6yIMYJtidvqANeRQic4uWy34afzZRsZnI\"");
+        },
+        "VAPID key",
+        &["registered with another VAPID key", "BOniQ9xHBPNY…", "1 account (", "link these phones again"],
+        &["server", "public_url"],
     ),
     fault(
         "a key file others can read",
