@@ -264,6 +264,11 @@ impl World {
         self.daemon = None;
     }
 
+    /// The daemon has ended without having been asked to.
+    pub fn has_ended(&self) -> bool {
+        self.daemon.as_ref().and_then(|daemon| daemon.thread.as_ref()).is_some_and(JoinHandle::is_finished)
+    }
+
     /// Signal goes away, with all sockets; its queues are kept.
     pub fn stop_signal(&mut self) -> Queues {
         self.signal.take().unwrap().stop()
