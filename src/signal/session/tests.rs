@@ -13,6 +13,7 @@ use crate::signal::wire::{Request, WebSocketMessage};
 
 mod invariant;
 mod running;
+mod year;
 
 const MARGIN_MS: u64 = 3000;
 
