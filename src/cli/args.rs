@@ -148,12 +148,9 @@ pub(super) struct QrCodeUrl {
     /// no colours
     #[argh(switch)]
     pub(super) plain: bool,
-    /// write the code as a picture to FILE instead
+    /// write the code as an SVG picture to FILE instead
     #[argh(option, arg_name = "FILE")]
     pub(super) svg: Option<PathBuf>,
-    /// the same as PNG
-    #[argh(option, arg_name = "FILE")]
-    pub(super) png: Option<PathBuf>,
     /// https URL of this server, as phones reach it
     #[argh(positional, arg_name = "URL")]
     pub(super) url: String,
@@ -167,12 +164,9 @@ pub(super) struct QrCodeAirgapped {
     /// no colours
     #[argh(switch)]
     pub(super) plain: bool,
-    /// write the code as a picture to FILE instead
+    /// write the code as an SVG picture to FILE instead
     #[argh(option, arg_name = "FILE")]
     pub(super) svg: Option<PathBuf>,
-    /// the same as PNG
-    #[argh(option, arg_name = "FILE")]
-    pub(super) png: Option<PathBuf>,
 }
 
 /// manage the accounts in the database

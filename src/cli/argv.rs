@@ -39,7 +39,6 @@ const fn switch(spellings: &'static [&'static str]) -> Choice {
 
 const PLAIN: Choice = switch(&["--plain"]);
 const SVG: Choice = Choice { spellings: &["--svg"], value: Some("FILE") };
-const PNG: Choice = Choice { spellings: &["--png"], value: Some("FILE") };
 const ANONYMIZED: Choice = switch(&["-a", "--anonymized"]);
 const JSON: Choice = switch(&["--json"]);
 const LIVE: Choice = switch(&["--live"]);
@@ -53,8 +52,8 @@ pub(super) const VERBS: &[Verb] = &[
     verb(&["server"], &[], &[]),
     verb(&["vapid", "generate"], &[], &[]),
     verb(&["vapid", "test"], &["ENDPOINT"], &[]),
-    verb(&["qrcode", "url"], &["URL"], &[PLAIN, SVG, PNG]),
-    verb(&["qrcode", "airgapped"], &[], &[PLAIN, SVG, PNG]),
+    verb(&["qrcode", "url"], &["URL"], &[PLAIN, SVG]),
+    verb(&["qrcode", "airgapped"], &[], &[PLAIN, SVG]),
     verb(&["connection", "add"], &["UUID", "DEVICE", "PASSWORD", "ENDPOINT"], &[]),
     verb(&["connection", "list"], &[], &[ANONYMIZED, JSON]),
     verb(&["connection", "remove"], &["UUID"], &[]),

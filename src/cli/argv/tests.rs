@@ -86,7 +86,7 @@ fn options_with_values_stand_before_or_after_the_verb() {
     for given in ["qr air --svg f.svg", "--svg f.svg qr air", "qr --svg=f.svg air", "qr air --svg=f.svg"] {
         reads_as(given, "qrcode airgapped --svg f.svg");
     }
-    reads_as("qr url U --png -x --plain", "qrcode url --png -x --plain -- U");
+    reads_as("qr url U --svg -x --plain", "qrcode url --svg -x --plain -- U");
     fails("qr air --svg", "--svg needs a value");
     fails("server --svg x", "\"--svg\" is no option here");
     reads_as("connection add U 2 --svg=x E", "connection add -- U 2 --svg=x E");
