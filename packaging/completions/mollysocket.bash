@@ -1,4 +1,4 @@
-# Made from the command line's definition by src/cli/manual.rs; do not edit.
+# Made from the command line's definition by `cargo run -p xtask`; do not edit.
 _mollysocket() {
     local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} place='' next='' word i
     local options='-h --help -c --config -v --verbose -V --version'

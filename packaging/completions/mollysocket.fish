@@ -1,4 +1,4 @@
-# Made from the command line's definition by src/cli/manual.rs; do not edit.
+# Made from the command line's definition by `cargo run -p xtask`; do not edit.
 # __mollysocket_at WORD... : whether these are the words of the command so far.
 function __mollysocket_at
     set -l place

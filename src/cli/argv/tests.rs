@@ -172,11 +172,12 @@ fn usage_lines_name_everything() {
 #[test]
 fn a_prefix_of_several_words_is_refused() {
     // Where two words begin alike, one of them is the reference's and wins.
-    let mut line = Line { path: vec!["connection"], ..Line::default() };
-    assert_eq!(line.infer("l").unwrap(), "list");
-    line.path.clear();
+    let program = Args::get_args_info();
+    let mut line = Line::new(&program);
     for word in ["server", "vapid", "qrcode", "connection", "test"] {
         assert_eq!(line.infer(&word[..1]).unwrap(), word);
     }
     assert!(line.infer("").is_err(), "nothing is a prefix of everything");
+    line.word("connection").unwrap();
+    assert_eq!(line.infer("l").unwrap(), "list");
 }
