@@ -70,8 +70,8 @@ pub struct Timings {
     pub refused: Duration,
     /// One push request in all: look-up, connection, TLS, request and head of the answer.
     pub push: Duration,
-    /// How long a connection waits for the next push to the same origin. Short of the minute after which load balancers
-    /// close idle connections.
+    /// How long a connection may have waited for the next push to the same origin. Short of the minute after which load
+    /// balancers close idle connections.
     pub push_keep: Duration,
     /// Head of the answer on a connection that waited; at most a quarter of `push`, so that a fresh one has time enough.
     /// The server may have vanished without a word (a firewall forgot it, it lost power, we slept), and most answer within
@@ -245,7 +245,7 @@ pub struct Limits {
     pub pushes: usize,
     /// Push requests in flight to one origin, and one more of the accounts it limits.
     pub pushes_per_origin: usize,
-    /// Connections that wait for the next push, in all; of one origin as many as may have pushes in flight.
+    /// Connections that wait for the next push.
     pub pushes_idle: usize,
     /// Host names whose addresses are remembered.
     pub dns_names: usize,
