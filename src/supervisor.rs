@@ -96,10 +96,12 @@ impl Supervisor {
         }
     }
 
-    /// Resolves when the supervisor's task runs, whatever the database does; false when it is no more.
-    pub async fn alive(&self) -> bool {
+    /// Asks for a sign of life, which comes when the supervisor's task runs, whatever the database does.
+    pub fn ask(&self) -> Receiver<()> {
         let (answer, answered) = channel::bounded(1);
-        self.questions.send(answer).await.is_ok() && answered.recv().await.is_ok()
+        // The channel has no bound, and is closed only when the program ends.
+        let _ = self.questions.try_send(answer);
+        answered
     }
 
     /// The status of every account.

@@ -141,10 +141,8 @@ pub struct Timings {
     pub alert_command: Duration,
     /// Between two heartbeats.
     pub heartbeat: Duration,
-    /// How often the accounts are counted for the service manager.
-    pub bulletin_poll: Duration,
-    /// Between two changes of the counts it is told.
-    pub bulletin: Duration,
+    /// How often the accounts are counted for a service manager that has no watchdog; with one, at each sign of life.
+    pub service_status: Duration,
     /// Ordered end of the program: close frames and pushes in flight.
     pub shutdown: Duration,
 }
@@ -212,8 +210,7 @@ impl Default for Timings {
             alert_settle: secs(60),
             alert_command: secs(30),
             heartbeat: secs(60),
-            bulletin_poll: secs(5),
-            bulletin: secs(60),
+            service_status: secs(60),
             shutdown: secs(3),
         }
     }
