@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_lite::FutureExt as _;
+use futures_lite::future::block_on;
 use smol::{Executor, channel};
 
 use crate::alerts::Alerts;
@@ -273,16 +274,18 @@ impl Daemon {
                 admin.await;
             }
         };
+        // Not smol's, which would let these threads and the one for I/O take turns at the latter: an idle machine would be
+        // woken some ten times for each event.
         std::thread::scope(|scope| {
             for _ in 0..EXTRA_THREADS {
                 let (executor, ended) = (executor.clone(), ended.clone());
                 scope.spawn(move || {
-                    smol::block_on(executor.run(async {
+                    block_on(executor.run(async {
                         let _ = ended.recv().await;
                     }));
                 });
             }
-            smol::block_on(executor.run(work));
+            block_on(executor.run(work));
             drop(ending);
         });
     }

@@ -186,12 +186,21 @@ impl Runner {
     async fn follow_changes(&mut self) {
         let (poll, retry) = (self.tools.signal.timings.store_poll, self.tools.signal.timings.store_retry);
         self.refresh_all().await;
+        let sender = self.sender.clone();
+        self.tools.store.watch(poll, self.data_version, move || {
+            // The channel has no bound. Nobody waits for an answer.
+            let _ = sender.try_send(Command::Look(channel::bounded(1).0));
+        });
         loop {
             let commands = &self.commands;
             let command = async { commands.recv().await.ok() };
-            let pause = if self.unreadable { retry } else { poll };
+            let unreadable = self.unreadable;
             let tick = async {
-                Timer::after(pause).await;
+                if unreadable {
+                    Timer::after(retry).await;
+                } else {
+                    futures_lite::future::pending::<()>().await;
+                }
                 None
             };
             match command.or(tick).await {
