@@ -37,6 +37,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
       ./src
       ./tests
       ./tests-vm/scenarios
+      ./xtask
     ];
   };
 

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{ArgsInfo as _, FromArgs};
 use log::{LevelFilter, Metadata, Record};
 
 use self::args::{Args, ConnectionVerb, QrCodeVerb, TestVerb, VapidVerb, Verb};
@@ -27,8 +27,6 @@ mod argv;
 mod connection;
 mod doctor;
 mod health;
-#[cfg(test)]
-mod manual;
 mod output;
 mod pasted;
 mod qrcode;
@@ -127,6 +125,11 @@ enum Answer {
     Yes,
     /// No.
     No,
+}
+
+/// What the command line can say: verbs, options, arguments and their texts.
+pub fn command_line() -> argh::CommandInfoWithArgs {
+    Args::get_args_info()
 }
 
 /// Runs the program with these arguments (without the program's name) and variables.

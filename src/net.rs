@@ -177,7 +177,7 @@ impl Net {
         };
         let lookup = Lookup::new(Arc::new(resolve::SystemResolver), executor.clone(), limits.lookups, keep);
         let slots = slots::Slots::new(limits.pushes, limits.pushes_per_origin);
-        let pool = pool::Pool::new(timings.push_keep, limits.pushes_idle, limits.pushes_per_origin, executor);
+        let pool = pool::Pool::new(timings.push_keep, limits.pushes_idle, executor);
         let pool = Arc::new(pool);
         Ok(Self { timings, limits, lookup, guard: Guard::default(), signal, push, slots, pool })
     }

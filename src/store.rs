@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -327,6 +328,12 @@ impl Store {
     /// When the file cannot be read.
     pub async fn data_version(&self) -> Result<i64, StoreError> {
         self.handle.data_version().await
+    }
+
+    /// Says from now on, by calling `changed`, that the data version may be another one than `seen`; it is looked at `every`
+    /// so often.
+    pub fn watch(&self, every: Duration, seen: Option<i64>, changed: impl Fn() + Send + 'static) {
+        self.handle.watch(every, seen, changed);
     }
 
     async fn change(

@@ -96,10 +96,12 @@ impl Supervisor {
         }
     }
 
-    /// Resolves when the supervisor's task runs, whatever the database does; false when it is no more.
-    pub async fn alive(&self) -> bool {
+    /// Asks for a sign of life, which comes when the supervisor's task runs, whatever the database does.
+    pub fn ask(&self) -> Receiver<()> {
         let (answer, answered) = channel::bounded(1);
-        self.questions.send(answer).await.is_ok() && answered.recv().await.is_ok()
+        // The channel has no bound, and is closed only when the program ends.
+        let _ = self.questions.try_send(answer);
+        answered
     }
 
     /// The status of every account.
@@ -184,12 +186,21 @@ impl Runner {
     async fn follow_changes(&mut self) {
         let (poll, retry) = (self.tools.signal.timings.store_poll, self.tools.signal.timings.store_retry);
         self.refresh_all().await;
+        let sender = self.sender.clone();
+        self.tools.store.watch(poll, self.data_version, move || {
+            // The channel has no bound. Nobody waits for an answer.
+            let _ = sender.try_send(Command::Look(channel::bounded(1).0));
+        });
         loop {
             let commands = &self.commands;
             let command = async { commands.recv().await.ok() };
-            let pause = if self.unreadable { retry } else { poll };
+            let unreadable = self.unreadable;
             let tick = async {
-                Timer::after(pause).await;
+                if unreadable {
+                    Timer::after(retry).await;
+                } else {
+                    futures_lite::future::pending::<()>().await;
+                }
                 None
             };
             match command.or(tick).await {

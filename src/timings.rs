@@ -70,8 +70,8 @@ pub struct Timings {
     pub refused: Duration,
     /// One push request in all: look-up, connection, TLS, request and head of the answer.
     pub push: Duration,
-    /// How long a connection waits for the next push to the same origin. Short of the minute after which load balancers
-    /// close idle connections.
+    /// How long a connection may have waited for the next push to the same origin. Short of the minute after which load
+    /// balancers close idle connections.
     pub push_keep: Duration,
     /// Head of the answer on a connection that waited; at most a quarter of `push`, so that a fresh one has time enough.
     /// The server may have vanished without a word (a firewall forgot it, it lost power, we slept), and most answer within
@@ -141,10 +141,8 @@ pub struct Timings {
     pub alert_command: Duration,
     /// Between two heartbeats.
     pub heartbeat: Duration,
-    /// How often the accounts are counted for the service manager.
-    pub bulletin_poll: Duration,
-    /// Between two changes of the counts it is told.
-    pub bulletin: Duration,
+    /// How often the accounts are counted for a service manager that has no watchdog; with one, at each sign of life.
+    pub service_status: Duration,
     /// Ordered end of the program: close frames and pushes in flight.
     pub shutdown: Duration,
 }
@@ -212,8 +210,7 @@ impl Default for Timings {
             alert_settle: secs(60),
             alert_command: secs(30),
             heartbeat: secs(60),
-            bulletin_poll: secs(5),
-            bulletin: secs(60),
+            service_status: secs(60),
             shutdown: secs(3),
         }
     }
@@ -245,7 +242,7 @@ pub struct Limits {
     pub pushes: usize,
     /// Push requests in flight to one origin, and one more of the accounts it limits.
     pub pushes_per_origin: usize,
-    /// Connections that wait for the next push, in all; of one origin as many as may have pushes in flight.
+    /// Connections that wait for the next push.
     pub pushes_idle: usize,
     /// Host names whose addresses are remembered.
     pub dns_names: usize,

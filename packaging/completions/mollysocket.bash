@@ -1,9 +1,9 @@
-# Made from the command line's definition by src/cli/manual.rs; do not edit.
+# Made from the command line's definition by `cargo run -p xtask`; do not edit.
 _mollysocket() {
     local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} place='' next='' word i
     local options='-h --help -c --config -v --verbose -V --version'
     COMPREPLY=()
-    case $before in --config | --png | --svg | -c)
+    case $before in --config | --svg | -c)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
@@ -12,7 +12,7 @@ _mollysocket() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            --config | --png | --svg | -c) ((i++)) ;;
+            --config | --svg | -c) ((i++)) ;;
             -*) ;;
             *) case $place in '' | 'vapid' | 'qrcode' | 'connection' | 'test') place=${place:+$place }$word ;; esac ;;
         esac
@@ -21,8 +21,8 @@ _mollysocket() {
         '') next='server vapid qrcode connection test status health doctor check-config' ;;
         'vapid') next='generate test' ;;
         'qrcode') next='url airgapped' ;;
-        'qrcode url') options+=' --plain --svg --png' ;;
-        'qrcode airgapped') options+=' --plain --svg --png' ;;
+        'qrcode url') options+=' --plain --svg' ;;
+        'qrcode airgapped') options+=' --plain --svg' ;;
         'connection') next='add list remove ping pause resume export import' ;;
         'connection list') options+=' -a --anonymized --json' ;;
         'connection export') options+=' --secrets' ;;

@@ -1,4 +1,4 @@
-# Made from the command line's definition by src/cli/manual.rs; do not edit.
+# Made from the command line's definition by `cargo run -p xtask`; do not edit.
 # __mollysocket_at WORD... : whether these are the words of the command so far.
 function __mollysocket_at
     set -l place
@@ -9,7 +9,7 @@ function __mollysocket_at
             continue
         end
         switch $word
-            case --config --png --svg -c
+            case --config --svg -c
                 set value yes
             case '-*'
             case '*'
@@ -49,11 +49,9 @@ complete -c mollysocket -n '__mollysocket_at connection' -a import -d 'store the
 complete -c mollysocket -n '__mollysocket_at test' -a endpoint -d 'whether a push endpoint may be used'
 complete -c mollysocket -n '__mollysocket_at test' -a uuid -d 'whether an account may register'
 complete -c mollysocket -n '__mollysocket_at qrcode url' -l plain -d 'no colours'
-complete -c mollysocket -n '__mollysocket_at qrcode url' -l svg -rF -d 'write the code as a picture to FILE instead'
-complete -c mollysocket -n '__mollysocket_at qrcode url' -l png -rF -d 'the same as PNG'
+complete -c mollysocket -n '__mollysocket_at qrcode url' -l svg -rF -d 'write the code as an SVG picture to FILE instead'
 complete -c mollysocket -n '__mollysocket_at qrcode airgapped' -l plain -d 'no colours'
-complete -c mollysocket -n '__mollysocket_at qrcode airgapped' -l svg -rF -d 'write the code as a picture to FILE instead'
-complete -c mollysocket -n '__mollysocket_at qrcode airgapped' -l png -rF -d 'the same as PNG'
+complete -c mollysocket -n '__mollysocket_at qrcode airgapped' -l svg -rF -d 'write the code as an SVG picture to FILE instead'
 complete -c mollysocket -n '__mollysocket_at connection list' -s a -l anonymized -d 'shorten accounts and endpoints, for sharing'
 complete -c mollysocket -n '__mollysocket_at connection list' -l json -d 'for programs'
 complete -c mollysocket -n '__mollysocket_at connection export' -l secrets -d 'with passwords and endpoints, which import needs'

@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 /// Keeps the linked device of a Signal account online and wakes Molly over UnifiedPush.
 /// Options may stand before or after a command, and commands may be shortened.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(help_triggers("-h", "--help", "help"))]
 pub(super) struct Args {
     /// configuration file
@@ -23,8 +22,7 @@ pub(super) struct Args {
     pub(super) verb: Option<Verb>,
 }
 
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand)]
 pub(super) enum Verb {
     Server(Server),
@@ -39,8 +37,7 @@ pub(super) enum Verb {
 }
 
 /// check everything between Signal and the phone, step by step, and say what to do
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "doctor")]
 pub(super) struct Doctor {
     /// for programs
@@ -55,8 +52,7 @@ pub(super) struct Doctor {
 }
 
 /// check a configuration file as the server would, and nothing else: neither variables nor what the file names
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "check-config")]
 pub(super) struct CheckConfig {
     /// configuration file
@@ -65,8 +61,7 @@ pub(super) struct CheckConfig {
 }
 
 /// show how the server and every account are; exits with 1 when something needs attention
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "status")]
 pub(super) struct Status {
     /// for programs
@@ -75,8 +70,7 @@ pub(super) struct Status {
 }
 
 /// say in one line whether the server does its work; exits with 1 when it does not
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "health")]
 pub(super) struct Health {
     /// only whether its process answers: an outage of Signal or of the database is no reason to restart it
@@ -85,22 +79,19 @@ pub(super) struct Health {
 }
 
 /// run the daemon
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "server")]
 pub(super) struct Server {}
 
 /// make and try VAPID keys
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "vapid")]
 pub(super) struct Vapid {
     #[argh(subcommand)]
     pub(super) verb: VapidVerb,
 }
 
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand)]
 pub(super) enum VapidVerb {
     Generate(VapidGenerate),
@@ -108,14 +99,12 @@ pub(super) enum VapidVerb {
 }
 
 /// print a new private key
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "generate")]
 pub(super) struct VapidGenerate {}
 
 /// print the Authorization header for a push endpoint
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "test")]
 pub(super) struct VapidTest {
     /// push endpoint
@@ -124,16 +113,14 @@ pub(super) struct VapidTest {
 }
 
 /// show the QR code and the link for the phone
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "qrcode")]
 pub(super) struct QrCode {
     #[argh(subcommand)]
     pub(super) verb: QrCodeVerb,
 }
 
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand)]
 pub(super) enum QrCodeVerb {
     Url(QrCodeUrl),
@@ -141,51 +128,41 @@ pub(super) enum QrCodeVerb {
 }
 
 /// for a phone that reaches this server
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "url")]
 pub(super) struct QrCodeUrl {
     /// no colours
     #[argh(switch)]
     pub(super) plain: bool,
-    /// write the code as a picture to FILE instead
+    /// write the code as an SVG picture to FILE instead
     #[argh(option, arg_name = "FILE")]
     pub(super) svg: Option<PathBuf>,
-    /// the same as PNG
-    #[argh(option, arg_name = "FILE")]
-    pub(super) png: Option<PathBuf>,
     /// https URL of this server, as phones reach it
     #[argh(positional, arg_name = "URL")]
     pub(super) url: String,
 }
 
 /// for a phone that does not reach this server
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "airgapped")]
 pub(super) struct QrCodeAirgapped {
     /// no colours
     #[argh(switch)]
     pub(super) plain: bool,
-    /// write the code as a picture to FILE instead
+    /// write the code as an SVG picture to FILE instead
     #[argh(option, arg_name = "FILE")]
     pub(super) svg: Option<PathBuf>,
-    /// the same as PNG
-    #[argh(option, arg_name = "FILE")]
-    pub(super) png: Option<PathBuf>,
 }
 
 /// manage the accounts in the database
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "connection")]
 pub(super) struct Connection {
     #[argh(subcommand)]
     pub(super) verb: ConnectionVerb,
 }
 
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand)]
 pub(super) enum ConnectionVerb {
     Add(ConnectionAdd),
@@ -200,8 +177,7 @@ pub(super) enum ConnectionVerb {
 
 /// add or replace an account and send a test push; takes the line Molly copies. With - instead of the arguments it
 /// reads that line from standard input, where no other user of the machine sees the password
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "add")]
 pub(super) struct ConnectionAdd {
     /// account
@@ -219,8 +195,7 @@ pub(super) struct ConnectionAdd {
 }
 
 /// list the accounts; passwords are never shown
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "list")]
 pub(super) struct ConnectionList {
     /// shorten accounts and endpoints, for sharing
@@ -232,8 +207,7 @@ pub(super) struct ConnectionList {
 }
 
 /// remove an account
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "remove")]
 pub(super) struct ConnectionRemove {
     /// account; or row-N or the id, as list shows them, of a row that no account can be made of
@@ -242,8 +216,7 @@ pub(super) struct ConnectionRemove {
 }
 
 /// send a test push to an account's phone
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "ping")]
 pub(super) struct ConnectionPing {
     /// account
@@ -252,8 +225,7 @@ pub(super) struct ConnectionPing {
 }
 
 /// stop serving an account until it is resumed; Signal keeps its messages
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "pause")]
 pub(super) struct ConnectionPause {
     /// account
@@ -262,8 +234,7 @@ pub(super) struct ConnectionPause {
 }
 
 /// serve a paused account again
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "resume")]
 pub(super) struct ConnectionResume {
     /// account
@@ -272,8 +243,7 @@ pub(super) struct ConnectionResume {
 }
 
 /// write accounts as JSON to standard output, for another server
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "export")]
 pub(super) struct ConnectionExport {
     /// with passwords and endpoints, which import needs
@@ -285,8 +255,7 @@ pub(super) struct ConnectionExport {
 }
 
 /// store the accounts that export wrote, read from standard input: all of them or none
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "import")]
 pub(super) struct ConnectionImport {
     /// replace accounts that are here already and differ
@@ -298,16 +267,14 @@ pub(super) struct ConnectionImport {
 }
 
 /// ask what the allow lists say
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "test")]
 pub(super) struct Test {
     #[argh(subcommand)]
     pub(super) verb: TestVerb,
 }
 
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand)]
 pub(super) enum TestVerb {
     Endpoint(TestEndpoint),
@@ -315,8 +282,7 @@ pub(super) enum TestVerb {
 }
 
 /// whether a push endpoint may be used
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "endpoint")]
 pub(super) struct TestEndpoint {
     /// push endpoint
@@ -325,8 +291,7 @@ pub(super) struct TestEndpoint {
 }
 
 /// whether an account may register
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "uuid")]
 pub(super) struct TestUuid {
     /// account
@@ -337,17 +302,35 @@ pub(super) struct TestUuid {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use argh::{CommandInfoWithArgs, FlagInfoKind};
+
     use super::super::argv;
     use super::*;
 
-    /// argh's structs and the table of the normaliser must agree: an example of every verb parses.
+    /// What the normaliser lets through has no complaint left for argh: every verb with all its options and arguments.
     #[test]
-    fn argh_reads_every_verb_of_the_table() {
-        for words in argv::examples() {
-            let args = argv::normalise(&words).unwrap();
-            let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            let parsed = Args::from_args(&["mollysocket"], &args);
-            assert!(parsed.is_ok_and(|parsed| parsed.verb.is_some()), "{args:?}");
+    fn argh_reads_every_verb_with_all_that_may_follow() {
+        let mut left = vec![(Vec::new(), Args::get_args_info())];
+        while let Some((path, place)) = left.pop() {
+            for next in &place.commands {
+                left.push(([path.clone(), vec![next.name]].concat(), next.command.clone()));
+            }
+            if place.commands.is_empty() {
+                reads(&path, &place);
+            }
         }
+    }
+
+    fn reads(path: &[&str], verb: &CommandInfoWithArgs) {
+        let options = verb.flags.iter().filter(|flag| flag.long != "--help").flat_map(|flag| match flag.kind {
+            FlagInfoKind::Option { arg_name } => vec![flag.long, arg_name],
+            FlagInfoKind::Switch => vec![flag.long],
+        });
+        let arguments = verb.positionals.iter().map(|argument| argument.name);
+        let words: Vec<String> = path.iter().copied().chain(options).chain(arguments).map(str::to_owned).collect();
+        let args = argv::normalise(&words).unwrap();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let parsed = Args::from_args(&["mollysocket"], &args);
+        assert!(parsed.is_ok_and(|parsed| parsed.verb.is_some()), "{args:?}");
     }
 }

@@ -1,75 +1,11 @@
 //! From what people type to what argh reads. argh knows neither `-vv`, `--config=FILE` and prefixes of verbs nor options
-//! of the program after a verb, and shows values in its complaints; here all of that is settled by one table.
+//! of the program after a verb, and shows values in its complaints; here all of that is settled by what [`Args`] says of
+//! itself.
 
+use argh::{ArgsInfo as _, CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo};
+
+use super::args::Args;
 use crate::config::nearest::hint;
-
-/// A verb and what may follow it.
-pub(super) struct Verb {
-    /// Its words.
-    path: &'static [&'static str],
-    /// Names of its arguments; those in brackets may be left out, and one with dots may be repeated.
-    arguments: &'static [&'static str],
-    /// Its options.
-    options: &'static [Choice],
-}
-
-/// An option of a verb.
-#[derive(Clone, Copy)]
-struct Choice {
-    /// Every spelling, the one argh knows last.
-    spellings: &'static [&'static str],
-    /// Name of its value, if it takes one. The same for all verbs that have the option.
-    value: Option<&'static str>,
-}
-
-impl Choice {
-    fn usage(&self) -> String {
-        let value = self.value.map_or_else(String::new, |value| format!(" {value}"));
-        format!("[{}{value}]", self.spellings.join("|"))
-    }
-}
-
-const fn verb(path: &'static [&'static str], arguments: &'static [&'static str], options: &'static [Choice]) -> Verb {
-    Verb { path, arguments, options }
-}
-
-const fn switch(spellings: &'static [&'static str]) -> Choice {
-    Choice { spellings, value: None }
-}
-
-const PLAIN: Choice = switch(&["--plain"]);
-const SVG: Choice = Choice { spellings: &["--svg"], value: Some("FILE") };
-const PNG: Choice = Choice { spellings: &["--png"], value: Some("FILE") };
-const ANONYMIZED: Choice = switch(&["-a", "--anonymized"]);
-const JSON: Choice = switch(&["--json"]);
-const LIVE: Choice = switch(&["--live"]);
-const REPORT: Choice = switch(&["--report"]);
-const SECRETS: Choice = switch(&["--secrets"]);
-const REPLACE: Choice = switch(&["--replace"]);
-const OTHER_KEY: Choice = switch(&["--other-key"]);
-
-/// Every verb.
-pub(super) const VERBS: &[Verb] = &[
-    verb(&["server"], &[], &[]),
-    verb(&["vapid", "generate"], &[], &[]),
-    verb(&["vapid", "test"], &["ENDPOINT"], &[]),
-    verb(&["qrcode", "url"], &["URL"], &[PLAIN, SVG, PNG]),
-    verb(&["qrcode", "airgapped"], &[], &[PLAIN, SVG, PNG]),
-    verb(&["connection", "add"], &["UUID", "DEVICE", "PASSWORD", "ENDPOINT"], &[]),
-    verb(&["connection", "list"], &[], &[ANONYMIZED, JSON]),
-    verb(&["connection", "remove"], &["UUID"], &[]),
-    verb(&["connection", "ping"], &["UUID"], &[]),
-    verb(&["connection", "pause"], &["UUID"], &[]),
-    verb(&["connection", "resume"], &["UUID"], &[]),
-    verb(&["connection", "export"], &["[UUID...]"], &[SECRETS]),
-    verb(&["connection", "import"], &[], &[REPLACE, OTHER_KEY]),
-    verb(&["test", "endpoint"], &["ENDPOINT"], &[]),
-    verb(&["test", "uuid"], &["UUID"], &[]),
-    verb(&["status"], &[], &[JSON]),
-    verb(&["health"], &[], &[LIVE]),
-    verb(&["doctor"], &["[UUID]"], &[JSON, REPORT]),
-    verb(&["check-config"], &["FILE"], &[]),
-];
 
 /// Words the reference implementation does not have. A beginning that it understood keeps its meaning.
 const LATER: &[&str] = &["status", "health", "doctor", "check-config", "pause", "resume", "export", "import"];
@@ -91,7 +27,8 @@ pub(super) struct UsageError {
 /// # Errors
 /// Whatever is wrong with them: argh finds nothing to complain about in the result.
 pub(super) fn normalise(args: &[String]) -> Result<Vec<String>, UsageError> {
-    let mut line = Line::default();
+    let program = Args::get_args_info();
+    let mut line = Line::new(&program);
     let mut rest = args.iter();
     while let Some(token) = rest.next() {
         if line.literal {
@@ -147,8 +84,9 @@ fn verbosity(token: &str) -> Option<usize> {
 }
 
 /// What was read so far.
-#[derive(Default)]
-struct Line {
+struct Line<'a> {
+    /// The program, or the last word of the verb.
+    at: &'a CommandInfoWithArgs,
     program: Vec<String>,
     path: Vec<&'static str>,
     /// As written, and the value of those that take one.
@@ -159,15 +97,23 @@ struct Line {
     version: bool,
 }
 
-impl Line {
-    /// The verbs that begin as this line does.
-    fn verbs(&self) -> impl Iterator<Item = &'static Verb> + use<'_> {
-        VERBS.iter().filter(|verb| verb.path.starts_with(&self.path))
+impl<'a> Line<'a> {
+    fn new(at: &'a CommandInfoWithArgs) -> Self {
+        Self {
+            at,
+            program: Vec::new(),
+            path: Vec::new(),
+            options: Vec::new(),
+            arguments: Vec::new(),
+            literal: false,
+            help: false,
+            version: false,
+        }
     }
 
     /// The verb, once all its words were read.
-    fn verb(&self) -> Option<&'static Verb> {
-        self.verbs().find(|verb| verb.path.len() == self.path.len())
+    fn verb(&self) -> Option<&'a CommandInfoWithArgs> {
+        self.at.commands.is_empty().then_some(self.at)
     }
 
     fn error(&self, problem: String) -> UsageError {
@@ -181,8 +127,8 @@ impl Line {
         parts.extend(self.path.iter().map(|&word| word.to_owned()));
         match self.verb() {
             Some(verb) => {
-                parts.extend(verb.options.iter().map(Choice::usage));
-                parts.extend(verb.arguments.iter().map(|&name| name.to_owned()));
+                parts.extend(options(verb).map(option_usage));
+                parts.extend(verb.positionals.iter().map(argument_usage));
             }
             None => parts.push(self.next_words().join("|")),
         }
@@ -191,9 +137,7 @@ impl Line {
 
     /// The words that may come next in a verb.
     fn next_words(&self) -> Vec<&'static str> {
-        let mut words: Vec<&str> = self.verbs().filter_map(|verb| verb.path.get(self.path.len()).copied()).collect();
-        words.dedup();
-        words
+        self.at.commands.iter().map(|next| next.name).collect()
     }
 
     /// A word of the verb, or an argument.
@@ -203,7 +147,9 @@ impl Line {
         } else if token == "help" {
             self.help = true;
         } else {
-            self.path.push(self.infer(token)?);
+            let word = self.infer(token)?;
+            self.path.push(word);
+            self.at = self.at.commands.iter().find(|next| next.name == word).map_or(self.at, |next| &next.command);
         }
         Ok(())
     }
@@ -239,13 +185,12 @@ impl Line {
     }
 
     /// An option that takes a value, of the verb or of one that may follow, and the value of `--option=value`.
-    fn valued<'a>(&self, token: &'a str) -> Option<(&'a str, Option<&'a str>)> {
+    fn valued<'b>(&self, token: &'b str) -> Option<(&'b str, Option<&'b str>)> {
         let (option, value) = match token.split_once('=') {
             Some((option, value)) => (option, Some(value)),
             None => (token, None),
         };
-        let takes = |choice: &Choice| choice.value.is_some() && choice.spellings.contains(&option);
-        self.verbs().any(|verb| verb.options.iter().any(takes)).then_some((option, value))
+        takes_value(self.at, option).then_some((option, value))
     }
 
     /// An option of the verb; or an argument that looks like one, if one is still missing. What may be left out are ids,
@@ -256,9 +201,9 @@ impl Line {
             self.options.push((token.to_owned(), None));
             return Ok(());
         };
-        if verb.options.iter().any(|choice| choice.spellings.contains(&token)) {
+        if options(verb).any(|option| is_spelt(option, token)) {
             self.options.push((token.to_owned(), None));
-        } else if verb.arguments.get(self.arguments.len()).is_some_and(|name| !name.starts_with('[')) {
+        } else if verb.positionals.get(self.arguments.len()).is_some_and(is_required) {
             self.arguments.push(token.to_owned());
         } else {
             return Err(self.error(format!("{} is no option here", shown(token))));
@@ -279,22 +224,20 @@ impl Line {
             return Err(self.error("a command is missing".into()));
         };
         for (option, value) in &self.options {
-            let known = verb.options.iter().find(|choice| choice.spellings.contains(&option.as_str()));
-            let long = known.and_then(|choice| choice.spellings.last());
-            out.push(
-                long.map(|&l| l.to_owned())
-                    .ok_or_else(|| self.error(format!("{} is no option here", shown(option))))?,
-            );
+            let known = options(verb).find(|known| is_spelt(known, option));
+            let known = known.ok_or_else(|| self.error(format!("{} is no option here", shown(option))))?;
+            out.push(known.long.to_owned());
             out.extend(value.clone());
         }
-        let (given, wanted) = (self.arguments.len(), verb.arguments.len());
-        let needed = verb.arguments.iter().filter(|name| !name.starts_with('[')).count();
+        let (given, wanted) = (self.arguments.len(), verb.positionals.len());
+        let needed = verb.positionals.iter().filter(|argument| is_required(argument)).count();
         // `cli/pasted` reads them.
-        let on_stdin = verb.path == ["connection", "add"] && self.arguments == ["-"];
+        let on_stdin = self.path == ["connection", "add"] && self.arguments == ["-"];
         if given < needed && !on_stdin {
-            return Err(self.error(format!("missing {}", verb.arguments[given..needed].join(" "))));
+            let missing: Vec<&str> = verb.positionals[given..needed].iter().map(|argument| argument.name).collect();
+            return Err(self.error(format!("missing {}", missing.join(" "))));
         }
-        let repeated = verb.arguments.last().is_some_and(|name| name.ends_with("...]"));
+        let repeated = verb.positionals.last().is_some_and(|last| last.optionality == Optionality::Repeating);
         if given > wanted && !repeated {
             let many = given - wanted;
             let noun = if many == 1 { "argument" } else { "arguments" };
@@ -307,19 +250,47 @@ impl Line {
     }
 }
 
+/// The options of a verb; every one has `--help` besides.
+fn options(verb: &CommandInfoWithArgs) -> impl Iterator<Item = &FlagInfo<'static>> {
+    verb.flags.iter().filter(|flag| flag.long != "--help")
+}
+
+fn is_spelt(option: &FlagInfo<'_>, token: &str) -> bool {
+    let short = token.strip_prefix('-').and_then(|short| short.parse().ok());
+    token == option.long || short.is_some() && short == option.short
+}
+
+/// Whether `option` takes a value in this verb or in one that may follow.
+fn takes_value(command: &CommandInfoWithArgs, option: &str) -> bool {
+    let here = |known: &FlagInfo<'_>| matches!(known.kind, FlagInfoKind::Option { .. }) && is_spelt(known, option);
+    options(command).any(here) || command.commands.iter().any(|next| takes_value(&next.command, option))
+}
+
+fn option_usage(option: &FlagInfo<'_>) -> String {
+    let short = option.short.map_or_else(String::new, |short| format!("-{short}|"));
+    let value = match option.kind {
+        FlagInfoKind::Option { arg_name } => format!(" {arg_name}"),
+        FlagInfoKind::Switch => String::new(),
+    };
+    format!("[{short}{}{value}]", option.long)
+}
+
+fn is_required(argument: &PositionalInfo<'_>) -> bool {
+    argument.optionality == Optionality::Required
+}
+
+fn argument_usage(argument: &PositionalInfo<'_>) -> String {
+    match argument.optionality {
+        Optionality::Required => argument.name.to_owned(),
+        Optionality::Optional => format!("[{}]", argument.name),
+        Optionality::Repeating | Optionality::Greedy => format!("[{}...]", argument.name),
+    }
+}
+
 /// A token in a message, if it can be nothing but a mistyped word; anything else may be a secret in the wrong place.
 fn shown(token: &str) -> String {
     let harmless = token.len() <= 16 && token.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
     if harmless && !token.is_empty() { format!("\"{token}\"") } else { "one of the words".into() }
-}
-
-/// A command line for every verb, with all its options and arguments.
-#[cfg(test)]
-pub(super) fn examples() -> impl Iterator<Item = Vec<String>> {
-    VERBS.iter().map(|verb| {
-        let options = verb.options.iter().flat_map(|choice| std::iter::once(choice.spellings[0]).chain(choice.value));
-        verb.path.iter().copied().chain(options).chain(verb.arguments.iter().copied()).map(str::to_owned).collect()
-    })
 }
 
 #[cfg(test)]

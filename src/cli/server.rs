@@ -71,7 +71,7 @@ fn watch_signals() -> Result<Told, CliError> {
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            smol::block_on(async {
+            futures_lite::future::block_on(async {
                 end(&mut signals, &reload).await;
                 // The daemon may have ended already.
                 let _ = first.send(()).await;

@@ -274,9 +274,9 @@ where
             }
             deadline = deadline.min(patience);
         }
-        // Only when the deadline came nearer or the timer went off: looking once too early costs less than setting it anew
-        // with each message.
-        if armed.is_none_or(|at| deadline < at || at <= now) {
+        // Only when it moved. Messages do not move it; the answer to a keepalive does, and a timer left behind would wake an
+        // idle machine for nothing.
+        if armed != Some(deadline) {
             timer.set_at(deadline);
             armed = Some(deadline);
         }

@@ -86,7 +86,7 @@ fn options_with_values_stand_before_or_after_the_verb() {
     for given in ["qr air --svg f.svg", "--svg f.svg qr air", "qr --svg=f.svg air", "qr air --svg=f.svg"] {
         reads_as(given, "qrcode airgapped --svg f.svg");
     }
-    reads_as("qr url U --png -x --plain", "qrcode url --png -x --plain -- U");
+    reads_as("qr url U --svg -x --plain", "qrcode url --svg -x --plain -- U");
     fails("qr air --svg", "--svg needs a value");
     fails("server --svg x", "\"--svg\" is no option here");
     reads_as("connection add U 2 --svg=x E", "connection add -- U 2 --svg=x E");
@@ -172,11 +172,12 @@ fn usage_lines_name_everything() {
 #[test]
 fn a_prefix_of_several_words_is_refused() {
     // Where two words begin alike, one of them is the reference's and wins.
-    let mut line = Line { path: vec!["connection"], ..Line::default() };
-    assert_eq!(line.infer("l").unwrap(), "list");
-    line.path.clear();
+    let program = Args::get_args_info();
+    let mut line = Line::new(&program);
     for word in ["server", "vapid", "qrcode", "connection", "test"] {
         assert_eq!(line.infer(&word[..1]).unwrap(), word);
     }
     assert!(line.infer("").is_err(), "nothing is a prefix of everything");
+    line.word("connection").unwrap();
+    assert_eq!(line.infer("l").unwrap(), "list");
 }
