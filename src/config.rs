@@ -10,6 +10,7 @@ use crate::account::{Endpoint, Secret};
 mod alert;
 mod allow;
 mod check;
+mod entries;
 mod file;
 pub(crate) mod nearest;
 mod network;

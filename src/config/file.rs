@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::raw::FILE_VARIABLE;
+use super::raw::{FILE_VARIABLE, named_file};
 use super::{ConfigError, Env};
 
 /// A configuration file and its text.
@@ -17,10 +17,8 @@ pub(super) struct Source {
 
 /// Reads the file the operator named (`-c`, then `MOLLY_CONF`), else the first one that is there.
 pub(super) fn read(explicit: Option<&Path>, env: &Env) -> Result<Option<Source>, ConfigError> {
-    let named = explicit.map(|path| ("--config", path.to_owned())).or_else(|| {
-        let path = env.get(FILE_VARIABLE).filter(|path| !path.trim().is_empty())?;
-        Some((FILE_VARIABLE, PathBuf::from(unquote(path))))
-    });
+    let variable = named_file(env)?.map(|path| (FILE_VARIABLE, path));
+    let named = explicit.map(|path| ("--config", path.to_owned())).or(variable);
     if let Some((by, path)) = named {
         return Ok(Some(Source { text: text(&path, Some(by))?, path, ignored: Vec::new() }));
     }
@@ -35,14 +33,6 @@ pub(super) fn read(explicit: Option<&Path>, env: &Env) -> Result<Option<Source>,
 /// The text of a file; `named_by` is the option or variable that named it, for the complaint.
 pub(super) fn text(path: &Path, named_by: Option<&str>) -> Result<String, ConfigError> {
     fs::read_to_string(path).map_err(|error| unreadable(path, &error, named_by))
-}
-
-/// Compose files keep the quotes of `- MOLLY_CONF="/conf.toml"`.
-fn unquote(path: &str) -> String {
-    match path.trim().parse() {
-        Ok(toml::Value::String(text)) => text,
-        _ => path.trim().to_owned(),
-    }
 }
 
 /// Where a file is looked for when none is named, first one first.
