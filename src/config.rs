@@ -12,6 +12,7 @@ mod allow;
 mod check;
 mod entries;
 mod file;
+mod links;
 pub(crate) mod nearest;
 mod network;
 mod raw;

@@ -8,7 +8,7 @@ use toml::Value as Toml;
 use toml::de::DeTable;
 
 use super::nearest::hint;
-use super::{ConfigError, Env, entries};
+use super::{ConfigError, Env, entries, links};
 
 /// What a key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,9 +157,13 @@ impl Settings {
 
     /// Takes every `MOLLY_*` variable.
     pub(super) fn take_variables(&mut self, env: &Env) -> Result<(), ConfigError> {
+        let mut of_kubernetes = Vec::new();
         for (name, raw) in env.iter().filter(|(name, _)| is_ours(name)) {
-            let key = name.strip_prefix(PREFIX).map(str::to_ascii_lowercase).unwrap_or_default();
             if name == FILE_VARIABLE {
+                continue;
+            }
+            if links::is_link(name, raw, env) {
+                of_kubernetes.push(one_line(name));
                 continue;
             }
             if let Some((_, what)) = OLD_KEYS.iter().find(|(old, _)| is_variable_of(name, old)) {
@@ -167,16 +171,19 @@ impl Settings {
                 continue;
             }
             let Some(&(key, kind)) = KEYS.iter().find(|(key, _)| is_variable_of(name, key)) else {
-                let known: Vec<String> = KEYS.iter().map(|(k, _)| variable(k)).collect();
-                let hint = match KEYS.iter().find(|(k, _)| *k == key) {
-                    Some((k, _)) => format!("; did you mean {}?", variable(k)),
-                    None => hint(name, known.iter().map(String::as_str).chain([FILE_VARIABLE])),
-                };
-                return Err(ConfigError(format!("{}: there is no such variable{hint}", one_line(name))));
+                let why = unknown(name, raw);
+                return Err(ConfigError(format!("{}: there is no such variable{why}", one_line(name))));
             };
-            if let Some(value) = from_variable(kind, raw).map_err(|what| ConfigError(format!("{name}: {what}")))? {
+            let wrong = |what| {
+                let link = links::service(name, raw).map(|_| format!("; {}", links::REMEDY)).unwrap_or_default();
+                ConfigError(format!("{name}: {what}{link}"))
+            };
+            if let Some(value) = from_variable(kind, raw).map_err(wrong)? {
                 self.set((key, kind), value, name.clone(), Origin::Variable)?;
             }
+        }
+        if !of_kubernetes.is_empty() {
+            self.warnings.push(format!("{}: not used; {}", of_kubernetes.join(", "), links::REMEDY));
         }
         Ok(())
     }
@@ -245,6 +252,21 @@ fn variable(key: &str) -> String {
 
 fn is_variable_of(name: &str, key: &str) -> bool {
     name.strip_prefix(PREFIX).is_some_and(|rest| rest == key.to_ascii_uppercase())
+}
+
+/// What to say of a variable that is none of ours.
+fn unknown(name: &str, raw: &str) -> String {
+    if links::service(name, raw).is_some() {
+        return format!("; {}", links::REMEDY);
+    }
+    let known: Vec<String> = KEYS.iter().map(|(key, _)| variable(key)).collect();
+    let hint = hint(&name.to_ascii_uppercase(), known.iter().map(String::as_str).chain([FILE_VARIABLE]));
+    let end = if hint.is_empty() { "." } else { "" };
+    format!(
+        "{hint}{end} It stops the program because a misspelt allow list would leave the server open. If it is another \
+         program's, rename it or keep it out of this one's environment (in compose: `environment:` in place of \
+         `env_file:`)"
+    )
 }
 
 /// Variables in small letters are ours too: to overlook `molly_allowed_uuids` would leave the server open.

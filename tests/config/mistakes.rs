@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use mollysocket::config::{Config, Env};
@@ -17,11 +18,46 @@ fn a_misspelt_key_or_variable_is_refused_with_the_right_one() {
     complaint("colour = 1", &["colour: there is no such key"]);
     complaint_about("MOLLY_ALLOWED_UUID", "x", &["no such variable", "did you mean MOLLY_ALLOWED_UUIDS?"]);
     complaint_about("MOLLY_CONFIG", "x", &["did you mean MOLLY_CONF?"]);
-    complaint_about("MOLLY_COLOUR", "x", &["no such variable"]);
-    complaint_about("MOLLY_", "x", &["no such variable"]);
+    // A variable of another program in a shared .env.
+    for name in ["MOLLY_DOMAIN", "MOLLY_COLOUR", "MOLLY_", "MOLLY_NAME"] {
+        let why = "a misspelt allow list would leave the server open";
+        complaint_about(name, "x", &["no such variable", why, "another program's", "env_file"]);
+    }
     complaint_about("molly_allowed_uuids", "x", &["did you mean MOLLY_ALLOWED_UUIDS?"]);
     assert!(with("MOLLYSOCKET_PORT", "1").is_ok(), "not ours");
     assert!(with("XMOLLY_PORT", "1").is_ok(), "not ours");
+}
+
+/// As a pod has them, for a Service that is called like the program.
+#[test]
+fn variables_that_kubernetes_makes_for_a_service_are_known() {
+    for service in ["MOLLY", "MOLLY_FLY", "MOLLY_SOCKET", "MOLLYSOCKET"] {
+        let made: Vec<(String, String)> = [
+            ("_SERVICE_HOST", "10.0.0.1"),
+            ("_SERVICE_PORT", "80"),
+            ("_SERVICE_PORT_HTTP", "80"),
+            ("_PORT", "tcp://10.0.0.1:80"),
+            ("_PORT_80_TCP", "tcp://10.0.0.1:80"),
+            ("_PORT_80_TCP_PROTO", "tcp"),
+            ("_PORT_80_TCP_PORT", "80"),
+            ("_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ]
+        .map(|(end, value)| (format!("{service}{end}"), value.to_owned()))
+        .into();
+        let config = Config::from_text(Some((Path::new("c"), "port = 8021")), &made.iter().cloned().collect()).unwrap();
+        assert_eq!(config.port, 8021, "{service}");
+        let ours = usize::from(service != "MOLLYSOCKET");
+        assert_eq!(config.warnings.len(), ours, "{:?}", config.warnings);
+        assert!(config.warnings.iter().all(|said| said.contains("enableServiceLinks: false")), "{:?}", config.warnings);
+        // One alone might be anything: the cause is named.
+        for (name, value) in made.iter().filter(|(name, _)| name.starts_with("MOLLY_")) {
+            complaint_about(name, value, &["Kubernetes", "enableServiceLinks: false"]);
+        }
+    }
+    // Beside the address of a Service everything else still counts.
+    let env = env(&[("MOLLY_SERVICE_HOST", "10.0.0.1"), ("MOLLY_SERVICE_PORT", "80"), ("MOLLY_ALLOWED_UUID", "x")]);
+    let error = Config::load(None, &env).unwrap_err().to_string();
+    assert!(error.contains("did you mean MOLLY_ALLOWED_UUIDS?") && !error.contains("Kubernetes"), "{error}");
 }
 
 #[test]
