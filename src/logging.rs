@@ -9,7 +9,6 @@ use env_logger::{Builder, Logger, Target};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config::Env;
-use crate::config::nearest::nearest;
 use crate::printable::printable;
 
 mod queue;
@@ -70,23 +69,27 @@ pub fn raised_by(count: u8) -> LevelFilter {
     }
 }
 
-/// The parts of `RUST_LOG` that mean something, and a line for each that does not. A misspelt level would otherwise be
-/// taken for the name of a module, and silence everything else.
+/// The parts of `RUST_LOG` that mean something, and a line for each that does not. A word that is no level would
+/// otherwise be taken for the name of a module.
 fn clean(spec: &str) -> (String, Vec<String>) {
     let (directives, pattern) = spec.split_once('/').map_or((spec, None), |(d, p)| (d, Some(p)));
-    let levels = || LevelFilter::iter().map(|level| level.as_str());
     let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
     let (good, bad): (Vec<&str>, Vec<&str>) =
         directives.split(',').map(str::trim).filter(|d| !d.is_empty()).partition(|directive| {
             match directive.split('=').map(str::trim).collect::<Vec<_>>()[..] {
-                [word] => is_level(word) || nearest(word, levels()).is_none(),
+                // Other crates are named with a level: `hyper=info`.
+                [word] => is_level(word) || within(word, OURS),
                 [_, level] => level.is_empty() || is_level(level),
                 _ => false,
             }
         });
     let mut problems: Vec<String> = bad
         .iter()
-        .map(|directive| format!("RUST_LOG: {directive:?} is not understood; write a level like info, or module=level"))
+        .map(|directive| {
+            format!(
+                "RUST_LOG: {directive:?} is not understood; write error, warn, info, debug, trace or off, or module=level"
+            )
+        })
         .collect();
     let mut spec = good.join(",");
     match pattern {
@@ -117,10 +120,8 @@ impl Guarded {
             builder
         };
         let mut chosen = builder();
-        // A default given first is what remains when the text names modules only or nothing.
-        if spec.is_empty() || spec.starts_with('/') {
-            chosen.filter_level(default);
-        }
+        // What remains where the text names modules only, or nothing: a mistake in it must not silence the rest.
+        chosen.filter_level(default);
         Self {
             chosen: chosen.parse_filters(spec).build(),
             raised: builder().filter_level(raised).build(),
@@ -175,8 +176,8 @@ impl Log for Guarded {
             None => {}
             Some(0) => self.write(record),
             Some(left_out) => self.write(
-                &record
-                    .to_builder()
+                &Record::builder()
+                    .metadata(record.metadata().clone())
                     .args(format_args!("{} ({left_out} lines like this were left out)", record.args()))
                     .build(),
             ),
@@ -253,9 +254,20 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_rust_log_is_said_and_the_rest_counts() {
-        for good in ["", "info", "INFO", "mollysocket=debug,hyper", "mollysocket::web=trace, warn", "info/regex"] {
+        let ours = "mollysocket=debug,hyper=info,mollysocket::web";
+        for good in ["", "info", "INFO", ours, "mollysocket::web=trace, warn", "info/regex"] {
             assert_eq!(clean(good).1, Vec::<String>::new(), "{good}");
         }
+        for bad in
+            ["warning", "verbose", "3", "\"info\"", "inof", "true", "mollysocket=loud", "warning,mollysocket::web=off"]
+        {
+            let (spec, problems) = clean(bad);
+            assert_eq!(problems.len(), 1, "{bad}");
+            let logger = logger(&spec, LevelFilter::Info, LevelFilter::Off);
+            let heard = |level| shows(&logger, "mollysocket::live", level);
+            assert!(heard(Level::Info) && !heard(Level::Debug), "{bad}: the default level");
+        }
+        assert!(!shows(&logger("off", LevelFilter::Info, LevelFilter::Off), "mollysocket", Level::Error));
         for (bad, rest) in [("inof", ""), ("mollysocket=loud,warn", "warn"), ("a=b=c", ""), ("info/a/b", "info")] {
             let (spec, problems) = clean(bad);
             assert_eq!((spec.as_str(), problems.len()), (rest, 1), "{bad}");

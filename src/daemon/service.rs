@@ -41,16 +41,14 @@ impl Reload {
 
     /// Takes the allow lists over, or nothing when the configuration cannot be used. What happened, for people.
     fn apply(&self, read: Result<Config, ConfigError>) -> &'static str {
-        let new = match read {
+        let told = |new: &Config| new.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        let new = match read.inspect(told).and_then(|new| self.same_file(new)) {
             Ok(new) => new,
             Err(error) => {
                 log::error!("the configuration is not reloaded, the old one stays in force: {error}");
                 return "the last reload failed, see the log";
             }
         };
-        for warning in &new.warnings {
-            log::warn!("{warning}");
-        }
         for key in self.running.needing_restart(&new) {
             log::warn!("{key} has changed: restart needed");
         }
@@ -59,6 +57,16 @@ impl Reload {
         self.endpoints.set(new.allowed_endpoints);
         log::info!("allow lists reloaded: accounts: {uuids}; push servers: {endpoints}");
         "allow lists reloaded"
+    }
+
+    /// A file that was removed, or that other users may write now, must not open the lists it held.
+    fn same_file(&self, new: Config) -> Result<Config, ConfigError> {
+        match &self.running.file {
+            Some(file) if new.file.as_ref() != Some(file) => {
+                Err(ConfigError(format!("{} is not used any more; put it right, or restart", file.display())))
+            }
+            _ => Ok(new),
+        }
     }
 }
 
@@ -125,11 +133,13 @@ pub(super) async fn report(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::os::unix::net::UnixDatagram;
+    use std::path::Path;
 
     use futures_lite::FutureExt as _;
     use smol::channel;
 
     use super::*;
+    use crate::config::Env;
 
     /// What the manager is told while `ask` is asked and the status is one after the other of `lines`, then stays.
     fn told(ask: impl Fn() -> Receiver<()>, mut lines: Vec<&str>) -> Vec<String> {
@@ -171,5 +181,23 @@ mod tests {
     fn no_sign_of_life_is_given_for_work_that_stands_still() {
         let still = || channel::bounded(1).1;
         assert_eq!(told(still, vec!["a", "b", "b", "b"]), ["STATUS=b"]);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_does_not_open_its_allow_lists() {
+        let config = |file| Config::from_text(file, &Env::new()).unwrap();
+        let named = |text| Some((Path::new("conf.toml"), text));
+        let running = config(named("allowed_uuids = []\nallowed_endpoints = []"));
+        let reload = Reload {
+            uuids: running.allowed_uuids.clone().into(),
+            endpoints: running.allowed_endpoints.clone().into(),
+            running: Arc::new(running),
+        };
+        for gone in [None, Some((Path::new("other.toml"), ""))] {
+            assert_eq!(reload.apply(Ok(config(gone))), "the last reload failed, see the log");
+            assert!(reload.uuids.get().to_string() == "0 accounts" && reload.endpoints.get().is_empty());
+        }
+        assert_eq!(reload.apply(Ok(config(named("")))), "allow lists reloaded");
+        assert!(!reload.endpoints.get().is_empty());
     }
 }

@@ -69,7 +69,11 @@ impl Doctor<'_> {
     async fn serves(&mut self, way: &Way) -> bool {
         match way.checker.examine(None).await {
             Ok(answered) => {
-                self.add(Check::ok("Signal: TLS", "the certificate is of a pinned authority"));
+                let authority = match &self.config.signal_ca_file {
+                    Some(file) => format!("an authority in {} (signal_ca_file)", file.display()),
+                    None => "a pinned authority".to_owned(),
+                };
+                self.add(Check::ok("Signal: TLS", format!("the certificate is of {authority}")));
                 let agents = &self.config.user_agents;
                 let agent = agents.get(answered.agent).map_or("", String::as_str);
                 self.add(Check::ok("Signal: User-Agent", format!("{agent} is accepted")));

@@ -85,6 +85,8 @@ fn where_all_is_well_there_is_no_complaint() {
     }
     let (code, text) = case.run(&[]);
     assert!(code == Some(0) && text.ends_with("\nNo fault found.\n"), "{text}");
+    // The simulator's own authority takes the place of the pinned ones.
+    assert!(text.contains("ca.pem (signal_ca_file)") && !text.contains("pinned"), "{text}");
 }
 
 /// The name of Signal's host, at addresses of both families.
