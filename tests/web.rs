@@ -35,6 +35,7 @@ fn molly_discovers_the_server_by_its_user_agent_or_path() {
         ("/?airgapped", MOLLY),
         ("/discover", ""),
         ("/discover", BROWSER),
+        ("/discover/", ""),
     ] {
         let answer = fetch(&world, "GET", target, headers);
         assert_eq!((answer.status, answer.body.as_str()), (200, json.as_str()), "{target} {headers}");
@@ -218,7 +219,7 @@ fn hardened(answer: &Answer, request: &str) {
 #[test]
 fn other_paths_and_methods_are_404_and_405() {
     let world = running("");
-    for target in ["/index.html", "/discover/", "/Discover", "//", "/..", "/%2e", "/metrics", "/admin", "/status"] {
+    for target in ["/index.html", "/discover//", "/Discover", "//", "/..", "/%2e", "/metrics", "/admin", "/status"] {
         for method in ["GET", "HEAD", "POST", "PUT"] {
             let length = if method.starts_with('P') { "Content-Length: 0\r\n" } else { "" };
             assert_eq!(fetch(&world, method, target, length).status, 404, "{method} {target}");
@@ -235,6 +236,59 @@ fn other_paths_and_methods_are_404_and_405() {
         assert_eq!((answer.status, answer.header("allow")), (405, Some(allow)), "{method} {target}");
     }
     assert_eq!(fetch(&world, "BREW", "/", "").status, 405);
+}
+
+/// Some proxies forward a sub-path as it is (YunoHost, Cloudflare Tunnel), others take it off.
+#[test]
+fn the_path_of_public_url_may_be_in_front_of_every_path() {
+    for setting in ["https://set.example/a/m%C3%B6lly", "https://set.example/a/m%C3%B6lly/"] {
+        let world = running(&format!("metrics = true\npublic_url = \"{setting}\"\n"));
+        let phone = world.phone(1);
+        let body = format!(
+            r#"{{"uuid":"{}","device_id":2,"password":"{}","endpoint":"{}"}}"#,
+            phone.uuid,
+            phone.password,
+            world.endpoint(&phone)
+        );
+        let json = format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        for prefix in ["", "/a/m%C3%B6lly"] {
+            for (method, path, headers, status, words) in [
+                ("GET", "/", BROWSER, 200, "mollysocket://link"),
+                ("GET", "/?airgapped", BROWSER, 200, "type=airgapped"),
+                ("GET", "/", MOLLY, 200, "{\"mollysocket\":{\"version\""),
+                ("GET", "/discover", "", 200, "{\"mollysocket\":{\"version\""),
+                ("GET", "/discover/", "", 200, "{\"mollysocket\":{\"version\""),
+                ("GET", "/metrics", "", 200, "mollysocket_"),
+                ("POST", "/", &*json, 200, "\"status\":\"ok\""),
+                ("GET", "/other", "", 404, "correct public_url"),
+                ("PUT", "/", "Content-Length: 0\r\n", 405, "GET, HEAD, POST"),
+            ] {
+                let answer = fetch(&world, method, &format!("{prefix}{path}"), headers);
+                assert_eq!(answer.status, status, "{setting}: {method} {prefix}{path}");
+                assert!(answer.body.contains(words), "{setting}: {method} {prefix}{path}: {}", answer.body);
+            }
+        }
+        assert_eq!(fetch(&world, "GET", "/a/m%C3%B6lly", BROWSER).status, 200, "the slash may be missing");
+        for other in ["/a", "/a/", "/a/m%C3%B6llys", "/a/m%C3%B6lly/a/m%C3%B6lly", "/A/m%C3%B6lly/"] {
+            assert_eq!(fetch(&world, "GET", other, BROWSER).status, 404, "{other}");
+        }
+    }
+}
+
+#[test]
+fn a_sub_path_nobody_told_of_is_answered_with_the_remedy() {
+    let world = running("");
+    let remedy = "public_url = \"https://<public name>/sub/path/\"";
+    for target in ["/sub/path/", "/sub/path", "/sub/path/discover", "/sub/path/discover/", "/sub/path/metrics"] {
+        for method in ["GET", "POST"] {
+            let answer = fetch(&world, method, target, "Content-Length: 0\r\n");
+            assert_eq!(answer.status, 404, "{method} {target}");
+            assert!(answer.body.contains(remedy) && answer.body.lines().count() == 1, "{target}: {}", answer.body);
+        }
+    }
+    for target in ["/favicon.ico", "/robots.txt", "/metrics", &format!("/{}/", "a".repeat(1000))] {
+        assert_eq!(fetch(&world, "GET", target, BROWSER).body, "there is nothing here\n", "{target:.40}");
+    }
 }
 
 #[test]

@@ -54,6 +54,8 @@ pub(crate) struct Bounds {
     pub(crate) clients: usize,
     /// Proxies that are believed when they say whose request it is.
     pub(crate) trusted: Vec<Network>,
+    /// The path of `public_url`, without the slash at its end: requests are answered with and without it.
+    pub(crate) prefix: String,
     /// Request line and headers, in bytes.
     pub(crate) head_bytes: usize,
     /// Request body, in bytes.
@@ -90,6 +92,7 @@ impl Bounds {
             requests: limits.web_requests,
             clients: limits.web_clients,
             trusted,
+            prefix: String::new(),
             head_bytes: limits.web_head,
             body_bytes: limits.web_body,
             head: timings.web_head,

@@ -17,8 +17,9 @@ use smol::Timer;
 use smol_hyper::rt::FuturesIo;
 
 use super::client::Client;
-use super::connection::Shared;
+use super::connection::{Bounds, Shared};
 use super::half_closed::{End, endless};
+use super::origin;
 use super::refusal::{Refusal, harden};
 use super::seats::Seat;
 
@@ -72,7 +73,7 @@ async fn answer<S>(
 where
     S: Clone + Send + Sync + 'static,
 {
-    let read = async { to_tide(request, about.client, shared.bounds.body_bytes).await };
+    let read = async { to_tide(request, about.client, &shared.bounds).await };
     // What is not complete when the client has sent its last never will be.
     let cut = async {
         end.comes().await;
@@ -104,11 +105,11 @@ async fn overdue<T>(deadline: Instant, status: StatusCode) -> Result<T, StatusCo
 async fn to_tide(
     request: hyper::Request<Incoming>,
     client: Client,
-    body_bytes: usize,
+    bounds: &Bounds,
 ) -> Result<http_types::Request, StatusCode> {
     let (parts, body) = request.into_parts();
     let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > body_bytes as u64) {
+    if announced.is_some_and(|length| length > bounds.body_bytes as u64) {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
     let method: http_types::Method = parts.method.as_str().parse().map_err(|_| StatusCode::METHOD_NOT_ALLOWED)?;
@@ -116,13 +117,14 @@ async fn to_tide(
         return Err(StatusCode::METHOD_NOT_ALLOWED);
     }
     let mut url = http_types::Url::parse("http://localhost/").map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    url.set_path(parts.uri.path());
+    let path = origin::below(&bounds.prefix, parts.uri.path());
+    url.set_path(path);
     url.set_query(parts.uri.query());
-    if url.path() != parts.uri.path() {
+    if url.path() != path {
         // Not in normal form: no page of ours is spelt so.
         return Err(StatusCode::NOT_FOUND);
     }
-    let body = Limited::new(body, body_bytes).collect().await.map_err(|error| {
+    let body = Limited::new(body, bounds.body_bytes).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }
     })?;
     let mut converted = http_types::Request::new(method, url);

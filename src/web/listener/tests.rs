@@ -23,6 +23,7 @@ fn bounds() -> Bounds {
         requests: Rate { burst: 1000, every: Duration::from_secs(1) },
         clients: 100,
         trusted: Network::LOOPBACK.to_vec(),
+        prefix: String::new(),
         head_bytes: 8 * 1024,
         body_bytes: 100,
         head: Duration::from_millis(300),
