@@ -184,7 +184,7 @@ fn every_answer_has_the_security_headers_and_no_banner() {
         hardened(&fetch(&world, method, target, headers), &format!("{method} {target}"));
     }
     // Refused before anything is parsed, and before the application is asked.
-    let long = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(10_000));
+    let long = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(20_000));
     let large = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999\r\n\r\n";
     for (request, status) in [
         ("nonsense\r\n\r\n", 400),
@@ -195,6 +195,9 @@ fn every_answer_has_the_security_headers_and_no_banner() {
         (large, 413),
         ("BREW / HTTP/1.1\r\nHost: h\r\n\r\n", 405),
         ("GET /./ HTTP/1.1\r\nHost: h\r\n\r\n", 404),
+        // What hyper would refuse by itself.
+        ("GET /?\"<> HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        ("GET h:x:y HTTP/1.1\r\nHost: h\r\n\r\n", 400),
     ] {
         let answer = ask(&world, request);
         assert_eq!(answer.status, status, "{request:.40}");
@@ -231,11 +234,13 @@ fn other_paths_and_methods_are_404_and_405() {
         ("OPTIONS", "/", "GET, HEAD, POST"),
         ("TRACE", "/", "GET, HEAD, POST"),
         ("POST", "/discover", "GET, HEAD"),
+        ("BREW", "/", "GET, HEAD, POST"),
+        ("get", "/", "GET, HEAD, POST"),
+        ("BREW", "/discover", "GET, HEAD"),
     ] {
         let answer = fetch(&world, method, target, "Content-Length: 0\r\n");
         assert_eq!((answer.status, answer.header("allow")), (405, Some(allow)), "{method} {target}");
     }
-    assert_eq!(fetch(&world, "BREW", "/", "").status, 405);
 }
 
 /// Some proxies forward a sub-path as it is (YunoHost, Cloudflare Tunnel), others take it off.
@@ -369,6 +374,22 @@ fn metrics_are_there_only_when_wanted() {
         assert!(!answer.body.contains(secret), "{secret}");
     }
     world.stop();
+}
+
+/// Single sign-on proxies send long cookies.
+#[test]
+fn sixteen_kibibytes_of_headers_are_read() {
+    let world = running("");
+    let head = |bytes: usize| {
+        let rest = "GET /discover HTTP/1.1\r\nHost: h\r\nCookie: \r\n\r\n".len();
+        fetch_raw(&world, &format!("Cookie: {}\r\n", "c".repeat(bytes - rest)))
+    };
+    assert_eq!((head(16 * 1024), head(16 * 1024 + 1)), (200, 431));
+    assert_eq!((fetch_raw(&world, &"a: b\r\n".repeat(99)), fetch_raw(&world, &"a: b\r\n".repeat(100))), (200, 431));
+}
+
+fn fetch_raw(world: &World, headers: &str) -> u16 {
+    ask(world, format!("GET /discover HTTP/1.1\r\nHost: h\r\n{headers}\r\n")).status
 }
 
 #[test]

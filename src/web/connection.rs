@@ -77,8 +77,11 @@ pub(super) struct Shared<S> {
     pub(super) requests: Mutex<Buckets<Key>>,
     /// Closed when the server stops: who has not sent a whole head by then is not in flight.
     pub(super) stopping: Receiver<()>,
-    /// Things for the operator to correct, so they are worth a line: a proxy that speaks HTTP/2 to us,
-    pub(super) wrong_version: Seldom,
+    /// Things for the operator to correct, so they are worth a line: a proxy that speaks HTTP/2, TLS or the PROXY protocol
+    /// to us,
+    http_2: Seldom,
+    tls: Seldom,
+    proxy_protocol: Seldom,
     /// and clients that are turned away, which may be a proxy that is not known as one.
     pub(super) turned_away: Seldom,
 }
@@ -105,8 +108,22 @@ impl Bounds {
 impl<S> Shared<S> {
     pub(super) fn new(app: tide::Server<S>, bounds: Bounds, metrics: Arc<Metrics>, stopping: Receiver<()>) -> Self {
         let requests = Mutex::new(Buckets::new(bounds.requests, bounds.clients));
-        let (wrong_version, turned_away) = (Seldom::default(), Seldom::default());
-        Self { app, bounds, metrics, requests, stopping, wrong_version, turned_away }
+        let new = Seldom::default;
+        let (http_2, tls, proxy_protocol, turned_away) = (new(), new(), new(), new());
+        Self { app, bounds, metrics, requests, stopping, http_2, tls, proxy_protocol, turned_away }
+    }
+
+    /// Logs why a head was refused: once a minute where the operator has to correct something.
+    fn log_refused(&self, peer: Option<IpAddr>, error: HeadError) {
+        let seldom = match error {
+            HeadError::Version => Some(&self.http_2),
+            HeadError::Tls => Some(&self.tls),
+            HeadError::ProxyProtocol => Some(&self.proxy_protocol),
+            _ => None,
+        };
+        let due = seldom.is_some_and(|seldom| seldom.due(Instant::now()));
+        let level = if due { log::Level::Error } else { log::Level::Debug };
+        log::log!(level, "web: request from {} refused: {error}", Client::by_peer(peer, &self.bounds.trusted));
     }
 
     /// Whether this client may have a request answered now.
@@ -189,8 +206,10 @@ async fn serve<S, T>(
     let refusal = match future::or(head, stopped).await {
         None | Some(Ok(None)) => return,
         Some(Err(error)) => {
-            let tell = error == HeadError::Version && shared.wrong_version.due(Instant::now());
-            log::log!(if tell { log::Level::Error } else { log::Level::Debug }, "web: request refused: {error}");
+            shared.log_refused(peer, error);
+            if let HeadError::Tls | HeadError::ProxyProtocol = error {
+                return;
+            }
             Some(error.into())
         }
         Some(Ok(Some(Head { bytes, client }))) => match shared.admit(client, seat) {
@@ -232,6 +251,7 @@ async fn read_head<T: AsyncRead + Unpin>(
                 Ok(0) | Err(_) => return Ok(None),
                 Ok(count) => bytes.extend_from_slice(&part[..count]),
             }
+            head::other_protocol(&bytes)?;
             if let Some(end) = head::length(&bytes, bounds.head_bytes)? {
                 head::check(&bytes[..end])?;
                 return Ok(Some(end));

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use futures_lite::{AsyncRead, AsyncWrite, FutureExt};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_types::Method;
 use http_types::headers::HeaderValue;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderName};
@@ -112,10 +113,9 @@ async fn to_tide(
     if announced.is_some_and(|length| length > bounds.body_bytes as u64) {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    let method: http_types::Method = parts.method.as_str().parse().map_err(|_| StatusCode::METHOD_NOT_ALLOWED)?;
-    if method.as_ref() != parts.method.as_str() {
-        return Err(StatusCode::METHOD_NOT_ALLOWED);
-    }
+    let method = parts.method.as_str().parse().ok().filter(|method: &Method| method.as_ref() == parts.method.as_str());
+    // A method the router has no name for is answered as one that is allowed nowhere.
+    let method = method.unwrap_or(Method::Trace);
     let mut url = http_types::Url::parse("http://localhost/").map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     let path = origin::below(&bounds.prefix, parts.uri.path());
     url.set_path(path);

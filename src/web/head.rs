@@ -5,8 +5,11 @@ use std::borrow::Cow;
 
 use hyper::StatusCode;
 
-/// Most header lines in a request. Browsers behind two proxies send about thirty.
-const MAX_HEADERS: usize = 64;
+/// Most header lines in a request: as many as hyper takes. Browsers behind two proxies send about thirty.
+const MAX_HEADERS: usize = 100;
+
+/// How version 2 of the PROXY protocol begins.
+const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Why a request is refused before it is parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +29,15 @@ pub(crate) enum HeadError {
     /// HTTP/2 or something unknown.
     #[error("this server speaks HTTP/1.1 only; a reverse proxy must forward to it with http://, not h2c://")]
     Version,
+    /// The first bytes of a TLS connection.
+    #[error("this port speaks plain HTTP, not TLS; a reverse proxy must forward to it with http://, not https://")]
+    Tls,
+    /// The PROXY protocol, version 1 or 2.
+    #[error(
+        "this port does not understand the PROXY protocol; switch it off in the proxy (HAProxy: send-proxy), and let the \
+         proxy send X-Forwarded-For instead"
+    )]
+    ProxyProtocol,
     /// Not `name: value`.
     #[error("a header line is malformed")]
     HeaderLine,
@@ -56,8 +68,26 @@ impl HeadError {
             | Self::HeaderLine
             | Self::Host
             | Self::ContentLength
-            | Self::BothLengths => StatusCode::BAD_REQUEST,
+            | Self::BothLengths
+            | Self::Tls
+            | Self::ProxyProtocol => StatusCode::BAD_REQUEST,
         }
+    }
+}
+
+/// Whether these first bytes of a connection are another protocol's, one that operators of proxies switch on: a TLS
+/// handshake (RFC 8446 section 5.1), or the PROXY protocol (HAProxy's proxy-protocol.txt, section 2).
+///
+/// # Errors
+/// Names the protocol.
+pub(crate) fn other_protocol(bytes: &[u8]) -> Result<(), HeadError> {
+    let begins = |with: &[u8]| bytes.starts_with(with);
+    if begins(b"\x16") {
+        Err(HeadError::Tls)
+    } else if begins(b"PROXY TCP") || begins(b"PROXY UNKNOWN") || begins(PROXY_V2) {
+        Err(HeadError::ProxyProtocol)
+    } else {
+        Ok(())
     }
 }
 
@@ -66,6 +96,9 @@ impl HeadError {
 /// # Errors
 /// When it can no longer become a good one: longer than `limit`, or with a line that does not end in CR LF.
 pub(crate) fn length(bytes: &[u8], limit: usize) -> Result<Option<usize>, HeadError> {
+    if PROXY_V2.starts_with(bytes) {
+        return Ok(None);
+    }
     let mut line_start = 0;
     for (at, byte) in bytes.iter().enumerate() {
         if at >= limit {
@@ -135,7 +168,7 @@ fn request_line(line: &[u8]) -> Result<bool, HeadError> {
     if method.is_empty() || !method.iter().all(|b| is_token(*b)) {
         return Err(HeadError::RequestLine);
     }
-    if target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
+    if !target.iter().all(u8::is_ascii_graphic) || hyper::Uri::try_from(target).is_err() {
         return Err(HeadError::RequestLine);
     }
     match version {

@@ -160,6 +160,29 @@ fn what_could_smuggle_a_second_request_is_refused() {
 }
 
 #[test]
+fn other_protocols_are_closed_at_once_without_an_answer() {
+    with_server(Bounds { head: PATIENCE * 2, ..bounds() }, async |server| {
+        let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c";
+        let hello = [0x16, 3, 1, 2, 0, 1, 0];
+        for start in [&hello[..], b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n", b"PROXY TCP6", b"PROXY UNKNOWN\r\n", v2] {
+            let started = Instant::now();
+            for pieces in [1, 2, start.len()] {
+                let mut stream = TcpStream::connect(server.addr).await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                for piece in start.chunks(start.len().div_ceil(pieces)) {
+                    let _ = stream.write_all(piece).await;
+                    Timer::after(Duration::from_millis(2)).await;
+                }
+                assert_eq!(answer(&mut stream).await, "", "{start:?}");
+            }
+            assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        }
+        assert_eq!(status(&talk(server.addr, "PROXY / HTTP/1.1\r\nHost: h\r\n\r\n").await), "405");
+        assert_eq!(status(&talk(server.addr, "\r\n\r\n\0\r\nX\r\n\r\n").await), "400");
+    });
+}
+
+#[test]
 fn heads_and_bodies_beyond_the_limits_are_cut_with_an_answer() {
     with_server(bounds(), async |server| {
         let long = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "a".repeat(8 * 1024));
