@@ -306,7 +306,7 @@ impl Default for Limits {
             asks: Rate { burst: 100, every: Duration::from_millis(20) },
             asks_at_once: 8,
             unconfirmed: Rate { burst: 50, every: secs(60) },
-            web_head: 8 * 1024,
+            web_head: 16 * 1024,
             web_body: 16 * 1024,
             push_head: 16 * 1024,
             alerts: Rate { burst: 10, every: secs(60) },

@@ -14,7 +14,7 @@ use smol::{Async, Executor, Timer};
 use tide::Request;
 
 use super::connection::Bounds;
-use super::{App, NotFound, answer, listener, not_allowed, text};
+use super::{App, answer, listener, not_allowed, text};
 use crate::metrics;
 use crate::overview::Observer;
 use crate::private_file;
@@ -83,7 +83,7 @@ pub async fn serve(
     let bounds = Bounds::new(&app.limits, &app.timings, Vec::new());
     let counters = app.metrics.clone();
     let mut routes = tide::with_state(Admin { app, observer });
-    routes.with(NotFound);
+    routes.at("*").all(|_| async { text(404, "there is nothing here") });
     routes.at("/status").get(status).head(status).all(|_| not_allowed("GET, HEAD"));
     routes.at("/healthz").get(healthz).head(healthz).all(|_| not_allowed("GET, HEAD"));
     routes.at("/readyz").get(readyz).head(readyz).all(|_| not_allowed("GET, HEAD"));
