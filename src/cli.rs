@@ -10,7 +10,7 @@ use argh::{ArgsInfo as _, FromArgs};
 use log::{LevelFilter, Metadata, Record};
 
 use self::args::{Args, ConnectionVerb, QrCodeVerb, TestVerb, VapidVerb, Verb};
-use self::output::Lenient;
+use self::output::{Lenient, Paint};
 use crate::account::AccountError;
 use crate::config::{Config, ConfigError, Env};
 use crate::daemon::StartError;
@@ -161,7 +161,7 @@ pub fn main(args: Vec<String>, env: Env) -> ExitCode {
         }
         Ok(_) => Err(CliError::Usage("a command is missing".into())),
         Err(early) if early.status.is_ok() => {
-            out.write_all(early.output.as_bytes()).map(|()| Answer::Yes).map_err(CliError::from)
+            out.write_all(output::wrapped(&early.output).as_bytes()).map(|()| Answer::Yes).map_err(CliError::from)
         }
         Err(_) => Err(CliError::Usage("the command line cannot be understood; see mollysocket --help".into())),
     };
@@ -197,8 +197,15 @@ impl Start<'_> {
 
 fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, CliError> {
     match verb {
-        Verb::Server(_) => {
-            let (config, env) = (start.config.clone(), start.env.clone());
+        Verb::Server(args) => {
+            let (config, mut env) = (start.config.clone(), start.env.clone());
+            if args.port.as_ref().is_some_and(|port| port.parse::<u16>().is_err()) {
+                return Err(CliError::Usage("--port needs a number up to 65535".into()));
+            }
+            // The command line wins over variables, also when the configuration is read again.
+            let given = [("MOLLY_HOST", args.host), ("MOLLY_PORT", args.port)];
+            env.extend(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+            let start = &Start { config: config.clone(), env: &env.clone() };
             let reread = move || Config::load(config.as_deref(), &env);
             server::run(start.env, start.config()?, reread)
         }
@@ -208,8 +215,8 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
             VapidVerb::Test(args) => tools::vapid_test(&start.config()?, &args.endpoint, out),
         },
         Verb::QrCode(qrcode) => match qrcode.verb {
-            QrCodeVerb::Url(args) => qrcode::url(&start.config()?, &args, out),
-            QrCodeVerb::Airgapped(args) => qrcode::airgapped(&start.config()?, &args, out),
+            QrCodeVerb::Url(args) => qrcode::url(&start.config()?, &args, Paint::of(start.env), out),
+            QrCodeVerb::Airgapped(args) => qrcode::airgapped(&start.config()?, &args, Paint::of(start.env), out),
         },
         Verb::Connection(connection) => match connection.verb {
             ConnectionVerb::Add(args) => connection::add(&start.config()?, &args, out),
@@ -229,8 +236,8 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
             TestVerb::Endpoint(args) => tools::test_endpoint(&start.config()?, &args.endpoint, out),
             TestVerb::Uuid(args) => tools::test_uuid(&start.config()?, &args.uuid, out),
         },
-        Verb::Status(args) => status::run(&start.config()?, &args, output::Paint::of(start.env), out),
-        Verb::Doctor(args) => doctor::run(start, &args, output::Paint::of(start.env), out),
+        Verb::Status(args) => status::run(&start.config()?, &args, Paint::of(start.env), out),
+        Verb::Doctor(args) => doctor::run(start, &args, Paint::of(start.env), out),
         Verb::Health(args) => health::run(&start.config()?, &args, out),
         Verb::CheckConfig(_) if start.config.is_some() => {
             Err(CliError::Usage("check-config takes the file as its argument, without -c".into()))

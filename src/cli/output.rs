@@ -22,6 +22,34 @@ impl Paint {
     }
 }
 
+/// Columns of the narrowest usual terminal.
+const COLUMNS: usize = 80;
+
+/// The text in lines of at most 80 columns where words allow it. What goes on is indented as its line began.
+pub(super) fn wrapped(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let (indent, words) = line.split_at(line.len() - line.trim_start().len());
+        out.push_str(indent);
+        let mut column = indent.len();
+        for (n, word) in words.split(' ').enumerate() {
+            let width = word.chars().count();
+            if n > 0 && column + 1 + width > COLUMNS {
+                out.push('\n');
+                out.push_str(indent);
+                column = indent.len();
+            } else if n > 0 {
+                out.push(' ');
+                column += 1;
+            }
+            out.push_str(word);
+            column += width;
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// A writer whose reader may leave early: what it does not want to read is no error, and the verb goes on.
 pub(super) struct Lenient<W> {
     inner: W,

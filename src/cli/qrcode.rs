@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::args::{QrCodeAirgapped, QrCodeUrl};
+use super::output::Paint;
 use super::reach::vapid;
 use super::{Answer, CliError};
 use crate::config::{Config, public_url};
@@ -12,37 +13,46 @@ use crate::link::{Link, qr_plain, qr_svg, qr_terminal};
 
 /// How the code is shown.
 enum Form<'a> {
-    Terminal,
-    Plain,
+    Terminal(Paint),
     Svg(&'a Path),
 }
 
 impl<'a> Form<'a> {
-    fn of(plain: bool, svg: Option<&'a Path>) -> Self {
+    fn of(plain: bool, paint: Paint, svg: Option<&'a Path>) -> Self {
         match svg {
             Some(file) => Self::Svg(file),
-            None if plain => Self::Plain,
-            None => Self::Terminal,
+            None if plain => Self::Terminal(Paint::Plain),
+            None => Self::Terminal(paint),
         }
     }
 }
 
 /// `qrcode url URL`.
-pub(super) fn url(config: &Config, args: &QrCodeUrl, out: &mut impl Write) -> Result<Answer, CliError> {
+pub(super) fn url(config: &Config, args: &QrCodeUrl, paint: Paint, out: &mut impl Write) -> Result<Answer, CliError> {
     let url = public_url(&args.url).map_err(|problem| CliError::Usage(format!("URL {problem}")))?;
-    show(config, &Link::Webserver(url), &Form::of(args.plain, args.svg.as_deref()), out)
+    show(config, &Link::Webserver(url), &Form::of(args.plain, paint, args.svg.as_deref()), out)
 }
 
 /// `qrcode airgapped`.
-pub(super) fn airgapped(config: &Config, args: &QrCodeAirgapped, out: &mut impl Write) -> Result<Answer, CliError> {
-    show(config, &Link::Airgapped, &Form::of(args.plain, args.svg.as_deref()), out)
+pub(super) fn airgapped(
+    config: &Config,
+    args: &QrCodeAirgapped,
+    paint: Paint,
+    out: &mut impl Write,
+) -> Result<Answer, CliError> {
+    show(config, &Link::Airgapped, &Form::of(args.plain, paint, args.svg.as_deref()), out)
 }
 
 fn show(config: &Config, link: &Link, form: &Form<'_>, out: &mut impl Write) -> Result<Answer, CliError> {
     let text = link.to_text(vapid(config)?.public());
     match form {
-        Form::Terminal => writeln!(out, "{}", qr_terminal(&text)?)?,
-        Form::Plain => writeln!(out, "{}", qr_plain(&text)?)?,
+        Form::Terminal(Paint::Colours) => writeln!(out, "{}", qr_terminal(&text)?)?,
+        Form::Terminal(Paint::Plain) => writeln!(out, "{}", qr_plain(&text)?)?,
+        // Nothing but the picture, for whatever reads it.
+        Form::Svg(file) if file.as_os_str() == "-" => {
+            writeln!(out, "{}", qr_svg(&text)?)?;
+            return Ok(Answer::Yes);
+        }
         Form::Svg(file) => {
             let cannot = |error| CliError::failed(format_args!("{} cannot be written: {error}", file.display()));
             fs::write(file, qr_svg(&text)?).map_err(cannot)?;
