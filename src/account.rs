@@ -46,7 +46,12 @@ impl AccountId {
 
     /// The first eight hexadecimal digits: enough to tell accounts apart in a log, useless to anybody else.
     pub fn short(&self) -> String {
-        self.0.simple().to_string()[..8].to_owned()
+        self.digits()[..8].to_owned()
+    }
+
+    /// All 32 hexadecimal digits, in lower case and without hyphens.
+    pub fn digits(&self) -> String {
+        self.0.simple().to_string()
     }
 
     /// The sixteen bytes Signal uses for it in an envelope (big endian).

@@ -143,7 +143,7 @@ impl<'a> Doctor<'a> {
     /// Checks everything. Look-ups run as tasks of `executor`, which must run meanwhile.
     pub async fn examine(mut self, executor: Arc<Executor<'static>>) {
         self.configuration();
-        let accounts = self.database().await;
+        let accounts = self.database();
         self.server().await;
         let vapid = self.vapid_key();
         if let Some(way) = self.way(vapid, executor) {

@@ -1,16 +1,17 @@
 //! The database of accounts (design, section 8). The only module that touches SQLite; one thread owns the connection.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
 
 use self::rows::Change;
-use self::spellings::Spellings;
 use self::thread::Handle;
 use crate::account::{Account, AccountId, Credentials, Endpoint, ServerTime};
 use crate::private_file;
@@ -18,9 +19,9 @@ use crate::private_file;
 mod error;
 mod import;
 mod open;
+mod reading;
 mod rows;
 mod schema;
-mod spellings;
 mod thread;
 
 pub use self::error::StoreError;
@@ -31,6 +32,8 @@ pub use self::import::{Difference, IfDifferent, Import};
 pub struct Listing {
     /// The rows that could be read.
     pub accounts: Vec<Account>,
+    /// The public VAPID key each was registered with, where it is known.
+    pub keys: HashMap<AccountId, String>,
     /// Each row that could not (old versions stored anything). Such rows are left as they are.
     pub unreadable: Vec<OddRow>,
 }
@@ -101,6 +104,8 @@ pub enum IfMissing {
 #[derive(Debug, Clone)]
 pub struct Store {
     handle: Handle,
+    /// See [`Self::with_key`].
+    key: Option<Arc<str>>,
 }
 
 /// Whether the file could be opened for writing.
@@ -116,7 +121,6 @@ struct Database {
     path: PathBuf,
     connection: Connection,
     access: Access,
-    spellings: Spellings,
     /// How often the file was opened anew.
     epoch: u32,
 }
@@ -143,7 +147,32 @@ impl Store {
     /// # Errors
     /// Damaged, foreign, newer or unreadable files are refused and left untouched; the message names file and remedy.
     pub fn open(path: &Path, missing: IfMissing) -> Result<Self, StoreError> {
-        Ok(Self { handle: Handle::start(open::open(path, missing)?)? })
+        Ok(Self { handle: Handle::start(open::open(path, missing)?)?, key: None })
+    }
+
+    /// The same, and what is stored by it is noted as registered with this public VAPID key.
+    #[must_use]
+    pub fn with_key(self, public: &str) -> Self {
+        Self { key: Some(public.into()), ..self }
+    }
+
+    /// Notes every account of which it is not known with which key it was registered as registered with
+    /// [this one](Self::with_key): those of the reference and of earlier versions.
+    ///
+    /// # Errors
+    /// When it could not be committed.
+    pub async fn adopt(&self) -> Result<(), StoreError> {
+        let Some(key) = self.key.clone() else { return Ok(()) };
+        self.handle.write(move |transaction| rows::adopt(transaction, &key)).await
+    }
+
+    /// Everything in a database of any format, ours or the reference's. Changes nothing in its directory and leaves nothing
+    /// there, also while another program uses it.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; what is missing is not made.
+    pub fn read(path: &Path) -> Result<Listing, StoreError> {
+        reading::read(path)
     }
 
     /// Makes sure that no other daemon uses this database.
@@ -187,7 +216,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub async fn list(&self) -> Result<Listing, StoreError> {
-        self.handle.read(|connection, _| rows::list(connection)).await
+        self.handle.read(rows::list).await
     }
 
     /// One account. `None` when there is none, or its row cannot be read.
@@ -195,7 +224,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub async fn get(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
-        self.handle.read(move |connection, spellings| rows::get(connection, spellings, id)).await
+        self.handle.read(move |connection| rows::get(connection, id)).await
     }
 
     /// Number of rows, readable or not.
@@ -203,7 +232,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub async fn count(&self) -> Result<usize, StoreError> {
-        self.handle.read(|connection, _| rows::count(connection)).await
+        self.handle.read(rows::count).await
     }
 
     /// Adds the account or replaces the row with its id. Durable when it returns.
@@ -211,7 +240,8 @@ impl Store {
     /// # Errors
     /// When it could not be committed.
     pub async fn put(&self, account: Account) -> Result<(), StoreError> {
-        self.handle.write(move |transaction, spellings| rows::put(transaction, spellings, &account)).await
+        let key = self.key.clone();
+        self.handle.write(move |transaction| rows::put(transaction, &account, key.as_deref())).await
     }
 
     /// What there is of an account.
@@ -219,7 +249,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub async fn look(&self, id: AccountId) -> Result<Known, StoreError> {
-        self.handle.read(move |connection, spellings| rows::look(connection, spellings, id)).await
+        self.handle.read(move |connection| rows::look(connection, id)).await
     }
 
     /// Stores the account if what there is of it still is as `expected`, and only while there are fewer than
@@ -228,10 +258,9 @@ impl Store {
     /// # Errors
     /// When it could not be committed.
     pub async fn put_if(&self, expected: Known, account: Account, max_accounts: usize) -> Result<Put, StoreError> {
+        let key = self.key.clone();
         self.handle
-            .write(move |transaction, spellings| {
-                rows::put_if(transaction, spellings, &expected, &account, max_accounts)
-            })
+            .write(move |transaction| rows::put_if(transaction, &expected, &account, max_accounts, key.as_deref()))
             .await
     }
 
@@ -246,10 +275,9 @@ impl Store {
         if_different: IfDifferent,
         max_accounts: usize,
     ) -> Result<Import, StoreError> {
+        let key = self.key.clone();
         self.handle
-            .write(move |transaction, spellings| {
-                import::import(transaction, spellings, accounts, if_different, max_accounts)
-            })
+            .write(move |transaction| import::import(transaction, accounts, if_different, max_accounts, key.as_deref()))
             .await
     }
 
@@ -287,7 +315,7 @@ impl Store {
         if covers.is_empty() {
             return Ok(());
         }
-        self.handle.write(move |transaction, spellings| rows::cover(transaction, spellings, &covers)).await
+        self.handle.write(move |transaction| rows::cover(transaction, &covers)).await
     }
 
     /// Pauses or resumes the account. Says whether it was there.
@@ -303,7 +331,7 @@ impl Store {
     /// # Errors
     /// When it could not be committed.
     pub async fn remove(&self, id: AccountId) -> Result<bool, StoreError> {
-        self.handle.write(move |transaction, spellings| rows::remove(transaction, spellings, id)).await
+        self.handle.write(move |transaction| rows::remove(transaction, id)).await
     }
 
     /// Removes the row that no account can be made of and that has this name, or this id. Says whether it was there.
@@ -311,7 +339,7 @@ impl Store {
     /// # Errors
     /// When it could not be committed.
     pub async fn remove_odd(&self, name: String) -> Result<bool, StoreError> {
-        self.handle.write(move |transaction, _| rows::remove_odd(transaction, &name)).await
+        self.handle.write(move |transaction| rows::remove_odd(transaction, &name)).await
     }
 
     /// Whether the file can be written.
@@ -342,8 +370,6 @@ impl Store {
         expected: impl Fn(&Account) -> bool + Send + 'static,
         change: Change,
     ) -> Result<bool, StoreError> {
-        self.handle
-            .write(move |transaction, spellings| rows::change(transaction, spellings, id, expected, &change))
-            .await
+        self.handle.write(move |transaction| rows::change(transaction, id, expected, &change)).await
     }
 }

@@ -85,8 +85,10 @@ impl fmt::Display for Flaw {
 /// Whether a missing generated key is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Create {
-    /// Make it (`server`).
+    /// Make it (`server` without accounts).
     Yes,
-    /// Fail (all other verbs).
+    /// Fail (`server` with accounts).
     No,
+    /// Fail, and leave the file as it is (all other verbs).
+    Look,
 }

@@ -149,7 +149,7 @@ fn settings_of_the_file_are_what_durability_needs() {
     let text = |pragma: &str| sql.pragma_query_value(None, pragma, |row| row.get::<_, String>(0)).unwrap();
     let number = |pragma: &str| sql.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(text("journal_mode"), "wal");
-    assert_eq!((number("user_version"), number("application_id")), (2, 0x4d53_6b74));
+    assert_eq!((number("user_version"), number("application_id")), (3, 0x4d53_6b74));
     drop(sql);
     close(store, &place);
     assert_eq!(place.names(), ["db.sqlite"]);
@@ -172,6 +172,32 @@ fn a_database_without_pauses_gets_them_and_needs_no_copy() {
     }
     close(store, &place);
     assert_eq!(place.names(), ["db.sqlite"]);
+}
+
+#[test]
+fn each_account_is_kept_with_the_key_it_was_registered_with() {
+    let place = Place::with(REFERENCE);
+    place.reference_insert(UUID, "2", "https://push.example/up", "0");
+    let keys = |store: &Store| run(store.list()).unwrap().keys;
+    let known = |pairs: &[(&str, &str)]| pairs.iter().map(|(uuid, key)| (id(uuid), (*key).to_owned())).collect();
+    let store = place.open().with_key("first");
+    assert_eq!(keys(&store), known(&[]), "of the reference's it is not known");
+    run(store.adopt()).unwrap();
+    assert_eq!(keys(&store), known(&[(UUID, "first")]));
+
+    let store = store.with_key("second");
+    run(store.adopt()).unwrap();
+    run(store.put(account(OTHER))).unwrap();
+    let same = run(store.get(id(UUID))).unwrap().unwrap();
+    run(store.touch(id(UUID), 1_800_000_000)).unwrap();
+    run(store.put(same.clone())).unwrap();
+    assert_eq!(keys(&store), known(&[(UUID, "first"), (OTHER, "second")]), "the same again is no news");
+    let mut moved = same;
+    moved.endpoint = endpoint("https://push.example/new");
+    run(store.put(moved)).unwrap();
+    assert_eq!(keys(&store), known(&[(UUID, "second"), (OTHER, "second")]));
+    close(store, &place);
+    assert_eq!(Store::read(&place.db).unwrap().keys.len(), 2);
 }
 
 /// Refused, said why, and not a byte changed nor a file made.
@@ -206,8 +232,8 @@ fn what_is_not_a_sound_database_of_ours_is_refused_and_left_untouched() {
         "CREATE TABLE t (uuid, device_id, password, endpoint, forbidden); CREATE VIEW connections AS SELECT * FROM t",
     );
     foreign(&format!("{REFERENCE}; PRAGMA application_id = 1234"));
-    refusal(&Place::with(&format!("{REFERENCE}; PRAGMA user_version = 3")), |e| matches!(e, StoreError::Newer { .. }));
-    let newer = |e: &StoreError| matches!(e, StoreError::Newer { found: 99, known: 2, .. });
+    refusal(&Place::with(&format!("{REFERENCE}; PRAGMA user_version = 99")), |e| matches!(e, StoreError::Newer { .. }));
+    let newer = |e: &StoreError| matches!(e, StoreError::Newer { found: 99, known: 3, .. });
     let ours = format!("PRAGMA application_id = {}; PRAGMA user_version = 99;", 0x4d53_6b74);
     refusal(&Place::with(&format!("{ours} CREATE TABLE whatever (x)")), newer);
     refusal(&Place::with(&format!("PRAGMA journal_mode = WAL; {ours} {REFERENCE}")), newer);

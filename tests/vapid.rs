@@ -239,7 +239,7 @@ fn the_first_start_makes_a_private_key_file_and_later_ones_read_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db.sqlite.vapid");
     let source = VapidSource::Generated(path.clone());
-    let error = load(&source, Create::No).unwrap_err();
+    let error = load(&source, Create::Look).unwrap_err();
     assert_eq!(error, VapidError::Missing(path.clone()));
     assert!(!path.exists());
 
@@ -252,7 +252,9 @@ fn the_first_start_makes_a_private_key_file_and_later_ones_read_it() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no drafts are left behind");
 
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    load(&source, Create::Yes).unwrap();
+    load(&source, Create::Look).unwrap();
+    assert_eq!(mode(&path), 0o644, "looking changes nothing");
+    load(&source, Create::No).unwrap();
     assert_eq!(mode(&path), 0o600, "an open key file is closed");
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 
 use super::args::{ConnectionAdd, ConnectionList};
-use super::reach::Reach;
+use super::reach::{Reach, public_key};
 use super::status::running;
 use super::{Answer, CliError};
 use crate::account::{Account, AccountId, Credentials, DeviceId, Endpoint, Secret};
@@ -50,7 +50,10 @@ pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -
     reach.block_on(async {
         let checked = reach.net.check_endpoint(&config.allowed_endpoints, &endpoint).await;
         checked.map_err(|refusal| CliError::failed(format_args!("nothing stored: {refusal}")))?;
-        let store = Store::open(&config.db, IfMissing::Create)?;
+        let mut store = Store::open(&config.db, IfMissing::Create)?;
+        if let Ok(key) = public_key(config) {
+            store = store.with_key(&key);
+        }
         let credentials = Credentials { id, device, password };
         let known = store.get(id).await?;
         if known.is_none() && store.count().await? >= config.max_accounts {
@@ -93,8 +96,7 @@ pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -
 
 /// `connection list`.
 pub(super) fn list(config: &Config, args: &ConnectionList, out: &mut impl Write) -> Result<Answer, CliError> {
-    let store = Store::open(&config.db, IfMissing::Fail)?;
-    let listing = smol::block_on(store.list())?;
+    let listing = Store::read(&config.db)?;
     let rows: Vec<Row> = listing.accounts.iter().map(|account| Row::of(account, args.anonymized)).collect();
     let shown_row = |row: &OddRow| if args.anonymized { row.anonymized() } else { row.to_string() };
     let unreadable: Vec<String> = listing.unreadable.iter().map(shown_row).collect();
@@ -178,10 +180,10 @@ pub(super) enum PauseChange {
 /// `connection ping UUID`: a test push, and whether anything else keeps wake-ups from this phone.
 pub(super) fn ping(config: &Config, uuid: &str, out: &mut impl Write) -> Result<Answer, CliError> {
     let id = AccountId::parse(uuid)?;
-    let store = Store::open(&config.db, IfMissing::Fail)?;
+    let mut accounts = Store::read(&config.db)?.accounts.into_iter();
+    let account = accounts.find(|account| account.id() == id).ok_or_else(|| unknown(id, &config.db))?;
     let reach = Reach::new(config)?;
     reach.block_on(async {
-        let account = store.get(id).await?.ok_or_else(|| unknown(id, &config.db))?;
         let delivery = reach.pusher(config)?.send(&account.endpoint, Kind::Test).await;
         if delivery.outcome != Outcome::Accepted {
             return Err(CliError::failed(format_args!("the test push failed: {}", delivery.reason)));
@@ -198,6 +200,7 @@ pub(super) fn ping(config: &Config, uuid: &str, out: &mut impl Write) -> Result<
         }
         if account.endpoint_gone {
             // The push server was wrong, or changed its mind; the account may go on.
+            let store = Store::open(&config.db, IfMissing::Fail)?;
             store.set_endpoint_gone(id, account.endpoint, false).await?;
             writeln!(
                 out,

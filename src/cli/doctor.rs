@@ -13,7 +13,7 @@ use crate::account::AccountId;
 use crate::config::Config;
 use crate::doctor::{Check, Doctor, Redactor, Verdict};
 use crate::printable::{printable, printable_json};
-use crate::store::{IfMissing, Store};
+use crate::store::Store;
 
 /// `doctor`.
 pub(super) fn run(start: &Start<'_>, args: &Args, paint: Paint, out: &mut impl Write) -> Result<Answer, CliError> {
@@ -89,10 +89,8 @@ fn summary(failures: usize, warnings: usize) -> String {
 
 /// Markdown, without what tells who somebody is.
 fn report(start: &Start<'_>, config: Option<&Config>, checks: &[Check], out: &mut impl Write) -> io::Result<()> {
-    let accounts = config
-        .and_then(|config| Store::open(&config.db, IfMissing::Fail).ok())
-        .and_then(|store| smol::block_on(store.list()).ok())
-        .map_or_else(Vec::new, |listing| listing.accounts);
+    let accounts =
+        config.and_then(|config| Store::read(&config.db).ok()).map_or_else(Vec::new, |listing| listing.accounts);
     // A name below, because it is the directory above that is taken out.
     let variables = ["MOLLY_CONF", "HOME"].map(|name| start.env.get(name).map(|path| Path::new(path).join("x")));
     let paths: Vec<&Path> = start.config.iter().chain(variables.iter().flatten()).map(PathBuf::as_path).collect();

@@ -43,9 +43,14 @@ impl Reach {
     }
 }
 
+/// The public half of the server's key.
+pub(super) fn public_key(config: &Config) -> Result<String, CliError> {
+    Ok(VapidKey::load(&config.vapid, Create::Look)?.0.public())
+}
+
 /// The server's key, which must be there: one made here would not be the one the phones know.
 pub(super) fn vapid(config: &Config) -> Result<Vapid, CliError> {
-    let (key, origin) = VapidKey::load(&config.vapid, Create::No)?;
+    let (key, origin) = VapidKey::load(&config.vapid, Create::Look)?;
     log::info!("VAPID key: {origin}");
     Ok(Vapid::new(key, config.vapid_contact.clone()))
 }

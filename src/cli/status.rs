@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::net::ask_socket;
 use crate::overview::{Overview, absence, admin_socket};
 use crate::printable::{printable, printable_json};
-use crate::store::{IfMissing, Store};
+use crate::store::Store;
 
 /// The server gives its database a second; ten thousand accounts take a moment to write down.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,8 +24,7 @@ pub(super) fn run(config: &Config, args: &Status, paint: Paint, out: &mut impl W
     let (overview, absent) = match running(config) {
         Ok(overview) => (overview, None),
         Err(error) => {
-            let store = Store::open(&config.db, IfMissing::Fail)?;
-            let overview = Overview::stored(smol::block_on(store.list())?, now);
+            let overview = Overview::stored(Store::read(&config.db)?, now);
             let (what, remedy) = absence(&admin_socket(config), &error);
             (overview, Some(format!("{what}: {remedy}")))
         }

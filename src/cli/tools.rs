@@ -4,11 +4,16 @@ use std::io::Write;
 use std::path::Path;
 use std::time::SystemTime;
 
+use super::connection::shown;
 use super::reach::{Reach, vapid};
+use super::status::running;
 use super::{Answer, CliError, warn};
 use crate::account::{AccountId, Endpoint};
 use crate::config::{Config, Permission};
 use crate::net::{Checked, DNS_FILTER};
+use crate::overview::{AccountView, SideView};
+use crate::printable::printable;
+use crate::store::Store;
 use crate::vapid::VapidKey;
 
 /// `check-config FILE`: whether the server would take the file.
@@ -66,7 +71,7 @@ pub(super) fn test_endpoint(config: &Config, endpoint: &str, out: &mut impl Writ
     }
 }
 
-/// `test uuid UUID`: whether the account may register.
+/// `test uuid UUID`: whether the account may register, and what is stored of it.
 pub(super) fn test_uuid(config: &Config, uuid: &str, out: &mut impl Write) -> Result<Answer, CliError> {
     let id = match AccountId::parse(uuid) {
         Ok(id) => id,
@@ -77,10 +82,33 @@ pub(super) fn test_uuid(config: &Config, uuid: &str, out: &mut impl Write) -> Re
     };
     if config.allowed_uuids.permits(id) {
         writeln!(out, "allowed: {id} ({})", config.allowed_uuids)?;
+        stored(config, id, out)?;
         Ok(Answer::Yes)
     } else {
         writeln!(out, "refused: {id} is not in allowed_uuids ({})", config.allowed_uuids)?;
         writeln!(out, "to allow it, add \"{id}\" to allowed_uuids")?;
+        stored(config, id, out)?;
         Ok(Answer::No)
     }
+}
+
+/// Whether the account is in the database, and in which state: what the running server says of it, else what its row says.
+fn stored(config: &Config, id: AccountId, out: &mut impl Write) -> Result<(), CliError> {
+    let listing = match Store::read(&config.db) {
+        Ok(listing) => listing,
+        Err(error) => return Ok(writeln!(out, "account: unknown: {error}")?),
+    };
+    let Some(account) = listing.accounts.iter().find(|account| account.id() == id) else {
+        return Ok(writeln!(out, "account: not stored in {}", shown(&config.db))?);
+    };
+    writeln!(out, "account: stored in {}", shown(&config.db))?;
+    writeln!(out, "forbidden: {}", account.forbidden)?;
+    let running = running(config).map_or_else(|_| Vec::new(), |overview| overview.accounts);
+    let told = running.into_iter().find(|account| AccountId::parse(&account.uuid) == Ok(id));
+    let AccountView { signal, push, .. } = told.unwrap_or_else(|| AccountView::stored(account));
+    for (name, SideView { state, reason, .. }) in [("state", signal), ("push", push)] {
+        let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+        writeln!(out, "{name}: {}", printable(&(state + &reason)))?;
+    }
+    Ok(())
 }

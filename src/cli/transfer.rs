@@ -8,12 +8,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use self::file::{Export, Secrets};
 use super::args::{ConnectionExport, ConnectionImport};
 use super::connection::{noticed, shown, unknown};
+use super::reach::public_key;
 use super::{Answer, CliError, note};
 use crate::account::{Account, AccountId};
 use crate::config::Config;
 use crate::net::Net;
 use crate::store::{Difference, IfDifferent, IfMissing, Import, Store, StoreError};
-use crate::vapid::{Create, VapidKey};
 
 mod file;
 
@@ -26,8 +26,7 @@ const TOLD: usize = 5;
 /// `connection export`: everything is read before the first byte is written.
 pub(super) fn export(config: &Config, args: &ConnectionExport, out: &mut impl Write) -> Result<Answer, CliError> {
     let wanted = args.uuids.iter().map(|uuid| AccountId::parse(uuid)).collect::<Result<Vec<_>, _>>()?;
-    let store = Store::open(&config.db, IfMissing::Fail)?;
-    let mut listing = smol::block_on(store.list())?;
+    let mut listing = Store::read(&config.db)?;
     let known = |id: &AccountId| listing.accounts.iter().any(|account| account.id() == *id);
     if let Some(id) = wanted.iter().find(|id| !known(id)) {
         return Err(unknown(*id, &config.db));
@@ -97,11 +96,11 @@ pub(super) fn import(
     let coming = export.accounts.len();
     // Said before there is a database: an import that is refused leaves none behind.
     if coming > config.max_accounts
-        && let Err(StoreError::Missing(_)) = Store::open(&config.db, IfMissing::Fail)
+        && let Err(StoreError::Missing(_)) = Store::read(&config.db)
     {
         return Err(full(coming));
     }
-    let store = Store::open(&config.db, IfMissing::Create)?;
+    let store = Store::open(&config.db, IfMissing::Create)?.with_key(&export.vapid_public);
     let if_different = if args.replace { IfDifferent::Replace } else { IfDifferent::Refuse };
     match smol::block_on(store.import(export.accounts, if_different, config.max_accounts))? {
         Import::Different(differences) => {
@@ -150,10 +149,6 @@ fn check_key(config: &Config, args: &ConnectionImport, export: &Export) -> Resul
         );
     }
     Ok(())
-}
-
-fn public_key(config: &Config) -> Result<String, CliError> {
-    Ok(VapidKey::load(&config.vapid, Create::No)?.0.public())
 }
 
 /// Why this server would not take the account as a registration, if so. Nobody is asked.

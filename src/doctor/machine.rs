@@ -6,12 +6,15 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
+
 use super::{Check, Doctor, Verdict, halves, shown};
 use crate::account::{Account, AccountId};
 use crate::config::VapidSource;
 use crate::net::ask_socket;
 use crate::overview::{AccountView, Overview, Server, SideView, absence, admin_socket};
-use crate::store::{IfMissing, Listing, Store, StoreError};
+use crate::private_file;
+use crate::store::{Listing, Store, StoreError};
 use crate::vapid::{Create, Vapid, VapidError, VapidKey};
 
 /// How long the server may take to say how it is.
@@ -51,7 +54,7 @@ impl Doctor<'_> {
     /// Comes after the database and the server, which tell whether there may be no key yet.
     pub(super) fn vapid_key(&mut self) -> Option<Vapid> {
         let source = &self.config.vapid;
-        let (key, origin) = match VapidKey::load(source, Create::No) {
+        let (key, origin) = match VapidKey::load(source, Create::Look) {
             Ok(loaded) => loaded,
             Err(error) => {
                 let (what, mut remedy) = halves(&error.to_string());
@@ -63,7 +66,7 @@ impl Doctor<'_> {
             }
         };
         self.add(Check::ok("VAPID key", origin));
-        if let VapidSource::File(file) = source
+        if let VapidSource::File(file) | VapidSource::Generated(file) = source
             && let Ok(metadata) = fs::metadata(file)
             && let Some(remedy) = exposed(metadata.mode() & 0o777, in_our_group(metadata.gid()))
         {
@@ -77,26 +80,20 @@ impl Doctor<'_> {
     }
 
     /// The accounts, where they can be read.
-    pub(super) async fn database(&mut self) -> Vec<Account> {
+    pub(super) fn database(&mut self) -> Vec<Account> {
         let path = self.config.db.clone();
-        // First, because opening makes it private.
         if let Some(mode) = open_to_others(&path) {
             self.add(Check::warning(
                 "database",
-                format!("other users of this machine could read {} (mode {mode:04o})", shown(&path)),
-                "it is private now (0600) if this user may change that; look for what copies or mounts it otherwise",
+                format!("other users of this machine can read {} (mode {mode:04o})", shown(&path)),
+                format!("chmod 600 {}; the server does it at its start", shown(&path)),
             ));
         }
-        let opened = Store::open(&path, IfMissing::Fail);
-        let read = async {
-            let store = opened?;
-            Ok::<_, StoreError>((store.list().await?, store.writable().await?))
-        };
-        match read.await {
-            Ok((listing, writable)) => {
+        match Store::read(&path) {
+            Ok(listing) => {
                 self.in_use |= !listing.accounts.is_empty();
                 self.add(Check::ok("database", format!("{}: {}", shown(&path), count(listing.accounts.len()))));
-                if !writable {
+                if !may_write(&path) {
                     let what = format!("{} cannot be written", shown(&path));
                     let remedy = "give it and its directory to the user that runs mollysocket";
                     self.add(Check::failure("database", what, remedy));
@@ -211,6 +208,12 @@ fn exposed(mode: u32, our_group: bool) -> Option<&'static str> {
 fn in_our_group(group: u32) -> bool {
     let own = rustix::process::getgroups().unwrap_or_default();
     own.into_iter().chain([rustix::process::getegid()]).any(|own| own.as_raw() == group)
+}
+
+/// Whether this user may write the database, and beside it.
+fn may_write(path: &Path) -> bool {
+    let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    [file.as_path(), private_file::directory(&file)].iter().all(|path| access(*path, Access::WRITE_OK).is_ok())
 }
 
 /// The permissions of a file that others may do something with.

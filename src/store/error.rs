@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use crate::private_file::{self, own_uid};
 
@@ -74,6 +74,9 @@ pub enum StoreError {
     /// The file or its file system cannot be written.
     #[error("user {} cannot write the database {}: give it and its directory to that user, like `{}`, unless its file system is read-only", own_uid(), .0.display(), chown(.0))]
     ReadOnly(PathBuf),
+    /// A crash cut off a change, and whoever reads must undo it first.
+    #[error("a change of the database {} was cut off by a crash: start the server once, which undoes it", .0.display())]
+    Interrupted(PathBuf),
     /// No space left.
     #[error("the disk of the database {} is full: free some space", .0.display())]
     Full(PathBuf),
@@ -116,6 +119,9 @@ impl StoreError {
     /// Translates an error of SQLite about `path`. Its texts name tables and columns, never values.
     pub(super) fn sqlite(path: &Path, error: &rusqlite::Error) -> Self {
         let (path, what) = (path.to_owned(), error.to_string());
+        if error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_READONLY_ROLLBACK) {
+            return Self::Interrupted(path);
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(path),
             Some(ErrorCode::ReadOnly) => Self::ReadOnly(path),

@@ -3,7 +3,6 @@
 use rusqlite::Connection;
 
 use super::rows;
-use super::spellings::Spellings;
 use crate::account::{Account, AccountId};
 
 /// What becomes of an account that is here already, but not as it comes.
@@ -48,15 +47,15 @@ const UNREADABLE: &str = "its row cannot be read";
 /// Compares first and writes then, so that a refusal leaves no trace in the transaction. `accounts` are of different ids.
 pub(super) fn import(
     transaction: &Connection,
-    spellings: &mut Spellings,
     accounts: Vec<Account>,
     if_different: IfDifferent,
     max_accounts: usize,
+    key: Option<&str>,
 ) -> rusqlite::Result<Import> {
     let (mut added, mut unchanged) = (0, 0);
     let (mut differences, mut changes) = (Vec::new(), Vec::new());
     for account in accounts {
-        match rows::known(transaction, spellings, account.id())? {
+        match rows::known(transaction, account.id())? {
             None => {
                 added += 1;
                 changes.push(account);
@@ -87,7 +86,7 @@ pub(super) fn import(
         return Ok(Import::Full(rows));
     }
     for account in &changes {
-        rows::put(transaction, spellings, account)?;
+        rows::put(transaction, account, key)?;
     }
     Ok(Import::Done { added, replaced: differences.len(), unchanged })
 }

@@ -5,14 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use super::error::StoreError;
-use super::schema;
-use super::spellings::Spellings;
 use super::{Access, Database, IfMissing};
+use super::{reading, schema};
 use crate::private_file::{self, suffixed};
 
 /// How long opening, and then whoever waits for the thread, waits for another program's lock.
@@ -26,10 +24,6 @@ const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// One thread uses a connection. A file is never made by SQLite.
 const READ_WRITE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
-const READ_ONLY: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
-
-/// What has a meaning of its own in a `file:` URI.
-const URI: &AsciiSet = &CONTROLS.add(b' ').add(b'?').add(b'#').add(b'%');
 
 /// Opens `path`, making it if wanted, and leaves it ready for use.
 pub(super) fn open(path: &Path, missing: IfMissing) -> Result<Database, StoreError> {
@@ -37,16 +31,21 @@ pub(super) fn open(path: &Path, missing: IfMissing) -> Result<Database, StoreErr
     // link that leads elsewhere later is another database, which this process has not locked.
     let target = private_file::through_links(path);
     let path = target.as_path();
-    directory_exists(path)?;
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match missing {
-            IfMissing::Create => create(path)?,
-            IfMissing::Fail => return Err(StoreError::Missing(path.to_owned())),
-        },
-        Err(error) => return Err(StoreError::io(path, &error)),
-        Ok(_) => {}
+    match (exists(path), missing) {
+        (Err(StoreError::Missing(_)), IfMissing::Create) => create(path)?,
+        (found, _) => found?,
     }
     connect(path)
+}
+
+/// Whether there is a file.
+pub(super) fn exists(path: &Path) -> Result<(), StoreError> {
+    directory_exists(path)?;
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Missing(path.to_owned())),
+        Err(error) => Err(StoreError::io(path, &error)),
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Whether there is a directory for the file.
@@ -82,26 +81,22 @@ fn create(path: &Path) -> Result<(), StoreError> {
 /// reads the database would delete its write-ahead log under us.
 pub(super) fn connect(path: &Path) -> Result<Database, StoreError> {
     look(path)?;
-    let (mut connection, access, version) = match writable(path) {
-        Ok((connection, version)) => (connection, Access::ReadWrite, version),
-        // The directory, the file or the whole file system cannot be written: reading may still be possible.
-        Err(StoreError::ReadOnly(_) | StoreError::Permission(_)) => {
-            let connection = readable(path)?;
-            let version = examine(path, &connection)?;
-            (connection, Access::ReadOnly, version)
+    let (connection, access) = match writable(path) {
+        Ok((mut connection, version)) => {
+            settle(path, &mut connection, version)?;
+            (connection, Access::ReadWrite)
         }
+        // The directory, the file or the whole file system cannot be written: reading may still be possible.
+        Err(StoreError::ReadOnly(_) | StoreError::Permission(_)) => (reading::connect(path)?, Access::ReadOnly),
         Err(error) => return Err(error),
     };
-    if access == Access::ReadWrite {
-        settle(path, &mut connection, version)?;
-    }
     connection.busy_timeout(ATTEMPT).map_err(|error| StoreError::sqlite(path, &error))?;
-    Ok(Database { path: path.to_owned(), connection, access, spellings: Spellings::default(), epoch: 0 })
+    Ok(Database { path: path.to_owned(), connection, access, epoch: 0 })
 }
 
 /// What can be told without opening it. SQLite would take an empty file for a new database, and what somebody else put
 /// beside it for its own.
-fn look(path: &Path) -> Result<(), StoreError> {
+pub(super) fn look(path: &Path) -> Result<(), StoreError> {
     let metadata = fs::metadata(path).map_err(|error| StoreError::io(path, &error))?;
     if !metadata.is_file() {
         return Err(StoreError::NotAFile(path.to_owned()));
@@ -167,30 +162,13 @@ fn log_works(path: &Path) -> bool {
     tried.is_ok()
 }
 
-/// Opens for reading. Where nobody can write, that has to do without locks and without a shared-memory file, for which
-/// there must be no changes in the write-ahead log.
-fn readable(path: &Path) -> Result<Connection, StoreError> {
-    let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
-    if log_holds_changes(path) {
-        let connection = Connection::open_with_flags(path, READ_ONLY).map_err(on_sqlite)?;
-        connection.busy_timeout(BUSY).map_err(on_sqlite)?;
-        return Ok(connection);
-    }
-    let absolute = fs::canonicalize(path).map_err(|error| StoreError::io(path, &error))?;
-    let Some(text) = absolute.to_str() else {
-        return Err(StoreError::Permission(path.to_owned()));
-    };
-    let uri = format!("file:{}?immutable=1", utf8_percent_encode(text, URI));
-    Connection::open_with_flags(uri, READ_ONLY | OpenFlags::SQLITE_OPEN_URI).map_err(on_sqlite)
-}
-
 /// Whether the write-ahead log holds anything.
-fn log_holds_changes(path: &Path) -> bool {
+pub(super) fn log_holds_changes(path: &Path) -> bool {
     fs::metadata(suffixed(path, "-wal")).is_ok_and(|log| log.len() > 0)
 }
 
 /// Refuses what is not a sound database of a version we know; returns the version. Writes nothing.
-fn examine(path: &Path, connection: &Connection) -> Result<i64, StoreError> {
+pub(super) fn examine(path: &Path, connection: &Connection) -> Result<i64, StoreError> {
     let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(on_sqlite);
     let application = number("application_id")?;

@@ -1,10 +1,12 @@
 //! Rows and accounts. Columns are found by name and values read whatever their type, because the reference bound
 //! everything as text and older layouts differ.
 
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row, Statement, ToSql, params};
+use std::collections::HashMap;
 
-use super::spellings::Spellings;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, Statement, params};
+
+use super::schema::SAME_ID;
 use super::{Known, Listing, OddRow, Put};
 use crate::account::{Account, AccountError, AccountId, Credentials, DeviceId, Endpoint, Secret, ServerTime};
 
@@ -15,6 +17,8 @@ struct Entry {
     /// The id as it is stored.
     stored_id: String,
     registered: u64,
+    /// The public VAPID key it was registered with, if known.
+    key: Option<String>,
     account: Result<Account, AccountError>,
 }
 
@@ -30,6 +34,7 @@ struct Columns {
     gone: Option<usize>,
     paused: Option<usize>,
     covered: Option<usize>,
+    key: Option<usize>,
 }
 
 impl Columns {
@@ -46,6 +51,7 @@ impl Columns {
             gone: optional("endpoint_gone"),
             paused: optional("paused"),
             covered: optional("covered_until"),
+            key: optional("vapid_public"),
         })
     }
 
@@ -63,6 +69,7 @@ impl Columns {
         let endpoint_gone = optional(self.gone)? == Some(1);
         let paused = optional(self.paused)? == Some(1);
         let covered_until = optional(self.covered)?.map(ServerTime);
+        let key = self.key.map(text).transpose()?.filter(|key| !key.is_empty());
         let account = (|| {
             Ok(Account {
                 credentials: Credentials { id: id.clone()?, device: device?, password: password? },
@@ -74,7 +81,8 @@ impl Columns {
                 covered_until,
             })
         })();
-        Ok(Entry { rowid: row.get(self.rowid)?, id: id.ok(), stored_id, registered: last_registration, account })
+        let (rowid, registered) = (row.get(self.rowid)?, last_registration);
+        Ok(Entry { rowid, id: id.ok(), stored_id, registered, key, account })
     }
 }
 
@@ -108,72 +116,55 @@ fn entries(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
 
 /// Finds the rows of accounts within one transaction: to prepare a statement takes longer than to run it.
 struct Finder<'a> {
-    connection: &'a Connection,
-    spellings: &'a Spellings,
     by_id: Statement<'a>,
     columns: Columns,
 }
 
 impl<'a> Finder<'a> {
-    fn new(connection: &'a Connection, spellings: &'a mut Spellings) -> rusqlite::Result<Self> {
-        spellings.follow(connection)?;
-        let by_id = connection.prepare("SELECT rowid, * FROM connections WHERE uuid = ?1")?;
-        Ok(Self { connection, spellings, columns: Columns::of(&by_id)?, by_id })
+    fn new(connection: &'a Connection) -> rusqlite::Result<Self> {
+        let by_id = connection.prepare(&format!("SELECT rowid, * FROM connections WHERE {SAME_ID} = ?1"))?;
+        Ok(Self { columns: Columns::of(&by_id)?, by_id })
     }
 
     /// The rows of one account, the one that counts first.
     fn entries(&mut self, id: AccountId) -> rusqlite::Result<Vec<Entry>> {
-        let Self { connection, spellings, by_id, columns } = self;
-        let mut found = read(by_id, columns, id.to_string())?;
-        let odd = spellings.of(id);
-        if !odd.is_empty() {
-            let mut by_row = connection.prepare("SELECT rowid, * FROM connections WHERE rowid = ?1")?;
-            for &rowid in odd {
-                found.extend(read(&mut by_row, columns, rowid)?);
-            }
-        }
+        let columns = &self.columns;
+        let rows = self.by_id.query_map([id.digits()], |row| columns.read(row))?;
+        let mut found: Vec<Entry> = rows.collect::<Result<_, _>>()?;
         found.retain(|entry| entry.id == Some(id));
         found.sort_by_key(|entry| std::cmp::Reverse((entry.account.is_ok(), entry.registered, entry.rowid)));
-        found.dedup_by_key(|entry| entry.rowid);
         Ok(found)
     }
 }
 
-fn read(statement: &mut Statement<'_>, columns: &Columns, value: impl ToSql) -> rusqlite::Result<Vec<Entry>> {
-    statement.query_map([value], |row| columns.read(row))?.collect()
-}
-
-fn entries_of(connection: &Connection, spellings: &mut Spellings, id: AccountId) -> rusqlite::Result<Vec<Entry>> {
-    Finder::new(connection, spellings)?.entries(id)
+fn entries_of(connection: &Connection, id: AccountId) -> rusqlite::Result<Vec<Entry>> {
+    Finder::new(connection)?.entries(id)
 }
 
 /// See [`super::Store::list`].
 pub(super) fn list(connection: &Connection) -> rusqlite::Result<Listing> {
-    let mut listing = Listing::default();
-    let mut readable: Vec<(i64, u64, Account)> = Vec::new();
-    let mut places = std::collections::HashMap::new();
-    for entry in entries(connection)? {
-        let Entry { rowid, stored_id, registered, account, .. } = entry;
-        match account {
-            Err(error) => listing.unreadable.push(odd(rowid, &stored_id, error.to_string())),
-            Ok(account) => match places.get(&account.id()).copied() {
-                None => {
-                    places.insert(account.id(), readable.len());
-                    readable.push((rowid, registered, account));
-                }
-                Some(place) => {
-                    let kept: &mut (i64, u64, Account) = &mut readable[place];
-                    let mut other = (rowid, registered, account);
-                    if (other.1, other.0) > (kept.1, kept.0) {
-                        std::mem::swap(kept, &mut other);
-                    }
-                    let problem = format!("row-{} of the same account is newer", kept.0);
-                    listing.unreadable.push(odd(other.0, &stored_id, problem));
-                }
-            },
+    let entries = entries(connection)?;
+    let mut newest: HashMap<AccountId, (u64, i64)> = HashMap::new();
+    for Entry { rowid, registered, account, .. } in &entries {
+        if let Ok(account) = account {
+            let newest = newest.entry(account.id()).or_default();
+            *newest = (*newest).max((*registered, *rowid));
         }
     }
-    listing.accounts = readable.into_iter().map(|(_, _, account)| account).collect();
+    let mut listing = Listing::default();
+    for Entry { rowid, stored_id, key, account, .. } in entries {
+        let account = account.map_err(|error| error.to_string()).and_then(|account| match newest.get(&account.id()) {
+            Some(&(_, counts)) if counts != rowid => Err(format!("row-{counts} of the same account is newer")),
+            _ => Ok(account),
+        });
+        match account {
+            Err(problem) => listing.unreadable.push(odd(rowid, &stored_id, problem)),
+            Ok(account) => {
+                listing.keys.extend(key.map(|key| (account.id(), key)));
+                listing.accounts.push(account);
+            }
+        }
+    }
     Ok(listing)
 }
 
@@ -183,21 +174,13 @@ fn odd(rowid: i64, stored_id: &str, problem: String) -> OddRow {
 }
 
 /// What the row of an account says, or why it cannot be read. `None`: there is no row.
-pub(super) fn known(
-    connection: &Connection,
-    spellings: &mut Spellings,
-    id: AccountId,
-) -> rusqlite::Result<Option<Result<Account, AccountError>>> {
-    Ok(entries_of(connection, spellings, id)?.into_iter().next().map(|entry| entry.account))
+pub(super) fn known(connection: &Connection, id: AccountId) -> rusqlite::Result<Option<Result<Account, AccountError>>> {
+    Ok(entries_of(connection, id)?.into_iter().next().map(|entry| entry.account))
 }
 
 /// See [`super::Store::get`].
-pub(super) fn get(
-    connection: &Connection,
-    spellings: &mut Spellings,
-    id: AccountId,
-) -> rusqlite::Result<Option<Account>> {
-    Ok(known(connection, spellings, id)?.and_then(Result::ok))
+pub(super) fn get(connection: &Connection, id: AccountId) -> rusqlite::Result<Option<Account>> {
+    Ok(known(connection, id)?.and_then(Result::ok))
 }
 
 /// See [`super::Store::count`].
@@ -207,14 +190,30 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<usize> {
 }
 
 /// See [`super::Store::put`].
-pub(super) fn put(transaction: &Connection, spellings: &mut Spellings, account: &Account) -> rusqlite::Result<()> {
-    remove(transaction, spellings, account.id())?;
-    insert(transaction, account)
+pub(super) fn put(transaction: &Connection, account: &Account, key: Option<&str>) -> rusqlite::Result<()> {
+    let found = entries_of(transaction, account.id())?;
+    // The phone knows the key by which it got its endpoint and its device. The same again tells of no other.
+    let same = |row: &Account| (&row.credentials, &row.endpoint) == (&account.credentials, &account.endpoint);
+    let known = found.iter().find(|entry| entry.account.as_ref().is_ok_and(same));
+    let key = known.and_then(|entry| entry.key.as_deref()).or(key);
+    delete(transaction, &found)?;
+    insert(transaction, account, key)
+}
+
+/// See [`super::Store::adopt`].
+pub(super) fn adopt(transaction: &Connection, key: &str) -> rusqlite::Result<()> {
+    let sql = "UPDATE connections SET vapid_public = ?1 WHERE vapid_public IS NULL";
+    transaction.execute(sql, [key]).map(|_| ())
+}
+
+fn delete(transaction: &Connection, rows: &[Entry]) -> rusqlite::Result<()> {
+    let mut delete = transaction.prepare("DELETE FROM connections WHERE rowid = ?1")?;
+    rows.iter().try_for_each(|row| delete.execute([row.rowid]).map(|_| ()))
 }
 
 /// See [`super::Store::look`].
-pub(super) fn look(connection: &Connection, spellings: &mut Spellings, id: AccountId) -> rusqlite::Result<Known> {
-    Ok(match known(connection, spellings, id)? {
+pub(super) fn look(connection: &Connection, id: AccountId) -> rusqlite::Result<Known> {
+    Ok(match known(connection, id)? {
         None => Known::No { accounts: count(connection)? },
         Some(Ok(account)) => Known::Yes(Box::new(account)),
         Some(Err(_)) => Known::Unreadable,
@@ -224,25 +223,25 @@ pub(super) fn look(connection: &Connection, spellings: &mut Spellings, id: Accou
 /// See [`super::Store::put_if`].
 pub(super) fn put_if(
     transaction: &Connection,
-    spellings: &mut Spellings,
     expected: &Known,
     account: &Account,
     max_accounts: usize,
+    key: Option<&str>,
 ) -> rusqlite::Result<Put> {
-    match (expected, look(transaction, spellings, account.id())?) {
+    match (expected, look(transaction, account.id())?) {
         (Known::No { .. }, Known::No { accounts }) if accounts >= max_accounts => return Ok(Put::Full),
         (Known::No { .. }, Known::No { .. }) | (Known::Unreadable, Known::Unreadable) => {}
         (Known::Yes(expected), Known::Yes(stored)) if *expected == stored => {}
         _ => return Ok(Put::Changed),
     }
-    put(transaction, spellings, account)?;
+    put(transaction, account, key)?;
     Ok(Put::Stored)
 }
 
-fn insert(transaction: &Connection, account: &Account) -> rusqlite::Result<()> {
+fn insert(transaction: &Connection, account: &Account, key: Option<&str>) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare(
         "INSERT INTO connections (uuid, device_id, password, endpoint, forbidden, last_registration, endpoint_gone,
-                                  covered_until, paused) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                                  covered_until, paused, vapid_public) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     statement.execute(params![
         account.id().to_string(),
@@ -254,16 +253,15 @@ fn insert(transaction: &Connection, account: &Account) -> rusqlite::Result<()> {
         account.endpoint_gone,
         account.covered_until.map(|time| signed(time.0)),
         account.paused,
+        key,
     ])?;
     Ok(())
 }
 
 /// See [`super::Store::remove`].
-pub(super) fn remove(transaction: &Connection, spellings: &mut Spellings, id: AccountId) -> rusqlite::Result<bool> {
-    let found = entries_of(transaction, spellings, id)?;
-    for entry in &found {
-        transaction.prepare("DELETE FROM connections WHERE rowid = ?1")?.execute([entry.rowid])?;
-    }
+pub(super) fn remove(transaction: &Connection, id: AccountId) -> rusqlite::Result<bool> {
+    let found = entries_of(transaction, id)?;
+    delete(transaction, &found)?;
     Ok(!found.is_empty())
 }
 
@@ -293,13 +291,12 @@ pub(super) enum Change {
 /// edited the row since the caller read it, and its edit wins.
 pub(super) fn change(
     transaction: &Connection,
-    spellings: &mut Spellings,
     id: AccountId,
     expected: impl Fn(&Account) -> bool,
     change: &Change,
 ) -> rusqlite::Result<bool> {
     let matches = |entry: &Entry| entry.account.as_ref().is_ok_and(&expected);
-    let entry = entries_of(transaction, spellings, id)?.into_iter().find(matches);
+    let entry = entries_of(transaction, id)?.into_iter().find(matches);
     let Some(Entry { rowid, .. }) = entry else {
         return Ok(false);
     };
@@ -315,12 +312,8 @@ pub(super) fn change(
 }
 
 /// See [`super::Store::set_covered`].
-pub(super) fn cover(
-    transaction: &Connection,
-    spellings: &mut Spellings,
-    covers: &[(Credentials, ServerTime)],
-) -> rusqlite::Result<()> {
-    let mut finder = Finder::new(transaction, spellings)?;
+pub(super) fn cover(transaction: &Connection, covers: &[(Credentials, ServerTime)]) -> rusqlite::Result<()> {
+    let mut finder = Finder::new(transaction)?;
     let mut update = transaction.prepare("UPDATE connections SET covered_until = ?1 WHERE rowid = ?2")?;
     for (credentials, until) in covers {
         let same = |entry: &Entry| entry.account.as_ref().is_ok_and(|row| row.credentials == *credentials);

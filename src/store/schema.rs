@@ -19,12 +19,18 @@ const TABLE: &str = "(
     last_registration INTEGER,
     endpoint_gone INTEGER NOT NULL DEFAULT 0,
     covered_until INTEGER,
-    paused INTEGER NOT NULL DEFAULT 0
+    paused INTEGER NOT NULL DEFAULT 0,
+    vapid_public TEXT
 )";
+
+/// The digits of an account's id, whatever its spelling: old versions stored what they got, and other programs may still.
+/// There is an index on it.
+pub(super) const SAME_ID: &str = "replace(replace(replace(replace(lower(trim(uuid, ' ' || char(9, 10, 13))), 'urn:uuid:', ''), '-', ''), '{', ''), '}', '')";
 
 /// Steps from each version to the next; the version (`PRAGMA user_version`) is the number of steps taken. Only ever add
 /// at the end. Version 0 is every layout of the reference.
-const STEPS: &[fn(&Transaction<'_>) -> rusqlite::Result<()>] = &[rebuild_the_reference_table, add_paused];
+const STEPS: &[fn(&Transaction<'_>) -> rusqlite::Result<()>] =
+    &[rebuild_the_reference_table, add_paused, add_key_and_index];
 
 /// The version this program writes.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -32,6 +38,7 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 /// Fills an empty database.
 pub(super) fn create(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute_batch(&format!("CREATE TABLE connections {TABLE}"))?;
+    index(transaction)?;
     stamp(transaction)
 }
 
@@ -66,12 +73,27 @@ fn rebuild_the_reference_table(transaction: &Transaction<'_>) -> rusqlite::Resul
     ))
 }
 
-/// 1 → 2. The step before makes the table as it is now, so the column may be there.
+/// 1 → 2.
 fn add_paused(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    if columns(transaction)?.iter().any(|column| column == "paused") {
+    add(transaction, "paused", "INTEGER NOT NULL DEFAULT 0")
+}
+
+/// 2 → 3.
+fn add_key_and_index(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    add(transaction, "vapid_public", "TEXT")?;
+    index(transaction)
+}
+
+/// Adds a column. The first step makes the table as it is now, so it may be there.
+fn add(transaction: &Transaction<'_>, column: &str, kind: &str) -> rusqlite::Result<()> {
+    if columns(transaction)?.iter().any(|there| there == column) {
         return Ok(());
     }
-    transaction.execute_batch("ALTER TABLE connections ADD COLUMN paused INTEGER NOT NULL DEFAULT 0")
+    transaction.execute_batch(&format!("ALTER TABLE connections ADD COLUMN {column} {kind}"))
+}
+
+fn index(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(&format!("CREATE INDEX accounts ON connections ({SAME_ID})"))
 }
 
 /// What is wrong with the tables of a database of version `version`, if anything.

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::StoreError;
-use super::spellings::Spellings;
 use super::{Access, Database, open};
 
 /// Something to do with the database.
@@ -51,7 +50,7 @@ impl Watch {
 type Read = Box<dyn FnMut(Result<&mut Database, StoreError>) -> bool + Send>;
 
 /// A change. It is given the connection within a transaction, or why there is none.
-type Write = Box<dyn FnOnce(Result<(&Connection, &mut Spellings), StoreError>) -> Written + Send>;
+type Write = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Written + Send>;
 
 /// Tells whoever waits for a change how the commit went.
 type Tell = Box<dyn FnOnce(Result<(), StoreError>)>;
@@ -146,12 +145,12 @@ impl Handle {
     /// Reads one state of the file.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        work: impl Fn(&Connection, &mut Spellings) -> rusqlite::Result<T> + Send + 'static,
+        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.look(move |Database { path, connection, spellings, .. }| {
+        self.look(move |Database { path, connection, .. }| {
             let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
             let transaction = connection.transaction().map_err(on_sqlite)?;
-            work(&transaction, spellings).map_err(on_sqlite)
+            work(&transaction).map_err(on_sqlite)
         })
         .await
     }
@@ -159,14 +158,13 @@ impl Handle {
     /// Writes in a transaction, which is on the disk when this returns. When `work` fails nothing of it stays.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection, &mut Spellings) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, wait) = smol::channel::bounded(1);
         let path = self.0.path.clone();
         let write: Write = Box::new(move |transaction| {
-            let done = transaction.and_then(|(connection, spellings)| {
-                work(connection, spellings).map_err(|error| StoreError::sqlite(&path, &error))
-            });
+            let done =
+                transaction.and_then(|connection| work(connection).map_err(|error| StoreError::sqlite(&path, &error)));
             match done {
                 Ok(value) => Written::Done(Box::new(move |committed| {
                     // Nobody waits any more: nothing to do.
@@ -278,12 +276,7 @@ fn serve(mut database: Database, queue: &mpsc::Receiver<Job>) {
 }
 
 /// Makes one change of several. When it fails only this one is undone.
-fn one_of_them(
-    transaction: &mut Transaction<'_>,
-    write: Write,
-    spellings: &mut Spellings,
-    path: &Path,
-) -> Option<Tell> {
+fn one_of_them(transaction: &mut Transaction<'_>, write: Write, path: &Path) -> Option<Tell> {
     let savepoint = match transaction.savepoint() {
         Ok(savepoint) => savepoint,
         Err(error) => {
@@ -292,7 +285,7 @@ fn one_of_them(
         }
     };
     // Dropped without a commit, the savepoint undoes what was done since.
-    let Written::Done(tell) = survive(|| write(Ok((&savepoint, spellings))))? else { return None };
+    let Written::Done(tell) = survive(|| write(Ok(&savepoint)))? else { return None };
     match savepoint.commit() {
         Ok(()) => Some(tell),
         Err(error) => {
@@ -337,7 +330,7 @@ impl Database {
             return Ok(());
         }
         self.become_writable()?;
-        let Self { path, connection, spellings, .. } = self;
+        let Self { path, connection, .. } = self;
         let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
         // Exclusive, because without a write-ahead log the commit would have to wait for readers.
         let begun = connection.transaction_with_behavior(TransactionBehavior::Exclusive);
@@ -349,7 +342,7 @@ impl Database {
             && let Some(write) = writes.pop_front()
         {
             made += 1;
-            done.extend(one_of_them(&mut transaction, write, spellings, path));
+            done.extend(one_of_them(&mut transaction, write, path));
         }
         let committed = transaction.commit().map_err(on_sqlite);
         for tell in done {
@@ -392,14 +385,13 @@ mod tests {
         let (last, ended) = mpsc::channel();
         smol::block_on(async {
             // Runs when everything below waits behind it.
-            let mut good =
-                Box::pin(handle.write(move |_, _| started.recv().map_err(|_| rusqlite::Error::InvalidQuery)));
+            let mut good = Box::pin(handle.write(move |_| started.recv().map_err(|_| rusqlite::Error::InvalidQuery)));
             assert!(poll_once(&mut good).await.is_none());
             let bad = || Err::<(), _>(rusqlite::Error::InvalidQuery);
             for _ in 0..2 * TOGETHER {
-                poll_once(Box::pin(handle.write(move |_, _| bad()))).await;
+                poll_once(Box::pin(handle.write(move |_| bad()))).await;
             }
-            let end = handle.write(move |_, _| {
+            let end = handle.write(move |_| {
                 last.send(learnt.recv_timeout(Duration::from_secs(10)).is_ok()).unwrap();
                 bad()
             });

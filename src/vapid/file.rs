@@ -30,7 +30,7 @@ pub(super) fn generated(path: &Path, create: Create) -> Result<(VapidKey, String
     };
     let text = match own() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if create == Create::No {
+            if create != Create::Yes {
                 return Err(VapidError::Missing(path.to_owned()));
             }
             let made = private_file::create(path, |draft| {
@@ -50,6 +50,9 @@ pub(super) fn generated(path: &Path, create: Create) -> Result<(VapidKey, String
     let text = text.map_err(|error| failure(path, &error))?;
     let remedy = "restore it from a backup, or delete it and link every phone again";
     let key = VapidKey::read(&text).map_err(|flaw| VapidError::File { path: path.to_owned(), flaw, remedy })?;
+    if create == Create::Look {
+        return Ok((key, origin));
+    }
     match private_file::tighten(path) {
         Ok(true) => log::warn!("{} was open to other users; it is private now (mode 0600)", path.display()),
         Ok(false) => {}

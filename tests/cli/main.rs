@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod connection;
+mod looking;
 mod migration;
 mod secrets;
 mod server;

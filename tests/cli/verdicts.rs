@@ -17,6 +17,27 @@ fn an_account_may_register_or_the_line_to_add_is_shown() {
 }
 
 #[test]
+fn an_account_is_told_with_whether_it_is_stored_and_in_which_state() {
+    let mut world = World::new();
+    let says = |world: &World, code: i32, parts: &[&str]| {
+        let run = world.run(&["test", "uuid", &UUID.to_uppercase()]);
+        assert!(run.code == Some(code) && parts.iter().all(|part| run.stdout.contains(part)), "{parts:?}: {run:?}");
+    };
+    says(&world, 0, &["allowed", "account: unknown: there is no database"]);
+    world.reference_database("db.sqlite", &[OTHER_UUID]);
+    says(&world, 0, &["allowed", "account: not stored in "]);
+    world.set("MOLLY_ALLOWED_UUIDS", OTHER_UUID);
+    says(&world, 1, &["refused", "account: not stored in "]);
+    world.reference_database("mollysocket.db", &[UUID]);
+    world.set("MOLLY_DB", "mollysocket.db");
+    says(&world, 1, &["refused", "account: stored in ", "forbidden: false", "state: unknown"]);
+    world.unset("MOLLY_ALLOWED_UUIDS");
+    let db = rusqlite::Connection::open(world.path("mollysocket.db")).unwrap();
+    db.execute("UPDATE connections SET forbidden = 1", []).unwrap();
+    says(&world, 0, &["allowed", "account: stored in ", "forbidden: true", "state: unlinked"]);
+}
+
+#[test]
 fn an_endpoint_is_judged_by_the_allow_list_and_by_its_address() {
     let mut world = World::new();
     for private in
