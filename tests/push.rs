@@ -100,6 +100,7 @@ fn user_info_is_neither_sent_nor_told() {
     server.refuse(true);
     let reason = sender.wake(&format!("{allowed}/SECRET")).reason;
     assert!(!reason.contains("hunter2") && !reason.contains("SECRET"), "{reason}");
+    assert_eq!((reason.matches("localhost").count(), reason.matches(&port.to_string()).count()), (1, 1), "{reason}");
 }
 
 #[test]
