@@ -100,7 +100,6 @@ fn user_info_is_neither_sent_nor_told() {
     server.refuse(true);
     let reason = sender.wake(&format!("{allowed}/SECRET")).reason;
     assert!(!reason.contains("hunter2") && !reason.contains("SECRET"), "{reason}");
-    assert_eq!((reason.matches("localhost").count(), reason.matches(&port.to_string()).count()), (1, 1), "{reason}");
 }
 
 #[test]
@@ -294,6 +293,7 @@ fn answers_that_are_none_are_failures() {
     let delivery = sender.wake(&server.endpoint("x"));
     assert_eq!(delivery.outcome, Outcome::Failed);
     assert!(delivery.reason.contains("refused"), "{}", delivery.reason);
+    assert_eq!(delivery.reason.matches("localhost").count(), 1, "once is enough: {}", delivery.reason);
 }
 
 /// A server on a raw socket that reads a request and writes these bytes.
