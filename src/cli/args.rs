@@ -82,7 +82,8 @@ pub(super) struct Health {
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "server")]
 #[argh(note = "Everything else is set in the configuration file or by variables: -c FILE, else MOLLY_CONF, \
-               $XDG_CONFIG_HOME/mollysocket/config.toml, ./mollysocket.toml, /etc/mollysocket/config.toml or \
+               mollysocket/config.toml in $XDG_CONFIG_HOME or \
+               ~/.config, ./mollysocket.toml, /etc/mollysocket/config.toml or \
                /etc/mollysocket/conf.toml; each key is also a variable, such as MOLLY_PORT for port.")]
 pub(super) struct Server {
     /// listen at this address, in place of the host that is configured

@@ -58,7 +58,9 @@ impl Doctor<'_> {
                 let (mut what, mut remedy) = halves(&error.to_string());
                 if self.shown.report {
                     (what, remedy) = match error {
-                        VapidError::Missing(_) => ("there is none".to_owned(), String::new()),
+                        VapidError::Missing(_) => {
+                            ("there is none".to_owned(), "use the server's configuration and variables here".to_owned())
+                        }
                         _ => ("it cannot be used".to_owned(), String::new()),
                     };
                 }
