@@ -257,8 +257,8 @@ impl Live {
                 self.push_trouble(&mut inner, PushState::Unauthorized, delivery, until);
             }
             Verdict::TestFailed => {
-                let (id, origin) = (self.id.short(), inner.endpoint.origin());
-                log::warn!("{id}: test push to {origin} failed: {}", delivery.reason);
+                let id = self.id.short();
+                log::warn!("{id}: test push failed: {}", delivery.reason);
                 if delivery.outcome == Outcome::Unauthorized && !inner.notifier.owes() {
                     inner.status.push.enter(PushState::Unauthorized, delivery.reason.as_str(), None, wall);
                 }
@@ -375,13 +375,13 @@ impl Live {
     /// Logged once per kind of failure until a push is accepted.
     fn push_trouble(&self, inner: &mut Inner, state: PushState, delivery: &Delivery, until: SystemTime) {
         inner.status.push.enter(state, delivery.reason.as_str(), Some(until), SystemTime::now());
-        let (id, origin, reason) = (self.id.short(), inner.endpoint.origin(), &delivery.reason);
+        let (id, reason) = (self.id.short(), &delivery.reason);
         let kind = delivery.outcome.result();
         if inner.announced_push.contains(&kind) {
-            log::debug!("{id}: push to {origin} failed again: {reason}");
+            log::debug!("{id}: push failed again: {reason}");
         } else {
             inner.announced_push.push(kind);
-            log::warn!("{id}: push to {origin} failed: {reason}. To do: {}", state.remedy());
+            log::warn!("{id}: push failed: {reason}. To do: {}", state.remedy());
         }
     }
 

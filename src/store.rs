@@ -189,7 +189,7 @@ impl Store {
         // Not truncated: while another process holds the lock the file says which.
         let options =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(private_file::MODE).clone();
-        let mut file = private_file::open(&lock, &options).map_err(|error| on_io(&error))?;
+        let mut file = private_file::open(&lock, &options).map_err(|error| StoreError::not_made(&lock, &error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -12,7 +12,7 @@ pub(super) struct Args {
     /// configuration file
     #[argh(option, short = 'c', arg_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// log more; -vv and -vvv even more
+    /// log more; -vv and -vvv log even more
     #[argh(switch, short = 'v')]
     pub(super) verbose: u8,
     /// print the version
@@ -40,18 +40,18 @@ pub(super) enum Verb {
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "doctor")]
 pub(super) struct Doctor {
-    /// for programs
+    /// print JSON
     #[argh(switch, short = 'j')]
     pub(super) json: bool,
-    /// a report without names and addresses, to paste into an issue
+    /// print a report without names and addresses, to paste into an issue
     #[argh(switch)]
     pub(super) report: bool,
-    /// only this account; its phone shows a test notification
+    /// check only this account; its phone shows a test notification
     #[argh(positional, arg_name = "UUID")]
     pub(super) uuid: Option<String>,
 }
 
-/// check a configuration file as the server would, and nothing else: neither variables nor what the file names
+/// check a configuration file as the server reads it, without variables and the files it names
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "check-config")]
 pub(super) struct CheckConfig {
@@ -64,12 +64,12 @@ pub(super) struct CheckConfig {
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "status")]
 pub(super) struct Status {
-    /// for programs
+    /// print JSON
     #[argh(switch, short = 'j')]
     pub(super) json: bool,
 }
 
-/// say in one line whether the server does its work; exits with 1 when it does not
+/// say in one line whether the server works; exits with 1 when it does not
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "health")]
 pub(super) struct Health {
@@ -82,7 +82,8 @@ pub(super) struct Health {
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "server")]
 #[argh(note = "Everything else is set in the configuration file or by variables: -c FILE, else MOLLY_CONF, \
-               $XDG_CONFIG_HOME/mollysocket/config.toml, ./mollysocket.toml, /etc/mollysocket/config.toml or \
+               mollysocket/config.toml in $XDG_CONFIG_HOME or \
+               ~/.config, ./mollysocket.toml, /etc/mollysocket/config.toml or \
                /etc/mollysocket/conf.toml; each key is also a variable, such as MOLLY_PORT for port.")]
 pub(super) struct Server {
     /// listen at this address, in place of the host that is configured
@@ -93,7 +94,7 @@ pub(super) struct Server {
     pub(super) port: Option<String>,
 }
 
-/// make and try VAPID keys
+/// make and test VAPID keys
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "vapid")]
 pub(super) struct Vapid {
@@ -208,10 +209,10 @@ pub(super) struct ConnectionAdd {
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "list")]
 pub(super) struct ConnectionList {
-    /// shorten accounts and endpoints, for sharing
+    /// shorten accounts and endpoints, to share the list
     #[argh(switch, short = 'a')]
     pub(super) anonymized: bool,
-    /// for programs
+    /// print JSON
     #[argh(switch, short = 'j')]
     pub(super) json: bool,
 }
@@ -220,7 +221,7 @@ pub(super) struct ConnectionList {
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "remove")]
 pub(super) struct ConnectionRemove {
-    /// account; or row-N or the id, as list shows them, of a row that no account can be made of
+    /// account; of a row that is no account, its id or row-N as list shows them
     #[argh(positional, arg_name = "UUID")]
     pub(super) uuid: String,
 }
@@ -256,7 +257,7 @@ pub(super) struct ConnectionResume {
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "export")]
 pub(super) struct ConnectionExport {
-    /// with passwords and endpoints, which import needs
+    /// include passwords and endpoints; import needs them
     #[argh(switch)]
     pub(super) secrets: bool,
     /// only these accounts
@@ -271,7 +272,7 @@ pub(super) struct ConnectionImport {
     /// replace accounts that are here already and differ
     #[argh(switch)]
     pub(super) replace: bool,
-    /// even if their endpoints were made for another VAPID key
+    /// import even if the endpoints were made for another VAPID key
     #[argh(switch)]
     pub(super) other_key: bool,
 }

@@ -4,7 +4,7 @@
 
 use std::slice::Iter;
 
-use argh::{ArgsInfo as _, CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo};
+use argh::{ArgsInfo as _, CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo, SubCommandInfo};
 
 use super::args::Args;
 use crate::config::nearest::hint;
@@ -123,7 +123,11 @@ impl Line<'_> {
         match (&matches[..], &known[..]) {
             ([word], _) | (_, [word]) => Ok(word),
             ([], _) => {
-                let hint = hint(token, names.iter().map(|(name, _)| *name));
+                let within = |next: &&SubCommandInfo| next.command.commands.iter().any(|word| word.name == token);
+                let hint = match self.command.commands.iter().find(within) {
+                    Some(next) => format!("; did you mean {} {token}?", next.name),
+                    None => hint(token, names.iter().map(|(name, _)| *name)),
+                };
                 Err(self.error(format!("unknown command{}{hint}", shown(token))))
             }
             _ => Err(self.error(format!("the command{} may mean {}", shown(token), matches.join(" or ")))),

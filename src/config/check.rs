@@ -16,7 +16,7 @@ use crate::vapid::VapidKey;
 const SIGNAL_PATH: &str = "/v1/websocket/";
 
 /// `sub` of the VAPID token when nothing better is known: the page of the reference implementation, as it sends it.
-const PROJECT_PAGE: &str = "https://github.com/mollyim/mollysocket";
+const PROJECT_PAGE: &str = env!("CARGO_PKG_REPOSITORY");
 
 /// Longest User-Agent accepted, in bytes.
 const MAX_USER_AGENT_BYTES: usize = 256;

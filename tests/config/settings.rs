@@ -20,7 +20,8 @@ fn defaults_are_the_documented_ones() {
     assert!(matches!(config.vapid, VapidSource::Generated(ref p) if p == Path::new("db.sqlite.vapid")));
     assert_eq!(config.admin_socket, Path::new("db.sqlite.sock"));
     assert_eq!((config.alert_command, config.heartbeat_url), (None, None));
-    assert!(config.vapid_contact.starts_with("https://"));
+    assert!(config.vapid_contact.starts_with("https://") && !config.vapid_contact.contains("mollyim"));
+    assert_eq!(config.vapid_contact, env!("CARGO_PKG_REPOSITORY"), "this project's page, not the reference's");
     assert_eq!(config.public_url, None);
     assert_eq!(config.signal_url.as_str(), "wss://chat.signal.org/v1/websocket/");
     assert_eq!((config.signal_ca_file, config.push_ca_file), (None, None));

@@ -54,7 +54,7 @@ impl Flag {
     }
 }
 
-/// Every spelling of an option that takes a value; all of these values are files.
+/// Every spelling of an option that takes a value, which the shells complete as a file.
 fn valued(places: &[Place]) -> Vec<String> {
     let flags = places.iter().flat_map(|place| &place.options).filter(|flag| flag.value.is_some());
     let mut spellings = flags.flat_map(Flag::spellings).collect::<Vec<_>>();

@@ -175,6 +175,7 @@ fn mistakes_are_named_and_never_shown_when_they_may_be_secret() {
     fails("connection", "connection: a command is missing");
     fails("conection list", "unknown command \"conection\"; did you mean connection?");
     fails("connection lst", "did you mean list?");
+    fails("list -aj", "unknown command \"list\"; did you mean connection list?");
     fails("bogus", "unknown command \"bogus\"");
     fails("connection add U 2", "connection add: missing PASSWORD ENDPOINT");
     fails("connection remove", "missing UUID");
