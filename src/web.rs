@@ -25,26 +25,27 @@ mod asks;
 mod body;
 mod client;
 mod connection;
+mod connection_limit;
 mod exchange;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod half_closed;
+
+mod error_response;
 mod head;
 mod listener;
-mod origin;
+mod log_throttle;
 mod page;
-mod refusal;
+mod public_url;
 mod register;
-mod seats;
-mod seldom;
+mod stream;
 
 use admission::Admission;
 use apply::Registrar;
 use body::Body;
 use client::Client;
 use connection::Bounds;
+use log_throttle::LogThrottle;
 use register::Status;
-use seldom::Seldom;
 
 /// Everything the routes need.
 pub struct App {
@@ -104,7 +105,7 @@ struct Site {
     app: Arc<App>,
     admission: Arc<Admission>,
     registrar: Registrar,
-    wrong_path: Arc<Seldom>,
+    wrong_path: Arc<LogThrottle>,
     /// The page's Content-Security-Policy.
     policy: Arc<str>,
 }
@@ -174,13 +175,13 @@ async fn index(request: Request<Site>) -> tide::Result {
     let html = if request.url().query_pairs().any(|(name, _)| name == "airgapped") {
         page::airgapped(vapid)
     } else {
-        let hints = origin::Hints {
+        let hints = public_url::Hints {
             host: header(&request, "Host"),
             original_url: header(&request, "X-Original-URL"),
             forwarded_prefix: header(&request, "X-Forwarded-Prefix"),
             forwarded_host: header(&request, "X-Forwarded-Host"),
         };
-        page::webserver(origin::public_url(site.app.config.public_url.as_ref(), hints), vapid)
+        page::webserver(public_url::public_url(site.app.config.public_url.as_ref(), hints), vapid)
     };
     let mut response = answer(200, html, "text/html; charset=utf-8");
     response.insert_header("Content-Security-Policy", &*site.policy);
@@ -196,7 +197,7 @@ async fn register(mut request: Request<Site>) -> tide::Result {
     let client = request.ext::<Client>().copied().unwrap_or(Client::Untold(None));
     if let Err(wait) = request.state().admission.admit(client, Instant::now()) {
         let mut response = text(429, "too many registrations from one address")?;
-        response.insert_header("Retry-After", refusal::retry_after(wait));
+        response.insert_header("Retry-After", error_response::retry_after(wait));
         return Ok(response);
     }
     let bytes = request.body_bytes().await?;
@@ -224,7 +225,7 @@ fn header<'a>(request: &'a Request<Site>, name: &str) -> Option<&'a str> {
 /// shows no more than that there was an error.
 async fn nothing_here(request: Request<Site>) -> tide::Result {
     let site = request.state();
-    let words = origin::wrong_path(site.app.config.public_url.as_ref(), request.url().path());
+    let words = public_url::wrong_path(site.app.config.public_url.as_ref(), request.url().path());
     if is_molly(&request) && site.wrong_path.due(Instant::now()) {
         log::warn!("web: a phone was answered 404: {words}");
     }

@@ -4,20 +4,20 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::client::{Client, Key};
-use super::seldom::Seldom;
+use super::log_throttle::LogThrottle;
 use crate::rate::Buckets;
 use crate::timings::Limits;
 
 /// Lets registrations in.
 pub(crate) struct Admission {
     by_client: Mutex<Buckets<Key>>,
-    told: Seldom,
+    told: LogThrottle,
 }
 
 impl Admission {
     pub(crate) fn new(limits: &Limits) -> Self {
         let by_client = Mutex::new(Buckets::new(limits.web_registrations, limits.web_clients));
-        Self { by_client, told: Seldom::default() }
+        Self { by_client, told: LogThrottle::default() }
     }
 
     /// Counts one registration. The operator is told of refusals once a minute.

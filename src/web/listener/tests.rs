@@ -319,9 +319,16 @@ fn odd_headers_methods_and_targets_never_panic() {
             ("GET /?\"<> HTTP/1.1", "400"),
             ("PRI * HTTP/2.0", "505"),
             ("nonsense", "400"),
+            ("GET /", "400"),
+            ("GET  / HTTP/1.1", "400"),
+            ("GET / x HTTP/1.1", "400"),
+            ("GET /\u{e9} HTTP/1.1", "400"),
+            (" / HTTP/1.1", "400"),
         ] {
             let got = talk(server.addr, format!("{line}\r\nHost: h\r\n\r\n")).await;
             assert_eq!(status(&got), want, "{line}: {got}");
+            let ours = ["content-security-policy: ", "x-content-type-options: "].iter().all(|name| got.contains(name));
+            assert!(ours && got.matches("content-length: ").count() == 1, "{line}: {got}");
         }
         assert!(server.metrics.render(&Gauges::default()).contains("\nmollysocket_panics_total 0\n"));
     });

@@ -8,9 +8,9 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// Says yes at most once a minute.
 #[derive(Debug, Default)]
-pub(super) struct Seldom(Mutex<Option<Instant>>);
+pub(super) struct LogThrottle(Mutex<Option<Instant>>);
 
-impl Seldom {
+impl LogThrottle {
     /// Whether the line may be written at `now`.
     pub(super) fn due(&self, now: Instant) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -28,7 +28,7 @@ mod tests {
 
     #[test]
     fn one_line_a_minute_however_often_it_is_asked() {
-        let (seldom, start) = (Seldom::default(), Instant::now());
+        let (seldom, start) = (LogThrottle::default(), Instant::now());
         let said = (0..180_000).filter(|ms| seldom.due(start + Duration::from_millis(*ms))).count();
         assert_eq!(said, 3);
     }
