@@ -18,7 +18,7 @@ pub(crate) enum HeadError {
     /// The head took too long.
     #[error("the request took too long to arrive")]
     TooSlow,
-    /// A line that does not end in CR LF, a control character, or an empty line where the request line should be.
+    /// A line that does not end in CR LF, a control character, or no text where the request line should be.
     #[error("the head has a malformed line or a control character")]
     Line,
     /// HTTP/2 or something unknown.
@@ -90,6 +90,9 @@ pub(crate) fn length(bytes: &[u8], seen: usize, limit: usize) -> Result<Option<u
 /// Names the rule it breaks.
 pub(crate) fn check(head: &[u8]) -> Result<(), HeadError> {
     let request_line = lines(head).next().unwrap_or_default();
+    if !request_line.is_ascii() {
+        return Err(HeadError::Line);
+    }
     let version = request_line.rsplit(|b| *b == b' ').next().unwrap_or_default();
     let http_11 = version == b"HTTP/1.1";
     if version.starts_with(b"HTTP/") && !http_11 && version != b"HTTP/1.0" {
@@ -186,6 +189,7 @@ mod tests {
             ("GET / HTTP/1.1\r\n\r\n", HeadError::Host),
             ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", HeadError::TransferEncoding),
             ("\nGET / HTTP/1.1\r\n", HeadError::Line),
+            ("GET /\u{e9} HTTP/1.1\r\nHost: h\r\n\r\n", HeadError::Line),
             ("\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", HeadError::Line),
             ("\u{16}", HeadError::Tls),
             ("PROXY TCP6 ", HeadError::ProxyProtocol),
