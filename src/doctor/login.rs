@@ -113,11 +113,12 @@ impl Doctor<'_> {
         }
     }
 
-    fn trusted(&self) -> &'static str {
-        match self.config.signal_ca_file {
-            Some(_) => "the certificate is of an authority in signal_ca_file",
-            None => "the certificate is of a pinned authority",
-        }
+    fn trusted(&self) -> String {
+        let authority = match &self.config.signal_ca_file {
+            Some(file) => format!("an authority in {} (signal_ca_file)", self.shown.path(file)),
+            None => "a pinned authority".into(),
+        };
+        format!("the certificate is of {authority}")
     }
 
     /// What Signal, or something in its place, said.
