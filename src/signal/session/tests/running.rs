@@ -156,6 +156,20 @@ fn an_idle_connection_wakes_for_its_keepalives_and_for_nothing_else() {
     assert!(polls <= 10 + 4, "{polls} times");
 }
 
+#[test]
+fn accounts_that_are_due_in_one_second_are_woken_together_and_none_early() {
+    let (now, second) = (Instant::now(), Duration::from_secs(1));
+    let mut moments = std::collections::BTreeSet::new();
+    for n in 0..1000 {
+        let deadline = now + 29 * second + ms(n);
+        let at = shared(deadline, now, second);
+        assert!(at > deadline && at <= deadline + second);
+        // Two clocks are read, one after the other.
+        moments.insert(at.duration_since(now).as_millis() / 100);
+    }
+    assert!(moments.len() <= 4, "{moments:?}");
+}
+
 fn urgent() -> Message {
     put_message(1, envelope(5, true), 9)
 }
