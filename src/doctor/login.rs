@@ -113,10 +113,10 @@ impl Doctor<'_> {
         }
     }
 
-    fn trusted(&self) -> &'static str {
-        match self.config.signal_ca_file {
-            Some(_) => "the certificate is of an authority in signal_ca_file",
-            None => "the certificate is of a pinned authority",
+    fn trusted(&self) -> String {
+        match &self.config.signal_ca_file {
+            Some(file) => format!("the certificate is of an authority in {} (signal_ca_file)", self.shown.path(file)),
+            None => "the certificate is of a pinned authority".to_owned(),
         }
     }
 

@@ -43,7 +43,7 @@ pub const ON_THIS_MACHINE: &[Fault] = &[
         "a database others can read",
         |case| fs::set_permissions(case.world.db(), fs::Permissions::from_mode(0o644)).unwrap(),
         "database",
-        &["0644", "private"],
+        &["0644", "chmod 600"],
         &[],
     ),
     fault(
