@@ -215,8 +215,10 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
             VapidVerb::Test(args) => tools::vapid_test(&start.config()?, &args.endpoint, out),
         },
         Verb::QrCode(qrcode) => match qrcode.verb {
-            QrCodeVerb::Url(args) => qrcode::url(&start.config()?, &args, Paint::of(start.env), out),
-            QrCodeVerb::Airgapped(args) => qrcode::airgapped(&start.config()?, &args, Paint::of(start.env), out),
+            QrCodeVerb::Url(args) => qrcode::url(&start.config()?, &args, Paint::of(start.env, &io::stdout()), out),
+            QrCodeVerb::Airgapped(args) => {
+                qrcode::airgapped(&start.config()?, &args, Paint::of(start.env, &io::stdout()), out)
+            }
         },
         Verb::Connection(connection) => match connection.verb {
             ConnectionVerb::Add(args) => connection::add(&start.config()?, &args, out),
@@ -236,8 +238,8 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
             TestVerb::Endpoint(args) => tools::test_endpoint(&start.config()?, &args.endpoint, out),
             TestVerb::Uuid(args) => tools::test_uuid(&start.config()?, &args.uuid, out),
         },
-        Verb::Status(args) => status::run(&start.config()?, &args, Paint::of(start.env), out),
-        Verb::Doctor(args) => doctor::run(start, &args, Paint::of(start.env), out),
+        Verb::Status(args) => status::run(&start.config()?, &args, Paint::of(start.env, &io::stdout()), out),
+        Verb::Doctor(args) => doctor::run(start, &args, Paint::of(start.env, &io::stdout()), out),
         Verb::Health(args) => health::run(&start.config()?, &args, out),
         Verb::CheckConfig(_) if start.config.is_some() => {
             Err(CliError::Usage("check-config takes the file as its argument, without -c".into()))

@@ -114,11 +114,10 @@ impl Doctor<'_> {
     }
 
     fn trusted(&self) -> String {
-        let authority = match &self.config.signal_ca_file {
-            Some(file) => format!("an authority in {} (signal_ca_file)", self.shown.path(file)),
-            None => "a pinned authority".into(),
-        };
-        format!("the certificate is of {authority}")
+        match &self.config.signal_ca_file {
+            Some(file) => format!("the certificate is of an authority in {} (signal_ca_file)", self.shown.path(file)),
+            None => "the certificate is of a pinned authority".to_owned(),
+        }
     }
 
     /// What Signal, or something in its place, said.

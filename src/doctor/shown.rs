@@ -121,28 +121,26 @@ impl Shown {
     /// What is wrong with the database.
     pub(super) fn store(&self, mut error: StoreError) -> String {
         use StoreError as E;
-        if let E::NoDirectory(path) = &mut error
-            && self.report
-        {
-            *path = PathBuf::from(DIRECTORY);
-        }
-        if self.report
-            && let E::Missing(path)
-            | E::NotAFile(path)
-            | E::Permission(path)
-            | E::Empty(path)
-            | E::Busy(path)
-            | E::ReadOnly(path)
-            | E::Full(path)
-            | E::Planted { path, .. }
-            | E::Damaged { path, .. }
-            | E::Foreign { path, .. }
-            | E::Newer { path, .. }
-            | E::InUse { path, .. }
-            | E::NotMade { path, .. }
-            | E::Failed { path, .. } = &mut error
-        {
-            *path = PathBuf::from(self.path(path));
+        if self.report {
+            match &mut error {
+                E::NoDirectory(path) => *path = PathBuf::from(DIRECTORY),
+                E::Missing(path)
+                | E::NotAFile(path)
+                | E::Permission(path)
+                | E::Empty(path)
+                | E::Busy(path)
+                | E::ReadOnly(path)
+                | E::Interrupted(path)
+                | E::Full(path)
+                | E::Planted { path, .. }
+                | E::Damaged { path, .. }
+                | E::Foreign { path, .. }
+                | E::Newer { path, .. }
+                | E::InUse { path, .. }
+                | E::NotMade { path, .. }
+                | E::Failed { path, .. } => *path = PathBuf::from(self.path(path)),
+                E::Closed => {}
+            }
         }
         error.to_string()
     }

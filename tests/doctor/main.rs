@@ -47,6 +47,12 @@ fn is_found(fault: &Fault) {
     // Without a configuration nothing else can be checked.
     let code = if findings.checks.len() == 1 { 2 } else { i32::from(fails) };
     assert_eq!(findings.code, Some(code), "{}", fault.name);
+    // Whatever is wrong, a report names nobody.
+    let (_, report) = case.run(&["--report"]);
+    let (phone, directory) = (&case.phone, case.world.dir.path().display().to_string());
+    for secret in [&phone.uuid[..8], &phone.password, &phone.token, &directory, "localhost/", ".invalid"] {
+        assert!(!report.contains(secret), "{}: {secret} in {report}", fault.name);
+    }
 }
 
 #[test]
@@ -84,7 +90,7 @@ fn where_all_is_well_there_is_no_complaint() {
         }
     }
     let (code, text) = case.run(&[]);
-    assert!(code == Some(0) && text.ends_with("\nNo fault found.\n"), "{text}");
+    assert!(code == Some(0) && text.ends_with("\nNo fault found.\n"), "{code:?}: {text}");
     // The simulator's own authority takes the place of the pinned ones.
     assert!(text.contains("ca.pem (signal_ca_file)") && !text.contains("pinned"), "{text}");
 }
