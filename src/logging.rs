@@ -87,7 +87,8 @@ fn clean(spec: &str) -> (String, Vec<String>) {
         .iter()
         .map(|directive| {
             format!(
-                "RUST_LOG: {directive:?} is not understood; write error, warn, info, debug, trace or off, or module=level"
+                "RUST_LOG: {directive:?} is not understood and does not count; write error, warn, info, debug, trace, off or \
+                 module=level"
             )
         })
         .collect();

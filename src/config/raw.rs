@@ -207,7 +207,7 @@ impl Settings {
             && let Some(entry) = entries::several(key, entries)
         {
             let example = kind.example(origin);
-            return Err(ConfigError(format!("{place}: entry {entry} is several values in one; write {example}")));
+            return Err(ConfigError(format!("{place}: entry {entry} must be a single value; write {example}")));
         }
         self.values.insert(key, (value, place));
         Ok(())
@@ -319,9 +319,10 @@ fn from_variable(kind: Kind, raw: &str) -> Result<Option<Value>, String> {
         Kind::Text if !begins_as_toml(raw) || is_address(raw) => Ok(Some(Value::Text(raw.to_owned()))),
         Kind::List(_) if !begins_as_toml(raw) => Ok(Some(Value::List(vec![raw.to_owned()]))),
         // `[one, two]` is what is left of `["one", "two"]`.
-        Kind::List(_) if raw.starts_with('[') && !raw.contains(['"', '\'']) => {
-            Err(format!("{problem}; write {}: a shell, or systemd's Environment=, takes quotes away", example()))
-        }
+        Kind::List(_) if raw.starts_with('[') && !raw.contains(['"', '\'']) => Err(format!(
+            "{problem}; write {} (a shell, or systemd's Environment=, takes away all quotes but those in quotes)",
+            example()
+        )),
         Kind::Text => Err(format!("{problem}; write {}, or leave the quotes and brackets out", example())),
         _ => Err(format!("{problem}; write {}", example())),
     }
