@@ -118,8 +118,14 @@ fn several_values_in_one_text_are_refused_with_the_right_spelling() {
             );
         }
     }
-    for pattern in ["https://*.example.org", "10.0.0.0/8", "http://10.0.0.0/8", "fd00::/8", "*.example.org"] {
+    for pattern in ["https://*.example.org", "*.example.org", "http://192.168.*.*", "fd00::/8", "10.0.0.0/8"]
+        .into_iter()
+        .chain(["http://10.0.0.0/8", "http://10.0.0.0:8080/8/", "http://10.0.0.0/255.0.0.0", "http://10.0.0.0-20/"])
+    {
         complaint_about("MOLLY_ALLOWED_ENDPOINTS", pattern, &["entry 1", "like http"]);
+    }
+    for server in ["http://10.0.0.1/8a", "http://10.0.0.1/up/8", "http://3proxy:8080", "https://8.example.org/8"] {
+        with("MOLLY_ALLOWED_ENDPOINTS", server).unwrap();
     }
     complaint_about("MOLLY_ALLOWED_UUIDS", "0f2b*", &["entry 1", "UUID like"]);
     complaint_about("MOLLY_TRUSTED_PROXIES", "10.0.*", &["entry 1", "10.0.0.0/8"]);
