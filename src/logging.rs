@@ -1,11 +1,10 @@
 //! Log lines on stderr. Dependencies are heard only from INFO up: below it some print headers with credentials. What
 //! strangers can cause is counted (`logging/quota`).
 
-use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use env_logger::{Builder, Logger, Target};
+use env_logger::{Builder, Logger};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config::Env;
@@ -53,7 +52,7 @@ pub fn init(env: &Env, default: LevelFilter, raised: LevelFilter) -> Result<Vec<
     let spec = env.get("RUST_LOG").map_or("", String::as_str);
     let (spec, problems) = clean(spec);
     let logger = Guarded::new(Queue::start(std::io::stderr())?, &spec, default, raised);
-    let max = logger.chosen.filter().max(logger.raised.filter());
+    let max = logger.chosen.filter().max(logger.raised);
     log::set_boxed_logger(Box::new(logger)).map_err(|_| LogError::Twice)?;
     log::set_max_level(max);
     Ok(problems)
@@ -87,7 +86,8 @@ fn clean(spec: &str) -> (String, Vec<String>) {
         .iter()
         .map(|directive| {
             format!(
-                "RUST_LOG: {directive:?} is not understood; write error, warn, info, debug, trace or off, or module=level"
+                "RUST_LOG: {directive:?} is not understood and does not count; write error, warn, info, debug, trace, off or \
+                 module=level"
             )
         })
         .collect();
@@ -100,41 +100,30 @@ fn clean(spec: &str) -> (String, Vec<String>) {
     (spec, problems)
 }
 
-/// Two ordinary loggers behind the rule for other crates.
+/// What is asked for, behind the rule for other crates.
 struct Guarded {
-    /// What `RUST_LOG`, or the default, asks for.
+    /// By `RUST_LOG`, or the default. Only asked; it writes nothing.
     chosen: Logger,
-    /// What `-v` asks for.
-    raised: Logger,
+    /// By `-v`.
+    raised: LevelFilter,
     /// Lines of the web server and of other crates.
     quota: Mutex<Quota>,
-    /// Where both write to.
+    /// Where lines are written to.
     queue: Queue,
 }
 
 impl Guarded {
     fn new(queue: Queue, spec: &str, default: LevelFilter, raised: LevelFilter) -> Self {
-        let builder = || {
-            let mut builder = Builder::new();
-            builder.format(line).target(Target::Pipe(Box::new(queue.clone())));
-            builder
-        };
-        let mut chosen = builder();
-        // What remains where the text names modules only, or nothing: a mistake in it must not silence the rest.
-        chosen.filter_level(default);
-        Self {
-            chosen: chosen.parse_filters(spec).build(),
-            raised: builder().filter_level(raised).build(),
-            quota: Mutex::default(),
-            queue,
-        }
+        // The default is what remains where the text names modules only, or nothing: a mistake in it must not silence the
+        // rest.
+        let chosen = Builder::new().filter_level(default).parse_filters(spec).build();
+        Self { chosen, raised, quota: Mutex::default(), queue }
     }
 
     fn write(&self, record: &Record<'_>) {
-        if self.chosen.matches(record) {
-            self.chosen.log(record);
-        } else {
-            self.raised.log(record);
+        if record.level() <= self.raised || self.chosen.matches(record) {
+            let line = line_of(record.level(), record.target(), &record.args().to_string());
+            self.queue.push(line.as_bytes());
         }
     }
 }
@@ -157,7 +146,7 @@ fn counted(target: &str) -> bool {
 impl Log for Guarded {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let plain = metadata.target() == PLAIN;
-        plain || harmless(metadata) && (self.chosen.enabled(metadata) || self.raised.enabled(metadata))
+        plain || harmless(metadata) && (metadata.level() <= self.raised || self.chosen.enabled(metadata))
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -187,10 +176,6 @@ impl Log for Guarded {
     fn flush(&self) {
         self.queue.drain(PATIENCE);
     }
-}
-
-fn line(out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> std::io::Result<()> {
-    out.write_all(line_of(record.level(), record.target(), &record.args().to_string()).as_bytes())
 }
 
 /// One record, one line, whatever its text says.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use url::{Host, Url};
 
@@ -69,6 +70,11 @@ impl Server {
 /// The complaint about an address block.
 const BLOCK: &str = "is an address block; name each address, like http://10.0.0.1/";
 
+/// Whether it is the second half of an address block: `8` or `255.0.0.0`.
+fn is_mask(text: &str) -> bool {
+    text.parse::<u8>().is_ok() || text.parse::<IpAddr>().is_ok()
+}
+
 impl AllowedEndpoints {
     /// Reads the entries: `*`, or the URL of a push server, of which the path does not count.
     ///
@@ -96,7 +102,13 @@ impl AllowedEndpoints {
                 Host::Domain(name) if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) => {
                     return Err(fail("must be one server, like https://ntfy.example.org/, and no pattern"));
                 }
-                Host::Ipv4(_) | Host::Ipv6(_) if url.path().trim_start_matches('/').parse::<u8>().is_ok() => {
+                // `10.0.0.0-20` is a name to the parser, but no top-level domain begins with a digit.
+                Host::Domain(name)
+                    if name.rsplit_once('.').is_some_and(|(_, top)| top.starts_with(|c: char| c.is_ascii_digit())) =>
+                {
+                    return Err(fail(BLOCK));
+                }
+                Host::Ipv4(_) | Host::Ipv6(_) if is_mask(url.path().trim_matches('/')) => {
                     return Err(fail(BLOCK));
                 }
                 _ => {}

@@ -190,7 +190,7 @@ fn signal_url(settings: &Settings, warnings: &mut Vec<String>) -> Result<Url, Co
                 _ => return Err(found.error("must be production or staging")),
             };
             if found.value != found.value.to_ascii_lowercase() {
-                warnings.push(found.remark("write it in small letters; this spelling is that of old versions"));
+                warnings.push(found.remark("write it in lower case; this is the spelling of old versions"));
             }
             host
         }
@@ -247,10 +247,12 @@ fn database(set: Option<PathBuf>, exists: impl Fn(&Path) -> bool, warnings: &mut
     }
     let (ours, theirs) = (db.display(), old.display());
     if exists(&db) {
-        warnings.push(format!("both {ours} and {theirs} are here: using {ours}; set db to choose, or move one away"));
+        warnings.push(format!(
+            "{ours} is used, and {theirs} beside it is not; set db = \"{theirs}\" to use it, else move it away"
+        ));
         return db;
     }
-    warnings.push(format!("there is no {ours}, but {theirs}: using that; set db = \"{theirs}\" to say so"));
+    warnings.push(format!("there is no {ours}: using {theirs} beside it; set db = \"{theirs}\" to make that clear"));
     old
 }
 
@@ -299,7 +301,7 @@ mod tests {
             assert!(warning.contains(&format!("set db = \"{}\"", old[0])), "{warning}");
             let (db, warning) = pick(set, both);
             assert_eq!(db, ours);
-            assert!(warning.contains("both"), "{warning}");
+            assert!(warning.starts_with(&format!("{ours} is used, and {} beside it is not", old[0])), "{warning}");
         }
     }
 }

@@ -20,23 +20,15 @@ pub(super) enum Kind {
     List(&'static str),
 }
 
-/// Where a value was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    File,
-    Variable,
-}
-
 impl Kind {
-    /// How to write such a value there.
-    fn example(self, origin: Origin) -> String {
-        match (self, origin) {
-            (Self::Text, _) => "a string like \"text\"".into(),
-            (Self::Number, _) => "a whole number".into(),
-            (Self::Flag, _) => "true or false".into(),
-            (Self::List(example), Origin::File) => format!("a list of strings like {example}"),
-            // A shell, or systemd's Environment=, would take the quotes away, and what gets these as well takes them off.
-            (Self::List(example), Origin::Variable) => format!("a list of strings like '{example}'"),
+    /// How to write such a value. Around a list goes `quote`: in a variable it keeps a shell, or systemd's Environment=,
+    /// from taking the quotes in it away.
+    fn example(self, quote: &str) -> String {
+        match self {
+            Self::Text => "a string like \"text\"".into(),
+            Self::Number => "a whole number".into(),
+            Self::Flag => "true or false".into(),
+            Self::List(example) => format!("a list of strings like {quote}{example}{quote}"),
         }
     }
 }
@@ -149,8 +141,8 @@ impl Settings {
                 return Err(ConfigError(format!("{place}: there is no such key{hint}")));
             };
             let value = typed(kind, value)
-                .ok_or_else(|| ConfigError(format!("{place}: wrong type; write {}", kind.example(Origin::File))))?;
-            self.set((key, kind), value, place, Origin::File)?;
+                .ok_or_else(|| ConfigError(format!("{place}: wrong type; write {}", kind.example(""))))?;
+            self.set((key, kind), value, place, "")?;
         }
         Ok(())
     }
@@ -166,11 +158,11 @@ impl Settings {
                 of_kubernetes.push(one_line(name));
                 continue;
             }
-            if let Some((_, what)) = OLD_KEYS.iter().find(|(old, _)| is_variable_of(name, old)) {
+            if let Some((_, what)) = OLD_KEYS.iter().find(|(old, _)| *name == variable(old)) {
                 self.warnings.push(format!("{name}: {what}"));
                 continue;
             }
-            let Some(&(key, kind)) = KEYS.iter().find(|(key, _)| is_variable_of(name, key)) else {
+            let Some(&(key, kind)) = KEYS.iter().find(|(key, _)| *name == variable(key)) else {
                 let why = unknown(name, raw);
                 return Err(ConfigError(format!("{}: there is no such variable{why}", one_line(name))));
             };
@@ -179,7 +171,7 @@ impl Settings {
                 ConfigError(format!("{name}: {what}{link}"))
             };
             if let Some(value) = from_variable(kind, raw).map_err(wrong)? {
-                self.set((key, kind), value, name.clone(), Origin::Variable)?;
+                self.set((key, kind), value, name.clone(), "'")?;
             }
         }
         if !of_kubernetes.is_empty() {
@@ -193,7 +185,7 @@ impl Settings {
         (key, kind): (&'static str, Kind),
         value: Value,
         place: String,
-        origin: Origin,
+        quote: &str,
     ) -> Result<(), ConfigError> {
         let texts = match &value {
             Value::Text(text) => std::slice::from_ref(text),
@@ -206,8 +198,8 @@ impl Settings {
         if let Value::List(entries) = &value
             && let Some(entry) = entries::several(key, entries)
         {
-            let example = kind.example(origin);
-            return Err(ConfigError(format!("{place}: entry {entry} is several values in one; write {example}")));
+            let example = kind.example(quote);
+            return Err(ConfigError(format!("{place}: entry {entry} must be a single value; write {example}")));
         }
         self.values.insert(key, (value, place));
         Ok(())
@@ -248,10 +240,6 @@ impl Settings {
 /// The variable of a key.
 fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.to_ascii_uppercase())
-}
-
-fn is_variable_of(name: &str, key: &str) -> bool {
-    name.strip_prefix(PREFIX).is_some_and(|rest| rest == key.to_ascii_uppercase())
 }
 
 /// What to say of a variable that is none of ours.
@@ -298,7 +286,7 @@ pub(super) fn named_file(env: &Env) -> Result<Option<PathBuf>, ConfigError> {
 /// Reads a variable: as TOML where that gives the key's type, else as plain text. `None` when it is empty and may be.
 fn from_variable(kind: Kind, raw: &str) -> Result<Option<Value>, String> {
     let raw = raw.trim();
-    let example = || kind.example(Origin::Variable);
+    let example = || kind.example("'");
     if raw.is_empty() {
         // An empty allow list in a variable that was not filled in must not open the server.
         let list = matches!(kind, Kind::List(_));
@@ -319,9 +307,10 @@ fn from_variable(kind: Kind, raw: &str) -> Result<Option<Value>, String> {
         Kind::Text if !begins_as_toml(raw) || is_address(raw) => Ok(Some(Value::Text(raw.to_owned()))),
         Kind::List(_) if !begins_as_toml(raw) => Ok(Some(Value::List(vec![raw.to_owned()]))),
         // `[one, two]` is what is left of `["one", "two"]`.
-        Kind::List(_) if raw.starts_with('[') && !raw.contains(['"', '\'']) => {
-            Err(format!("{problem}; write {}: a shell, or systemd's Environment=, takes quotes away", example()))
-        }
+        Kind::List(_) if raw.starts_with('[') && !raw.contains(['"', '\'']) => Err(format!(
+            "{problem}; write {} (a shell, or systemd's Environment=, takes away all quotes but those in quotes)",
+            example()
+        )),
         Kind::Text => Err(format!("{problem}; write {}, or leave the quotes and brackets out", example())),
         _ => Err(format!("{problem}; write {}", example())),
     }

@@ -77,7 +77,7 @@ fn wrong_types_are_refused_with_an_example() {
         let spelling = "a list of strings like '[\"UUID\", \"UUID\"]'";
         complaint_about("MOLLY_ALLOWED_UUIDS", left, &["a shell", spelling]);
     }
-    complaint_about("MOLLY_ALLOWED_ENDPOINTS", "[https://ntfy.sh,*]", &["takes quotes away"]);
+    complaint_about("MOLLY_ALLOWED_ENDPOINTS", "[https://ntfy.sh,*]", &["takes away all quotes but"]);
     complaint_about("MOLLY_ALLOWED_UUIDS", "[1, 2]", &["a list of strings"]);
 }
 
@@ -108,7 +108,7 @@ fn several_values_in_one_text_are_refused_with_the_right_spelling() {
                 continue;
             }
             let value = format!("{one}{separator}{two}");
-            let spelled = format!("several values in one; write a list of strings like '{example}'");
+            let spelled = format!("must be a single value; write a list of strings like '{example}'");
             for quoted in [value.clone(), format!("{value:?}"), format!("[{value:?}]")] {
                 complaint_about(&name, &quoted, &["entry 1", &spelled]);
             }
@@ -118,8 +118,14 @@ fn several_values_in_one_text_are_refused_with_the_right_spelling() {
             );
         }
     }
-    for pattern in ["https://*.example.org", "10.0.0.0/8", "http://10.0.0.0/8", "fd00::/8", "*.example.org"] {
+    for pattern in ["https://*.example.org", "*.example.org", "http://192.168.*.*", "fd00::/8", "10.0.0.0/8"]
+        .into_iter()
+        .chain(["http://10.0.0.0/8", "http://10.0.0.0:8080/8/", "http://10.0.0.0/255.0.0.0", "http://10.0.0.0-20/"])
+    {
         complaint_about("MOLLY_ALLOWED_ENDPOINTS", pattern, &["entry 1", "like http"]);
+    }
+    for server in ["http://10.0.0.1/8a", "http://10.0.0.1/up/8", "http://3proxy:8080", "https://8.example.org/8"] {
+        with("MOLLY_ALLOWED_ENDPOINTS", server).unwrap();
     }
     complaint_about("MOLLY_ALLOWED_UUIDS", "0f2b*", &["entry 1", "UUID like"]);
     complaint_about("MOLLY_TRUSTED_PROXIES", "10.0.*", &["entry 1", "10.0.0.0/8"]);
@@ -184,7 +190,7 @@ fn malformed_values_are_refused_at_start() {
         ("signal_url = \"chat.signal.org\"", &["signal_url", "wss://"]),
         ("user_agents = []", &["user_agents", "empty"]),
         ("user_agents = [\"\"]", &["user_agents", "entry 1"]),
-        ("user_agents = [\"A/1\", \"B\\r\\nX: y\"]", &["user_agents", "entry 2", "several"]),
+        ("user_agents = [\"A/1\", \"B\\r\\nX: y\"]", &["user_agents", "entry 2", "single value"]),
         ("user_agents = [\"A/1\", \"B\\rX: y\"]", &["user_agents", "entry 2", "printable"]),
         ("user_agents = [\"\u{e9}\"]", &["user_agents", "entry 1"]),
         ("trusted_proxies = [\"10.0.0.0/33\"]", &["trusted_proxies", "entry 1"]),
