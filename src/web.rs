@@ -19,13 +19,12 @@ use crate::timings::{Limits, Timings};
 use crate::vapid::Vapid;
 
 pub mod admin;
-mod admission;
 mod apply;
-mod asks;
 mod body;
 mod client;
 mod connection;
 mod connection_limit;
+mod credential_check;
 mod exchange;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -37,15 +36,16 @@ mod log_throttle;
 mod page;
 mod public_url;
 mod register;
+mod registration_rate_limit;
 mod stream;
 
-use admission::Admission;
 use apply::Registrar;
 use body::Body;
 use client::Client;
 use connection::Bounds;
 use log_throttle::LogThrottle;
 use register::Status;
+use registration_rate_limit::RegistrationRateLimit;
 
 /// Everything the routes need.
 pub struct App {
@@ -90,7 +90,7 @@ pub async fn serve(
     };
     let metrics = app.metrics.clone();
     let site = Site {
-        admission: Arc::new(Admission::new(&app.limits)),
+        rate_limit: Arc::new(RegistrationRateLimit::new(&app.limits)),
         registrar: Registrar::new(app.clone(), executor.clone()),
         wrong_path: Arc::default(),
         app,
@@ -103,7 +103,7 @@ pub async fn serve(
 #[derive(Clone)]
 struct Site {
     app: Arc<App>,
-    admission: Arc<Admission>,
+    rate_limit: Arc<RegistrationRateLimit>,
     registrar: Registrar,
     wrong_path: Arc<LogThrottle>,
     /// The page's Content-Security-Policy.
@@ -194,8 +194,8 @@ async fn register(mut request: Request<Site>) -> tide::Result {
     if !media_type.trim().eq_ignore_ascii_case("application/json") {
         return text(415, "the content type must be application/json");
     }
-    let client = request.ext::<Client>().copied().unwrap_or(Client::Untold(None));
-    if let Err(wait) = request.state().admission.admit(client, Instant::now()) {
+    let client = request.ext::<Client>().copied().unwrap_or(Client::NoForwardingHeader(None));
+    if let Err(wait) = request.state().rate_limit.admit(client, Instant::now()) {
         let mut response = text(429, "too many registrations from one address")?;
         response.insert_header("Retry-After", error_response::retry_after(wait));
         return Ok(response);

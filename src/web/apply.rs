@@ -7,9 +7,9 @@ use futures_lite::FutureExt;
 use smol::{Executor, Timer, channel};
 
 use super::App;
-use super::asks::{Asks, Place, Shows};
 use super::body::Body;
 use super::client::Client;
+use super::credential_check::{CredentialCheckLimiter, InProgress, Shows};
 use super::register::{self, Asked, Claim, Plan, Refused, Saved, Status, Work};
 use crate::account::AccountId;
 use crate::net::{Checked, Net};
@@ -23,7 +23,7 @@ use crate::supervisor::TestPush;
 pub(crate) struct Registrar {
     app: Arc<App>,
     executor: Arc<Executor<'static>>,
-    asks: Arc<Asks>,
+    limiter: Arc<CredentialCheckLimiter>,
 }
 
 /// What is going on, for the log line of a registration that hung.
@@ -42,8 +42,8 @@ impl Progress {
 
 impl Registrar {
     pub(crate) fn new(app: Arc<App>, executor: Arc<Executor<'static>>) -> Self {
-        let asks = Arc::new(Asks::new(&app.timings, &app.limits));
-        Self { app, executor, asks }
+        let limiter = Arc::new(CredentialCheckLimiter::new(&app.timings, &app.limits));
+        Self { app, executor, limiter }
     }
 
     /// Decides and carries out one registration; always answers within `timings.answer`. Refusals are logged here,
@@ -72,13 +72,13 @@ impl Registrar {
         let claim = register::claim(body, |id| app.allowed_uuids.get().permits(id))?;
         let id = claim.credentials.id;
         subject.account = Some((id, claim.endpoint.origin()));
-        let (mut place, mut verdict) = (None, None);
+        let (mut in_progress, mut verdict) = (None, None);
         loop {
             progress.enter("reading the database");
             let known = app.store.look(id).await?;
-            if place.is_none() {
+            if in_progress.is_none() {
                 let same = matches!(&known, Known::Yes(account) if account.credentials == claim.credentials);
-                place = Some(Arc::new(self.asks.place(id, if same { Shows::Stored } else { Shows::Others })?));
+                in_progress = Some(Arc::new(self.limiter.begin(id, if same { Shows::Stored } else { Shows::Others })?));
             }
             let now = seconds_since_1970();
             match register::decide(&claim, &known, verdict.as_ref(), app.config.max_accounts, now)? {
@@ -87,7 +87,7 @@ impl Registrar {
                     progress.enter("looking up the endpoint's host");
                     self.check_endpoint(&claim, verdict.as_ref()).await?;
                     progress.enter(if matches!(work, Work::Probe) { "sending a test push" } else { "saving it" });
-                    let carried_out = carry_out(app.clone(), place.clone(), claim.clone(), known, work, now);
+                    let carried_out = carry_out(app.clone(), in_progress.clone(), claim.clone(), known, work, now);
                     if self.see_through(carried_out, subject).await? == Done::Yes {
                         return Ok(());
                     }
@@ -99,11 +99,11 @@ impl Registrar {
     /// What Signal says of the credentials. Of those that may be stored without its word, only so many are.
     async fn ask(&self, asked: Asked, claim: &Claim, progress: &Progress) -> Result<Verdict, Refused> {
         progress.enter("waiting for its turn to ask Signal about the credentials");
-        let _turn = self.asks.turn(asked).await?;
+        let _turn = self.limiter.turn(asked).await?;
         progress.enter("asking Signal about the credentials");
         let verdict = self.app.checker.ask(&claim.credentials).await;
         if let (Asked::New, Verdict::Undecided(_)) = (asked, &verdict) {
-            self.asks.store_unconfirmed()?;
+            self.limiter.store_unconfirmed()?;
         }
         Ok(verdict)
     }
@@ -153,10 +153,10 @@ enum Done {
     Changed,
 }
 
-/// Commits the work, then makes what runs agree with it. The place is taken until both are done.
+/// Commits the work, then makes what runs agree with it. It counts as in progress until both are done.
 async fn carry_out(
     app: Arc<App>,
-    place: Option<Arc<Place>>,
+    in_progress: Option<Arc<InProgress>>,
     claim: Claim,
     known: Known,
     work: Work,
@@ -194,7 +194,7 @@ async fn carry_out(
             "endpoint works again"
         }
     };
-    drop(place);
+    drop(in_progress);
     let device = claim.credentials.device;
     log::info!("account {} registered: {what} (device {device}, push server {})", id.short(), claim.endpoint.origin());
     Ok(Done::Yes)

@@ -4,7 +4,6 @@
 //! idle connections to bound, no request can be smuggled behind another, and no proxy can lose a registration on a
 //! connection that is just being closed.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,7 +72,7 @@ pub(super) struct Shared<S> {
     http_2: LogThrottle,
     tls: LogThrottle,
     proxy_protocol: LogThrottle,
-    /// and clients that are turned away, which may be a proxy that is not known as one.
+    /// and clients that are turned away.
     pub(super) turned_away: LogThrottle,
 }
 
@@ -124,20 +123,7 @@ impl<S> Shared<S> {
             let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
             requests.take(key, Instant::now()).map_err(ErrorResponse::too_often)
         });
-        if let Err(refusal) = &admitted {
-            self.tell_turned_away(client, refusal);
-        }
-        admitted
-    }
-
-    /// Tells the operator about it, once a minute.
-    pub(super) fn tell_turned_away(&self, client: Client, why: &dyn fmt::Display) {
-        if self.turned_away.due(Instant::now()) {
-            log::warn!(
-                "web: {client} was turned away: {why}. If it is your reverse proxy, name it in `trusted_proxies` and let \
-                 it send X-Forwarded-For"
-            );
-        }
+        admitted.inspect_err(|refused| self.turned_away.warn_turned_away(client, refused))
     }
 }
 

@@ -102,7 +102,7 @@ pub(crate) async fn serve<S, L>(
                     executor.spawn(task).detach();
                 }
                 Err(full) => {
-                    shared.tell_turned_away(client, &full);
+                    shared.turned_away.warn_turned_away(client, full);
                     connection::say(&mut stream, full).await;
                     if let Some(place) = backlog.try_acquire_arc() {
                         let task = async move {

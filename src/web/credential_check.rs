@@ -12,20 +12,21 @@ use smol::lock::{Semaphore, SemaphoreGuardArc};
 
 use super::register::{Asked, Refused};
 use crate::account::AccountId;
-use crate::rate::Bucket;
+use crate::rate::Buckets;
 use crate::timings::{Limits, Rate, Timings};
 
-/// Hands out turns to ask.
-pub(crate) struct Asks {
-    /// Anybody can invent new accounts. Known ones have turns of their own, so that a phone that was linked anew gets
+/// Bounds the registrations that are worked on, and the questions to Signal.
+pub(crate) struct CredentialCheckLimiter {
+    /// Anybody can invent new accounts. Known ones have a queue of their own, so that a phone that was linked anew gets
     /// through while somebody does.
-    new: Lane,
-    known: Lane,
-    strangers: Arc<Semaphore>,
+    new: Queue,
+    known: Queue,
+    unknown_accounts: Arc<Semaphore>,
     per_account: usize,
-    crowds: Crowds,
+    /// What the registrations of an account that are worked on hold.
+    in_progress: Mutex<HashMap<(AccountId, Shows), Arc<()>>>,
     wait: Duration,
-    unconfirmed: Limited,
+    unconfirmed: Mutex<Buckets<()>>,
 }
 
 /// Whether a registration shows the credentials that are stored for its account. Those who do are counted apart, so that
@@ -38,80 +39,57 @@ pub(crate) enum Shows {
     Others,
 }
 
-/// How many registrations of whom are being worked on. Holds only those above zero.
-type Crowds = Arc<Mutex<HashMap<(AccountId, Shows), usize>>>;
-
 /// Held while a registration is worked on.
 #[derive(Debug)]
-pub(crate) struct Place {
-    crowds: Crowds,
-    whose: (AccountId, Shows),
-    _stranger: Option<SemaphoreGuardArc>,
+pub(crate) struct InProgress {
+    _of_account: Arc<()>,
+    _unknown_account_permit: Option<SemaphoreGuardArc>,
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut crowds = self.crowds.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(left) = crowds.get_mut(&self.whose) {
-            *left -= 1;
-            if *left == 0 {
-                crowds.remove(&self.whose);
-            }
-        }
-    }
-}
-
-struct Lane {
-    rate: Limited,
+struct Queue {
+    rate: Mutex<Buckets<()>>,
     at_once: Arc<Semaphore>,
 }
 
-struct Limited {
-    rate: Rate,
-    bucket: Mutex<Bucket>,
+fn bucket(rate: Rate) -> Mutex<Buckets<()>> {
+    Mutex::new(Buckets::new(rate, 1))
 }
 
-impl Limited {
-    fn new(rate: Rate) -> Self {
-        Self { rate, bucket: Mutex::default() }
-    }
-
-    fn take(&self) -> bool {
-        self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(self.rate, Instant::now()).is_ok()
-    }
+fn take(bucket: &Mutex<Buckets<()>>) -> bool {
+    bucket.lock().unwrap_or_else(PoisonError::into_inner).take((), Instant::now()).is_ok()
 }
 
-impl Asks {
+impl CredentialCheckLimiter {
     pub(crate) fn new(timings: &Timings, limits: &Limits) -> Self {
-        let lane =
-            || Lane { rate: Limited::new(limits.asks), at_once: Arc::new(Semaphore::new(limits.asks_at_once.max(1))) };
+        let semaphore = |most: usize| Arc::new(Semaphore::new(most.max(1)));
+        let queue = || Queue { rate: bucket(limits.asks), at_once: semaphore(limits.asks_at_once) };
         Self {
-            new: lane(),
-            known: lane(),
-            strangers: Arc::new(Semaphore::new(limits.strangers_at_once.max(1))),
+            new: queue(),
+            known: queue(),
+            unknown_accounts: semaphore(limits.strangers_at_once),
             per_account: limits.registrations_per_account.max(1),
-            crowds: Crowds::default(),
+            in_progress: Mutex::default(),
             wait: timings.ask_turn,
-            unconfirmed: Limited::new(limits.unconfirmed),
+            unconfirmed: bucket(limits.unconfirmed),
         }
     }
 
-    /// A place for a registration, held until it is decided and carried out.
+    /// Counts a registration for as long as it is worked on.
     ///
     /// # Errors
-    /// There are too many of this account, or too many strangers.
-    pub(crate) fn place(&self, id: AccountId, shows: Shows) -> Result<Place, Refused> {
-        let stranger = match shows {
+    /// There are too many of this account, or too many that show no stored credentials.
+    pub(crate) fn begin(&self, id: AccountId, shows: Shows) -> Result<InProgress, Refused> {
+        let permit = match shows {
             Shows::Stored => None,
-            Shows::Others => Some(self.strangers.try_acquire_arc().ok_or_else(busy)?),
+            Shows::Others => Some(self.unknown_accounts.try_acquire_arc().ok_or_else(busy)?),
         };
-        let mut crowds = self.crowds.lock().unwrap_or_else(PoisonError::into_inner);
-        let crowd = crowds.entry((id, shows)).or_default();
-        if *crowd >= self.per_account {
+        let mut in_progress = self.in_progress.lock().unwrap_or_else(PoisonError::into_inner);
+        in_progress.retain(|_, held| Arc::strong_count(held) > 1);
+        let held = in_progress.entry((id, shows)).or_default();
+        if Arc::strong_count(held) > self.per_account {
             return Err(Refused::for_now("too many registrations of this account are being worked on already"));
         }
-        *crowd += 1;
-        Ok(Place { crowds: self.crowds.clone(), whose: (id, shows), _stranger: stranger })
+        Ok(InProgress { _of_account: held.clone(), _unknown_account_permit: permit })
     }
 
     /// Waits a moment for a turn to ask, where strangers could ask the same. The question lasts as long as the turn is
@@ -120,18 +98,18 @@ impl Asks {
     /// # Errors
     /// Others ask too much.
     pub(crate) async fn turn(&self, asked: Asked) -> Result<Option<SemaphoreGuardArc>, Refused> {
-        let lane = match asked {
+        let queue = match asked {
             Asked::New => &self.new,
             Asked::Replacement => &self.known,
             Asked::Resumption => return Ok(None),
         };
-        let turn = async { Some(lane.at_once.acquire_arc().await) };
+        let turn = async { Some(queue.at_once.acquire_arc().await) };
         let late = async {
             Timer::after(self.wait).await;
             None
         };
         let turn = turn.or(late).await.ok_or_else(busy)?;
-        if lane.rate.take() { Ok(Some(turn)) } else { Err(busy()) }
+        if take(&queue.rate) { Ok(Some(turn)) } else { Err(busy()) }
     }
 
     /// Whether one more new account may be stored without Signal's word.
@@ -140,7 +118,7 @@ impl Asks {
     /// There were too many already.
     pub(crate) fn store_unconfirmed(&self) -> Result<(), Refused> {
         let why = "Signal cannot be asked about it, and too many accounts were stored without its word already";
-        if self.unconfirmed.take() { Ok(()) } else { Err(Refused::for_now(why)) }
+        if take(&self.unconfirmed) { Ok(()) } else { Err(Refused::for_now(why)) }
     }
 }
 
@@ -156,62 +134,65 @@ mod tests {
 
     const SLOW: Duration = Duration::from_secs(3600);
 
-    fn asks(at_once: usize, burst: u32) -> Asks {
+    fn limiter_with(at_once: usize, burst: u32) -> CredentialCheckLimiter {
         let timings = Timings { ask_turn: Duration::from_millis(50), ..Timings::default() };
         let rate = Rate { burst, every: SLOW };
-        Asks::new(&timings, &Limits { asks: rate, asks_at_once: at_once, unconfirmed: rate, ..Limits::default() })
+        CredentialCheckLimiter::new(
+            &timings,
+            &Limits { asks: rate, asks_at_once: at_once, unconfirmed: rate, ..Limits::default() },
+        )
     }
 
     #[test]
     fn questions_at_once_are_bounded_and_the_rest_is_told_soon() {
         smol::block_on(async {
-            let asks = asks(2, 100);
-            let (first, _second) = (asks.turn(Asked::New).await.unwrap(), asks.turn(Asked::New).await.unwrap());
+            let limiter = limiter_with(2, 100);
+            let (first, _second) = (limiter.turn(Asked::New).await.unwrap(), limiter.turn(Asked::New).await.unwrap());
             let started = Instant::now();
-            assert!(asks.turn(Asked::New).await.is_err());
+            assert!(limiter.turn(Asked::New).await.is_err());
             assert!(started.elapsed() >= Duration::from_millis(50) && started.elapsed() < Duration::from_secs(5));
-            asks.turn(Asked::Replacement).await.expect("known accounts have turns of their own");
+            limiter.turn(Asked::Replacement).await.expect("known accounts have turns of their own");
             let soon = async {
                 Timer::after(Duration::from_millis(5)).await;
                 drop(first);
                 futures_lite::future::pending().await
             };
-            asks.turn(Asked::New).or(soon).await.expect("a turn that comes free in time");
+            limiter.turn(Asked::New).or(soon).await.expect("a turn that comes free in time");
         });
     }
 
     #[test]
-    fn places_are_bounded_by_account_and_for_strangers_in_all_but_right_credentials_have_their_own() {
+    fn registrations_at_once_are_bounded_by_account_and_for_strangers_in_all_but_right_credentials_have_their_own() {
         let limits = Limits { strangers_at_once: 5, registrations_per_account: 2, ..Limits::default() };
-        let asks = Asks::new(&Timings::default(), &limits);
+        let limiter = CredentialCheckLimiter::new(&Timings::default(), &limits);
         let id = |n: u8| AccountId::parse(&format!("0f2b1a3c-1111-4222-8333-4444555566{n:02x}")).unwrap();
         let mut places = Vec::new();
         for n in 0..10 {
             for _ in 0..5 {
-                places.extend(asks.place(id(n), Shows::Others));
+                places.extend(limiter.begin(id(n), Shows::Others));
             }
-            let own: Vec<_> = (0..5).map_while(|_| asks.place(id(n), Shows::Stored).ok()).collect();
+            let own: Vec<_> = (0..5).map_while(|_| limiter.begin(id(n), Shows::Stored).ok()).collect();
             assert_eq!(own.len(), 2, "whatever strangers do");
-            assert!(asks.place(id(n), Shows::Stored).unwrap_err().why.contains("of this account"));
+            assert!(limiter.begin(id(n), Shows::Stored).unwrap_err().why.contains("of this account"));
         }
         assert_eq!(places.len(), 5);
-        assert!(asks.place(id(0), Shows::Others).unwrap_err().why.contains("allowed_uuids"));
+        assert!(limiter.begin(id(0), Shows::Others).unwrap_err().why.contains("allowed_uuids"));
         drop(places);
-        assert!(asks.crowds.lock().unwrap().is_empty());
-        assert!(asks.place(id(0), Shows::Others).is_ok());
+        assert!(limiter.begin(id(0), Shows::Others).is_ok());
+        assert_eq!(limiter.in_progress.lock().unwrap().len(), 1, "what is over is forgotten");
     }
 
     #[test]
     fn questions_in_all_are_bounded() {
         smol::block_on(async {
-            let asks = asks(2, 5);
+            let limiter = limiter_with(2, 5);
             for n in 0..20 {
-                assert_eq!(asks.turn(Asked::New).await.is_ok(), n < 5, "{n}");
+                assert_eq!(limiter.turn(Asked::New).await.is_ok(), n < 5, "{n}");
             }
-            assert!(asks.turn(Asked::Replacement).await.is_ok());
+            assert!(limiter.turn(Asked::Replacement).await.is_ok());
         });
-        let asks = asks(2, 5);
-        let stored = (0..20).filter(|_| asks.store_unconfirmed().is_ok()).count();
+        let limiter = limiter_with(2, 5);
+        let stored = (0..20).filter(|_| limiter.store_unconfirmed().is_ok()).count();
         assert_eq!(stored, 5);
     }
 }
