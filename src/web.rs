@@ -22,6 +22,7 @@ pub mod admin;
 mod apply;
 mod body;
 mod client;
+mod client_rate_limit;
 mod connection;
 mod connection_limit;
 mod credential_check;
@@ -36,16 +37,15 @@ mod log_throttle;
 mod page;
 mod public_url;
 mod register;
-mod registration_rate_limit;
 mod stream;
 
 use apply::Registrar;
 use body::Body;
 use client::Client;
+use client_rate_limit::ClientRateLimit;
 use connection::Bounds;
 use log_throttle::LogThrottle;
 use register::Status;
-use registration_rate_limit::RegistrationRateLimit;
 
 /// Everything the routes need.
 pub struct App {
@@ -90,7 +90,11 @@ pub async fn serve(
     };
     let metrics = app.metrics.clone();
     let site = Site {
-        rate_limit: Arc::new(RegistrationRateLimit::new(&app.limits)),
+        registrations: Arc::new(ClientRateLimit::new(
+            "registrations",
+            app.limits.web_registrations,
+            app.limits.web_clients,
+        )),
         registrar: Registrar::new(app.clone(), executor.clone()),
         wrong_path: Arc::default(),
         app,
@@ -103,7 +107,7 @@ pub async fn serve(
 #[derive(Clone)]
 struct Site {
     app: Arc<App>,
-    rate_limit: Arc<RegistrationRateLimit>,
+    registrations: Arc<ClientRateLimit>,
     registrar: Registrar,
     wrong_path: Arc<LogThrottle>,
     /// The page's Content-Security-Policy.
@@ -195,7 +199,7 @@ async fn register(mut request: Request<Site>) -> tide::Result {
         return text(415, "the content type must be application/json");
     }
     let client = request.ext::<Client>().copied().unwrap_or(Client::NoForwardingHeader(None));
-    if let Err(wait) = request.state().rate_limit.admit(client, Instant::now()) {
+    if let Err(wait) = request.state().registrations.admit(client, Instant::now()) {
         let mut response = text(429, "too many registrations from one address")?;
         response.insert_header("Retry-After", error_response::retry_after(wait));
         return Ok(response);

@@ -1,10 +1,9 @@
 //! Carries out what `register` decides, with the real parts, under one deadline.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use futures_lite::FutureExt;
-use smol::{Executor, Timer, channel};
+use smol::{Executor, channel};
 
 use super::App;
 use super::body::Body;
@@ -14,6 +13,7 @@ use super::register::{self, Asked, Claim, Plan, Refused, Saved, Status, Work};
 use crate::account::AccountId;
 use crate::net::{Checked, Net};
 use crate::push::Kind;
+use crate::runtime::{lock, timeout};
 use crate::signal::Verdict;
 use crate::store::{Known, Put};
 use crate::supervisor::TestPush;
@@ -32,11 +32,11 @@ struct Progress(Mutex<&'static str>);
 
 impl Progress {
     fn enter(&self, step: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = step;
+        *lock(&self.0) = step;
     }
 
     fn step(&self) -> &'static str {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.0)
     }
 }
 
@@ -52,11 +52,7 @@ impl Registrar {
         let progress = Progress::default();
         let mut subject = Subject { account: None, client };
         let decided = self.decide_and_apply(body, &progress, &mut subject);
-        let late = async {
-            Timer::after(self.app.timings.answer).await;
-            None
-        };
-        let refused = match async { Some(decided.await) }.or(late).await {
+        let refused = match timeout(self.app.timings.answer, decided).await {
             Some(Ok(())) => return Status::Ok,
             Some(Err(refused)) => refused,
             None => Refused::for_now(format_args!("no decision in time; it was still {}", progress.step())),

@@ -3,16 +3,15 @@
 //! accounts that reconnect may wait behind it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures_lite::FutureExt;
-use smol::Timer;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 
 use super::register::{Asked, Refused};
 use crate::account::AccountId;
 use crate::rate::Buckets;
+use crate::runtime::{lock, timeout};
 use crate::timings::{Limits, Rate, Timings};
 
 /// Bounds the registrations that are worked on, and the questions to Signal.
@@ -56,7 +55,7 @@ fn bucket(rate: Rate) -> Mutex<Buckets<()>> {
 }
 
 fn take(bucket: &Mutex<Buckets<()>>) -> bool {
-    bucket.lock().unwrap_or_else(PoisonError::into_inner).take((), Instant::now()).is_ok()
+    lock(bucket).take((), Instant::now()).is_ok()
 }
 
 impl CredentialCheckLimiter {
@@ -83,7 +82,7 @@ impl CredentialCheckLimiter {
             Shows::Stored => None,
             Shows::Others => Some(self.unknown_accounts.try_acquire_arc().ok_or_else(busy)?),
         };
-        let mut in_progress = self.in_progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_progress = lock(&self.in_progress);
         in_progress.retain(|_, held| Arc::strong_count(held) > 1);
         let held = in_progress.entry((id, shows)).or_default();
         if Arc::strong_count(held) > self.per_account {
@@ -103,12 +102,7 @@ impl CredentialCheckLimiter {
             Asked::Replacement => &self.known,
             Asked::Resumption => return Ok(None),
         };
-        let turn = async { Some(queue.at_once.acquire_arc().await) };
-        let late = async {
-            Timer::after(self.wait).await;
-            None
-        };
-        let turn = turn.or(late).await.ok_or_else(busy)?;
+        let turn = timeout(self.wait, queue.at_once.acquire_arc()).await.ok_or_else(busy)?;
         if take(&queue.rate) { Ok(Some(turn)) } else { Err(busy()) }
     }
 
@@ -130,6 +124,9 @@ fn busy() -> Refused {
 
 #[cfg(test)]
 mod tests {
+    use futures_lite::FutureExt;
+    use smol::Timer;
+
     use super::*;
 
     const SLOW: Duration = Duration::from_secs(3600);

@@ -1,10 +1,11 @@
 //! Log lines that strangers can cause must not fill the disk.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
+use crate::runtime::lock;
 
 /// Between two lines about the same thing.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -16,7 +17,7 @@ pub(super) struct LogThrottle(Mutex<Option<Instant>>);
 impl LogThrottle {
     /// Whether the line may be written at `now`.
     pub(super) fn due(&self, now: Instant) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.0);
         let due = last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE);
         if due {
             *last = Some(now);
