@@ -19,13 +19,13 @@ use crate::timings::{Limits, Timings};
 use crate::vapid::Vapid;
 
 pub mod admin;
-mod admission;
 mod apply;
-mod asks;
 mod body;
 mod client;
+mod client_rate_limit;
 mod connection;
 mod connection_limit;
+mod credential_check;
 mod exchange;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -39,10 +39,10 @@ mod public_url;
 mod register;
 mod stream;
 
-use admission::Admission;
 use apply::Registrar;
 use body::Body;
 use client::Client;
+use client_rate_limit::ClientRateLimit;
 use connection::Bounds;
 use log_throttle::LogThrottle;
 use register::Status;
@@ -90,7 +90,11 @@ pub async fn serve(
     };
     let metrics = app.metrics.clone();
     let site = Site {
-        admission: Arc::new(Admission::new(&app.limits)),
+        registrations: Arc::new(ClientRateLimit::new(
+            "registrations",
+            app.limits.web_registrations,
+            app.limits.web_clients,
+        )),
         registrar: Registrar::new(app.clone(), executor.clone()),
         wrong_path: Arc::default(),
         app,
@@ -103,7 +107,7 @@ pub async fn serve(
 #[derive(Clone)]
 struct Site {
     app: Arc<App>,
-    admission: Arc<Admission>,
+    registrations: Arc<ClientRateLimit>,
     registrar: Registrar,
     wrong_path: Arc<LogThrottle>,
     /// The page's Content-Security-Policy.
@@ -194,8 +198,8 @@ async fn register(mut request: Request<Site>) -> tide::Result {
     if !media_type.trim().eq_ignore_ascii_case("application/json") {
         return text(415, "the content type must be application/json");
     }
-    let client = request.ext::<Client>().copied().unwrap_or(Client::Untold(None));
-    if let Err(wait) = request.state().admission.admit(client, Instant::now()) {
+    let client = request.ext::<Client>().copied().unwrap_or(Client::NoForwardingHeader(None));
+    if let Err(wait) = request.state().registrations.admit(client, Instant::now()) {
         let mut response = text(429, "too many registrations from one address")?;
         response.insert_header("Retry-After", error_response::retry_after(wait));
         return Ok(response);

@@ -4,17 +4,16 @@
 //! idle connections to bound, no request can be smuggled behind another, and no proxy can lose a registration on a
 //! connection that is just being closed.
 
-use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future, io};
-use smol::Timer;
 use smol::channel::Receiver;
 
-use super::client::{self, Client, Key};
+use super::client::{self, Client};
+use super::client_rate_limit::ClientRateLimit;
 use super::connection_limit::{Admitted, Full};
 use super::error_response::ErrorResponse;
 use super::exchange::{self, Request};
@@ -22,7 +21,7 @@ use super::head::{self, HeadError};
 use super::log_throttle::LogThrottle;
 use crate::config::Network;
 use crate::metrics::Metrics;
-use crate::rate::Buckets;
+use crate::runtime::timeout;
 use crate::timings::{Limits, Rate, Timings};
 
 /// How long the client may take to notice that we are done. Closing at once, with bytes of its request unread, would
@@ -65,7 +64,7 @@ pub(super) struct Shared<S> {
     pub(super) bounds: Bounds,
     pub(super) metrics: Arc<Metrics>,
     /// Requests by client.
-    pub(super) requests: Mutex<Buckets<Key>>,
+    requests: ClientRateLimit,
     /// Closed when the server stops: who has not sent a whole head by then is not in flight.
     pub(super) stopping: Receiver<()>,
     /// Things for the operator to correct, so they are worth a line: a proxy that speaks HTTP/2, TLS or the PROXY protocol
@@ -73,7 +72,7 @@ pub(super) struct Shared<S> {
     http_2: LogThrottle,
     tls: LogThrottle,
     proxy_protocol: LogThrottle,
-    /// and clients that are turned away, which may be a proxy that is not known as one.
+    /// and clients that are turned away.
     pub(super) turned_away: LogThrottle,
 }
 
@@ -98,7 +97,7 @@ impl Bounds {
 
 impl<S> Shared<S> {
     pub(super) fn new(app: tide::Server<S>, bounds: Bounds, metrics: Arc<Metrics>, stopping: Receiver<()>) -> Self {
-        let requests = Mutex::new(Buckets::new(bounds.requests, bounds.clients));
+        let requests = ClientRateLimit::new("requests", bounds.requests, bounds.clients);
         let new = LogThrottle::default;
         let (http_2, tls, proxy_protocol, turned_away) = (new(), new(), new(), new());
         Self { app, bounds, metrics, requests, stopping, http_2, tls, proxy_protocol, turned_away }
@@ -120,24 +119,11 @@ impl<S> Shared<S> {
     /// Whether this client may have a request answered now.
     fn admit(&self, client: Client, connection: &Admitted) -> Result<(), ErrorResponse> {
         let Some(key) = client.key() else { return Ok(()) };
-        let admitted = connection.belongs_to(key).map_err(ErrorResponse::from).and_then(|()| {
-            let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-            requests.take(key, Instant::now()).map_err(ErrorResponse::too_often)
-        });
-        if let Err(refusal) = &admitted {
-            self.tell_turned_away(client, refusal);
+        if let Err(full) = connection.belongs_to(key) {
+            self.turned_away.warn_turned_away(client, full);
+            return Err(full.into());
         }
-        admitted
-    }
-
-    /// Tells the operator about it, once a minute.
-    pub(super) fn tell_turned_away(&self, client: Client, why: &dyn fmt::Display) {
-        if self.turned_away.due(Instant::now()) {
-            log::warn!(
-                "web: {client} was turned away: {why}. If it is your reverse proxy, name it in `trusted_proxies` and let \
-                 it send X-Forwarded-For"
-            );
-        }
+        self.requests.admit(client, Instant::now()).map_err(ErrorResponse::too_often)
     }
 }
 
@@ -153,14 +139,10 @@ where
         serve(shared, &mut stream, peer, &connection, &begun, deadline).await;
         None
     };
-    // A client that does not read its answer must not stay either.
-    let overdue = async {
-        Timer::at(deadline + LINGER).await;
-        None
-    };
     let evicted = async { Some(connection.evicted().await) };
-    let evicted = future::or(answered, future::or(evicted, overdue)).await;
-    if let Some(full) = evicted
+    // A client that does not read its answer must not stay either.
+    let evicted = timeout(shared.bounds.request + LINGER, future::or(answered, evicted)).await;
+    if let Some(Some(full)) = evicted
         && !begun.load(Ordering::Relaxed)
     {
         say(&mut stream, full).await;
@@ -244,11 +226,7 @@ async fn read_head<T: AsyncRead + Unpin>(stream: &mut T, bounds: &Bounds) -> Res
             }
         }
     };
-    let late = async {
-        Timer::after(bounds.head).await;
-        Err(HeadError::TooSlow)
-    };
-    match future::or(whole, late).await {
+    match timeout(bounds.head, whole).await.unwrap_or(Err(HeadError::TooSlow)) {
         Err(HeadError::TooSlow) if bytes.is_empty() => Ok(None),
         read => Ok(read?.map(|end| Head { bytes, end })),
     }
@@ -256,12 +234,5 @@ async fn read_head<T: AsyncRead + Unpin>(stream: &mut T, bounds: &Bounds) -> Res
 
 /// Reads what the client still sends, so that it gets to read our answer.
 pub(super) async fn drain<T: AsyncRead + Unpin>(stream: &mut T) {
-    let discard = async {
-        let sent = io::copy(stream.take(LINGER_BYTES), io::sink()).await;
-        drop(sent);
-    };
-    let enough = async {
-        Timer::after(LINGER).await;
-    };
-    future::or(discard, enough).await;
+    let _ = timeout(LINGER, io::copy(stream.take(LINGER_BYTES), io::sink())).await;
 }

@@ -14,6 +14,7 @@ use super::connection::{self, Bounds, Shared};
 use super::connection_limit::ConnectionLimit;
 use super::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
+use crate::runtime::timeout;
 
 /// Pause after a failed accept. Out of descriptors, accept fails at once for ever: without a pause it would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -93,16 +94,17 @@ pub(crate) async fn serve<S, L>(
                     }
                     let (shared, cut, open) = (shared.clone(), cut.clone(), open.clone());
                     let task = async move {
-                        let until_cut = async {
-                            let _ = cut.recv().await;
+                        let run = async {
+                            connection::run(&shared, stream, peer, connection).await;
+                            Ok(())
                         };
-                        future::or(connection::run(&shared, stream, peer, connection), until_cut).await;
+                        let _ = future::or(run, cut.recv()).await;
                         drop(open);
                     };
                     executor.spawn(task).detach();
                 }
                 Err(full) => {
-                    shared.tell_turned_away(client, &full);
+                    shared.turned_away.warn_turned_away(client, full);
                     connection::say(&mut stream, full).await;
                     if let Some(place) = backlog.try_acquire_arc() {
                         let task = async move {
@@ -117,13 +119,7 @@ pub(crate) async fn serve<S, L>(
     };
     future::or(accept, stop).await;
     drop((listener, running, open));
-    let finished = async {
-        let _ = all_closed.recv().await;
-    };
-    let late = async {
-        Timer::after(grace).await;
-    };
-    future::or(finished, late).await;
+    let _ = timeout(grace, all_closed.recv()).await;
     drop(not_cut);
 }
 
