@@ -2,7 +2,7 @@
 //! strangers can cause is counted (`logging/quota`).
 
 use std::io::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use env_logger::{Builder, Logger, Target};
@@ -11,6 +11,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use crate::config::Env;
 use crate::config::nearest::nearest;
 use crate::printable::printable;
+use crate::runtime::lock;
 
 mod queue;
 mod quota;
@@ -170,7 +171,7 @@ impl Log for Guarded {
         if !counted(record.target()) {
             return self.write(record);
         }
-        let allowed = self.quota.lock().unwrap_or_else(PoisonError::into_inner).allow(record.level(), Instant::now());
+        let allowed = lock(&self.quota).allow(record.level(), Instant::now());
         match allowed {
             None => {}
             Some(0) => self.write(record),

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_lite::FutureExt;
@@ -13,6 +13,7 @@ use smol::{Executor, Task, Timer};
 use crate::account::{Account, AccountId, Credentials};
 use crate::live::Live;
 use crate::metrics::Gauges;
+use crate::runtime::lock;
 use crate::signal::session::FAREWELL;
 use crate::status::{State, Status};
 use crate::store::{OddRow, StoreError};
@@ -381,11 +382,6 @@ pub(crate) fn suspension(account: &Account) -> Option<(State, &'static str)> {
     } else {
         None
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic elsewhere does not make the table less true.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

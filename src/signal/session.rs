@@ -18,6 +18,7 @@ use self::ended::{closed, farewell, lost};
 use crate::live::{Halt, Live};
 use crate::metrics::Metrics;
 use crate::notifier::Ticket;
+use crate::runtime::timeout;
 use crate::signal::keepalive::{Beat, Keepalive};
 use crate::signal::wire::{self, Incoming};
 use crate::status::State;
@@ -320,11 +321,7 @@ where
         }
         socket.flush().await
     };
-    let timeout = async {
-        Timer::after(patience).await;
-        None
-    };
-    match async { Some(write.await) }.or(timeout).await {
+    match timeout(patience, write).await {
         Some(Ok(())) => Ok(()),
         // The peer closed. Its Close frame, if there is one, is still to be read: the code matters more than this error.
         Some(Err(

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Supervisor, lock};
+use super::Supervisor;
 use crate::account::{AccountId, DeviceId};
+use crate::runtime::lock;
 use crate::status::{State, Status};
 
 /// One account at a moment. Holds no secret.
