@@ -12,10 +12,9 @@ use smol::{Executor, Task, Timer};
 
 use crate::account::{Account, AccountId, Credentials};
 use crate::live::Live;
-use crate::metrics::Gauges;
 use crate::runtime::lock;
 use crate::signal::session::FAREWELL;
-use crate::status::{State, Status};
+use crate::status::State;
 use crate::store::{OddRow, StoreError};
 
 mod ending;
@@ -103,27 +102,6 @@ impl Supervisor {
         // The channel has no bound, and is closed only when the program ends.
         let _ = self.questions.try_send(answer);
         answered
-    }
-
-    /// The status of every account.
-    pub fn statuses(&self) -> Vec<(AccountId, Status)> {
-        lock(&self.entries).iter().map(|(id, entry)| (*id, entry.live.status())).collect()
-    }
-
-    /// What the metrics page shows of the accounts.
-    pub fn gauges(&self) -> Gauges {
-        let entries = lock(&self.entries);
-        let mut states: Vec<_> = State::ALL.map(|state| (state.label(), 0)).to_vec();
-        let mut owed = 0;
-        for entry in entries.values() {
-            let label = entry.live.status().signal.state.label();
-            if let Some((_, n)) = states.iter_mut().find(|(name, _)| *name == label) {
-                *n += 1;
-            }
-            owed += usize::from(entry.live.owes());
-        }
-        let of = |state: State| states.iter().find(|(name, _)| *name == state.label()).map_or(0, |(_, n)| *n);
-        Gauges { connected: of(State::Connected), forbidden: of(State::Unlinked), owed, states }
     }
 }
 

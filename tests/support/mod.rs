@@ -335,8 +335,8 @@ impl World {
 
     /// The state and the push state of an account.
     pub fn state(&self, phone: &Phone) -> (String, String) {
-        let statuses = self.daemon.as_ref().unwrap().supervisor.statuses();
-        let status = statuses.into_iter().find(|(id, _)| *id == phone.id()).map(|(_, s)| s);
+        let accounts = self.daemon.as_ref().unwrap().supervisor.snapshots();
+        let status = accounts.into_iter().find(|account| account.id == phone.id()).map(|account| account.status);
         status.map_or((String::new(), String::new()), |s| {
             (s.signal.state.label().to_owned(), s.push.state.label().to_owned())
         })
