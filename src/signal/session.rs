@@ -7,7 +7,7 @@
 //! because Signal sends nothing new while one is unacked (protocol note, section 5, the stall rule).
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_tungstenite::tungstenite::{self, Message};
 use futures_lite::{FutureExt, StreamExt, future};
@@ -278,7 +278,8 @@ where
         // Only when it moved. Messages do not move it; the answer to a keepalive does, and a timer left behind would wake an
         // idle machine for nothing.
         if armed != Some(deadline) {
-            timer.set_at(deadline);
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            timer.set_at(deadline + put_off(wall + deadline.saturating_duration_since(now), timings.shared_wake_up));
             armed = Some(deadline);
         }
         let frame = async { Event::Frame(socket.next().await) };
@@ -309,6 +310,12 @@ where
     let connected = session.connected_for(Instant::now());
     Box::pin(farewell(&mut socket, &ended, timings)).await;
     (ended, connected)
+}
+
+/// How long what is due `at` (since any moment that all accounts count from) is put off, to wait for others.
+fn put_off(at: Duration, shared: Duration) -> Duration {
+    let over = at.as_nanos().checked_rem(shared.as_nanos()).unwrap_or(0);
+    if over == 0 { Duration::ZERO } else { shared - Duration::from_nanos(u64::try_from(over).unwrap_or(0)) }
 }
 
 async fn flush<S>(socket: &mut S, messages: Vec<Message>, patience: Duration) -> Result<(), Ended>

@@ -44,6 +44,7 @@ pub fn fast() -> Timings {
         keepalive: ms(300),
         keepalive_answer: ms(700),
         queue_empty: ms(1000),
+        shared_wake_up: ms(1),
         write: ms(1000),
         backoff_base: ms(20),
         backoff_cap: ms(150),

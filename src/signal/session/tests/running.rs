@@ -72,7 +72,14 @@ const fn ms(n: u64) -> Duration {
 /// Nothing happens by itself.
 fn calm() -> Timings {
     let long = Duration::from_secs(3600);
-    Timings { keepalive: long, queue_empty: long, shutdown: long, write: ms(200), ..Timings::default() }
+    Timings {
+        keepalive: long,
+        queue_empty: long,
+        shutdown: long,
+        write: ms(200),
+        shared_wake_up: ms(1),
+        ..Timings::default()
+    }
 }
 
 /// Runs the loop beside `script`, which plays Signal and the rest of the program. What the loop said, and how long it
