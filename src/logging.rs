@@ -1,7 +1,7 @@
 //! Log lines on stderr. Dependencies are heard only from INFO up: below it some print headers with credentials. What
 //! strangers can cause is counted (`logging/quota`).
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use env_logger::{Builder, Logger};
@@ -9,6 +9,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config::Env;
 use crate::printable::printable;
+use crate::runtime::lock;
 
 mod queue;
 mod quota;
@@ -160,7 +161,7 @@ impl Log for Guarded {
         if !counted(record.target()) {
             return self.write(record);
         }
-        let allowed = self.quota.lock().unwrap_or_else(PoisonError::into_inner).allow(record.level(), Instant::now());
+        let allowed = lock(&self.quota).allow(record.level(), Instant::now());
         match allowed {
             None => {}
             Some(0) => self.write(record),

@@ -81,7 +81,7 @@ pub(super) struct StatusLine {
 impl StatusLine {
     /// The accounts as they are now.
     pub(super) fn now(&self) -> String {
-        self.of(self.supervisor.tally(SystemTime::now(), self.grace))
+        self.of(Tally::of(&self.supervisor.snapshots(), SystemTime::now(), self.grace))
     }
 
     /// The line for these counts.

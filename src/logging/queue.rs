@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::runtime::lock;
+
 /// Bytes that may wait while as many again are being written. Beyond it lines are left out, and counted.
 const ROOM: usize = 128 * 1024;
 
@@ -72,7 +74,7 @@ impl Queue {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.waiting)
     }
 }
 

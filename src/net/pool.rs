@@ -11,18 +11,19 @@
 //! may close a connection at any moment, or vanish; the sender then dials (`super::http`).
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures_lite::{AsyncRead, AsyncWrite, FutureExt as _};
+use futures_lite::{AsyncRead, AsyncWrite};
 use http_body_util::{BodyExt as _, Full};
 use hyper::StatusCode;
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use smol::{Executor, Task, Timer};
+use smol::{Executor, Task};
 use smol_hyper::rt::FuturesIo;
 
 use crate::bounded::{Bounded, Budget};
+use crate::runtime::{lock, timeout};
 
 /// The smallest buffer hyper takes.
 const LEAST_HEAD: usize = 8 * 1024;
@@ -126,7 +127,7 @@ impl Pool {
     /// A connection to `origin` at one of `addresses`. Connections to other addresses are closed: the name moved, or the
     /// guard does not allow them any more. So are all that have waited too long.
     pub(super) fn take(&self, origin: &str, addresses: &[IpAddr]) -> Option<Connection> {
-        let mut waiting = self.lock();
+        let mut waiting = lock(&self.idle);
         waiting.retain(|idle| {
             let usable = idle.origin != origin || addresses.contains(&idle.connection.peer.ip());
             usable && !idle.connection.sender.is_closed() && idle.since.elapsed() < self.keep
@@ -153,11 +154,7 @@ impl Pool {
         let pool = self.clone();
         let drain = async move {
             let end = async { read_to_end(body).await && connection.sender.ready().await.is_ok() };
-            let late = async {
-                Timer::after(DRAIN).await;
-                false
-            };
-            if end.or(late).await {
+            if timeout(DRAIN, end).await == Some(true) {
                 pool.put(origin, connection);
             }
         };
@@ -166,20 +163,15 @@ impl Pool {
 
     /// Closes what waits for `origin`: something went wrong there.
     pub(super) fn forget(&self, origin: &str) {
-        self.lock().retain(|idle| idle.origin != origin);
+        lock(&self.idle).retain(|idle| idle.origin != origin);
     }
 
     fn put(&self, origin: String, connection: Connection) {
-        let mut waiting = self.lock();
+        let mut waiting = lock(&self.idle);
         if waiting.len() >= self.most {
             waiting.remove(0);
         }
         waiting.push(Idle { origin, since: Instant::now(), connection });
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
-        // A panic elsewhere does not make the list less true.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -62,11 +62,6 @@ impl Keepalive {
         }
     }
 
-    /// Whether no answer is awaited.
-    pub fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Idle { .. })
-    }
-
     /// Something came from the peer, whatever it is: it lives.
     pub fn heard(&mut self) {
         if let Phase::Asked { at } = self.phase {

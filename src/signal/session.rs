@@ -18,6 +18,7 @@ use self::ended::{closed, farewell, lost};
 use crate::live::{Halt, Live};
 use crate::metrics::Metrics;
 use crate::notifier::Ticket;
+use crate::runtime::timeout;
 use crate::signal::keepalive::{Beat, Keepalive};
 use crate::signal::wire::{self, Incoming};
 use crate::status::State;
@@ -58,11 +59,11 @@ impl<'a> Session<'a> {
     /// A connection that opened at `now`.
     pub fn new(live: &'a Live, metrics: &'a Metrics, t: &Timings, now: Instant, rng: &mut fastrand::Rng) -> Self {
         // Spread over the interval, so that thousands of accounts do not ask in the same second.
-        let first = t.keepalive.mul_f64(0.5 + 0.45 * rng.f64());
+        let first = t.keepalive.mul_f64(0.5 + 0.5 * rng.f64());
         Self {
             live,
             metrics,
-            keepalive: Keepalive::new(t.keepalive - grain(t), t.keepalive_answer, first, now),
+            keepalive: Keepalive::new(t.keepalive, t.keepalive_answer, first, now),
             owed: VecDeque::new(),
             outbox: Vec::new(),
             queue_empty: false,
@@ -182,11 +183,6 @@ impl<'a> Session<'a> {
         self.watchdog().map_or(next, |at| next.min(at))
     }
 
-    /// Whether [`Self::on_time`] may be called somewhat later, because no answer is awaited.
-    pub fn may_be_late(&self) -> bool {
-        self.keepalive.is_idle()
-    }
-
     /// What must be sent, in this order.
     pub fn take_outgoing(&mut self) -> Vec<Message> {
         std::mem::take(&mut self.outbox)
@@ -269,8 +265,7 @@ where
         if let Some(ended) = over {
             break ended;
         }
-        let own = session.deadline();
-        let mut deadline = own;
+        let mut deadline = session.deadline();
         if let Some(halt) = live.halt() {
             // A wake-up on its way may still be accepted: its acks spare the next start a redelivery.
             let since = *stopping_since.get_or_insert(now);
@@ -283,8 +278,8 @@ where
         // Only when it moved. Messages do not move it; the answer to a keepalive does, and a timer left behind would wake an
         // idle machine for nothing.
         if armed != Some(deadline) {
-            let late = deadline == own && session.may_be_late();
-            timer.set_at(if late { shared(deadline, now, grain(timings)) } else { deadline });
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            timer.set_at(deadline + put_off(wall + deadline.saturating_duration_since(now), timings.shared_wake_up));
             armed = Some(deadline);
         }
         let frame = async { Event::Frame(socket.next().await) };
@@ -317,21 +312,10 @@ where
     (ended, connected)
 }
 
-/// How late a keepalive may be.
-fn grain(t: &Timings) -> Duration {
-    (t.keepalive / 30).clamp(Duration::from_millis(1), Duration::from_secs(1))
-}
-
-/// The next moment after `deadline` that is shared by all sessions of this process, `grain` apart: thousands of accounts
-/// are then woken together. With 5,000 that takes 0.65 % of a processor while idle instead of 2.7 %.
-fn shared(deadline: Instant, now: Instant, grain: Duration) -> Instant {
-    // The wall clock is a grid everybody sees; where it jumps, the sessions find each other again in the next round. By the
-    // number of the process other machines use other moments.
-    let phase = Duration::from_millis(std::process::id().into());
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let at = wall + phase + deadline.saturating_duration_since(now);
-    let over = at.as_nanos() % grain.as_nanos();
-    deadline + grain.saturating_sub(Duration::from_nanos(over as u64))
+/// How long what is due `at` (since any moment that all accounts count from) is put off, to wait for others.
+fn put_off(at: Duration, shared: Duration) -> Duration {
+    let over = at.as_nanos().checked_rem(shared.as_nanos()).unwrap_or(0);
+    if over == 0 { Duration::ZERO } else { shared - Duration::from_nanos(u64::try_from(over).unwrap_or(0)) }
 }
 
 async fn flush<S>(socket: &mut S, messages: Vec<Message>, patience: Duration) -> Result<(), Ended>
@@ -344,11 +328,7 @@ where
         }
         socket.flush().await
     };
-    let timeout = async {
-        Timer::after(patience).await;
-        None
-    };
-    match async { Some(write.await) }.or(timeout).await {
+    match timeout(patience, write).await {
         Some(Ok(())) => Ok(()),
         // The peer closed. Its Close frame, if there is one, is still to be read: the code matters more than this error.
         Some(Err(

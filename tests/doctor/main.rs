@@ -207,7 +207,7 @@ fn a_running_server_keeps_its_connection_and_its_messages() {
     let guid = world.signal().send(&phone.uuid, DEVICE, Envelope::new().urgent(true));
     world.wait_push_state(phone, "retrying");
     let before = world.signal().counters(&phone.uuid, DEVICE);
-    let since = |world: &World| world.daemon.as_ref().unwrap().supervisor.statuses()[0].1.signal.since;
+    let since = |world: &World| world.daemon.as_ref().unwrap().supervisor.snapshots()[0].status.signal.since;
     let connected = since(world);
     case.examine(&[]);
     let after = world.signal().counters(&phone.uuid, DEVICE);

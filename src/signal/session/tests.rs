@@ -77,6 +77,16 @@ fn run_for(session: &mut Session<'_>, start: Instant, seconds: u64) -> Option<(u
 }
 
 #[test]
+fn what_is_due_is_put_off_to_the_next_shared_moment_and_no_further() {
+    let shared = Duration::from_millis(250);
+    for (at, expected) in [(0, 0), (1, 249), (249, 1), (250, 0), (1_000_000_001, 249)] {
+        assert_eq!(put_off(Duration::from_millis(at), shared), Duration::from_millis(expected), "{at} ms");
+    }
+    assert_eq!(put_off(Duration::from_nanos(1), shared), shared - Duration::from_nanos(1));
+    assert_eq!(put_off(Duration::from_millis(7), Duration::ZERO), Duration::ZERO);
+}
+
+#[test]
 fn a_socket_that_never_announces_the_end_of_the_queue_is_given_up_after_a_minute() {
     let bench = Bench::new();
     let mut session = bench.session();
