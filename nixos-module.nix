@@ -114,7 +114,7 @@ let
     optionalAttrs (all != [ ]) { EnvironmentFile = map toString all; };
   serviceOf = d: {
     description = mkDefault "MollySocket${lib.optionalString (d.unit != "mollysocket") " (${d.unit})"}";
-    documentation = [ "https://github.com/mollyim/mollysocket" ];
+    documentation = [ "man:mollysocket(1)" ];
     wantedBy = [ "multi-user.target" ];
     after = [ "network-online.target" ];
     wants = [ "network-online.target" ];

@@ -37,6 +37,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
       ./src
       ./tests
       ./tests-vm/scenarios
+      ./xtask
     ];
   };
 
@@ -88,7 +89,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
 
   meta = {
     inherit (cargo) description;
-    homepage = "https://github.com/mollyim/mollysocket";
+    homepage = cargo.repository;
     license = lib.licenses.agpl3Plus;
     # Whoever takes it into nixpkgs.
     maintainers = [ ];

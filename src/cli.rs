@@ -6,11 +6,11 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{ArgsInfo as _, FromArgs};
 use log::{LevelFilter, Metadata, Record};
 
 use self::args::{Args, ConnectionVerb, QrCodeVerb, TestVerb, VapidVerb, Verb};
-use self::output::Lenient;
+use self::output::{Lenient, Paint};
 use crate::account::AccountError;
 use crate::config::{Config, ConfigError, Env};
 use crate::daemon::StartError;
@@ -27,8 +27,6 @@ mod argv;
 mod connection;
 mod doctor;
 mod health;
-#[cfg(test)]
-mod manual;
 mod output;
 mod pasted;
 mod qrcode;
@@ -129,6 +127,11 @@ enum Answer {
     No,
 }
 
+/// What the command line can say: verbs, options, arguments and their texts.
+pub fn command_line() -> argh::CommandInfoWithArgs {
+    Args::get_args_info()
+}
+
 /// Runs the program with these arguments (without the program's name) and variables.
 pub fn main(args: Vec<String>, env: Env) -> ExitCode {
     let args = match argv::normalise(&args) {
@@ -158,7 +161,7 @@ pub fn main(args: Vec<String>, env: Env) -> ExitCode {
         }
         Ok(_) => Err(CliError::Usage("a command is missing".into())),
         Err(early) if early.status.is_ok() => {
-            out.write_all(early.output.as_bytes()).map(|()| Answer::Yes).map_err(CliError::from)
+            out.write_all(output::wrapped(&early.output).as_bytes()).map(|()| Answer::Yes).map_err(CliError::from)
         }
         Err(_) => Err(CliError::Usage("the command line cannot be understood; see mollysocket --help".into())),
     };
@@ -194,8 +197,15 @@ impl Start<'_> {
 
 fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, CliError> {
     match verb {
-        Verb::Server(_) => {
-            let (config, env) = (start.config.clone(), start.env.clone());
+        Verb::Server(args) => {
+            let (config, mut env) = (start.config.clone(), start.env.clone());
+            if args.port.as_ref().is_some_and(|port| port.parse::<u16>().is_err()) {
+                return Err(CliError::Usage("--port needs a number up to 65535".into()));
+            }
+            // The command line wins over variables, also when the configuration is read again.
+            let given = [("MOLLY_HOST", args.host), ("MOLLY_PORT", args.port)];
+            env.extend(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+            let start = &Start { config: config.clone(), env: &env.clone() };
             let reread = move || Config::load(config.as_deref(), &env);
             server::run(start.env, start.config()?, reread)
         }
@@ -205,8 +215,10 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
             VapidVerb::Test(args) => tools::vapid_test(&start.config()?, &args.endpoint, out),
         },
         Verb::QrCode(qrcode) => match qrcode.verb {
-            QrCodeVerb::Url(args) => qrcode::url(&start.config()?, &args, out),
-            QrCodeVerb::Airgapped(args) => qrcode::airgapped(&start.config()?, &args, out),
+            QrCodeVerb::Url(args) => qrcode::url(&start.config()?, &args, Paint::of(start.env, &io::stdout()), out),
+            QrCodeVerb::Airgapped(args) => {
+                qrcode::airgapped(&start.config()?, &args, Paint::of(start.env, &io::stdout()), out)
+            }
         },
         Verb::Connection(connection) => match connection.verb {
             ConnectionVerb::Add(args) => connection::add(&start.config()?, &args, out),
@@ -226,8 +238,8 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
             TestVerb::Endpoint(args) => tools::test_endpoint(&start.config()?, &args.endpoint, out),
             TestVerb::Uuid(args) => tools::test_uuid(&start.config()?, &args.uuid, out),
         },
-        Verb::Status(args) => status::run(&start.config()?, &args, output::Paint::of(start.env), out),
-        Verb::Doctor(args) => doctor::run(start, &args, output::Paint::of(start.env), out),
+        Verb::Status(args) => status::run(&start.config()?, &args, Paint::of(start.env, &io::stdout()), out),
+        Verb::Doctor(args) => doctor::run(start, &args, Paint::of(start.env, &io::stdout()), out),
         Verb::Health(args) => health::run(&start.config()?, &args, out),
         Verb::CheckConfig(_) if start.config.is_some() => {
             Err(CliError::Usage("check-config takes the file as its argument, without -c".into()))

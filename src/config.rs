@@ -10,7 +10,9 @@ use crate::account::{Endpoint, Secret};
 mod alert;
 mod allow;
 mod check;
+mod entries;
 mod file;
+mod links;
 pub(crate) mod nearest;
 mod network;
 mod raw;
@@ -101,9 +103,12 @@ impl Config {
     /// # Errors
     /// One line naming file or variable, key and remedy.
     pub fn load(explicit: Option<&Path>, env: &Env) -> Result<Self, ConfigError> {
-        let Some(source) = file::read(explicit, env)? else { return Self::merge(None, env, Path::exists) };
-        let config = Self::merge(Some((&source.path, &source.text)), env, Path::exists)?;
-        Ok(Self { ignored: source.ignored, ..config })
+        let source = file::read(explicit, env)?;
+        let file = source.file.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
+        let mut config = Self::merge(file, env, Path::exists)?;
+        config.ignored = source.ignored;
+        config.warnings.extend(source.left_alone);
+        Ok(config)
     }
 
     /// Reads and checks the file at `path` alone, which may be meant for another machine: nothing it names is looked at.

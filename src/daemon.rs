@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_lite::FutureExt as _;
+use futures_lite::future::block_on;
 use smol::{Executor, channel};
 
 use crate::alerts::Alerts;
@@ -20,18 +21,16 @@ use crate::push::Pusher;
 use crate::signal::gate::Gate;
 use crate::signal::{Checker, Signal};
 use crate::store::{DaemonLock, IfMissing, Listing, Store, StoreError};
-use crate::supervisor::{Runner, Supervisor, Tools};
+use crate::supervisor::{Runner, Supervisor, Tally, Tools};
 use crate::systemd;
 use crate::timings::{Limits, Timings};
 use crate::vapid::{Create, Vapid, VapidError, VapidKey};
 use crate::web;
 
-mod bulletin;
 mod service;
 
-use bulletin::counted;
 pub use service::Hooks;
-use service::{Counts, Reload, watchdog};
+use service::{Reload, StatusLine, counted};
 
 /// Threads beside the main one that run tasks. Two keep a second core busy with TLS; more only cost memory.
 const EXTRA_THREADS: usize = 1;
@@ -233,7 +232,7 @@ impl Daemon {
             endpoints: self.app.allowed_endpoints.clone(),
         };
         let web = self.listener.as_ref().map(|(_, addr)| *addr);
-        let counts = Counts::new(self.supervisor.clone(), web, self.app.timings.clone());
+        let status = StatusLine { web, supervisor: self.supervisor, grace: self.app.timings.attention };
         let (app, tasks, listener) = (self.app.clone(), executor.clone(), self.listener);
         let mut web = executor.spawn(async move {
             let stopped = async move {
@@ -265,15 +264,19 @@ impl Daemon {
         );
         let mut alerts = alerts.map(|alerts| executor.spawn(alerts.run()));
         let work = async {
-            let watchdog = watchdog(&hooks.service, self.supervisor, &executor);
-            counts.ready(&hooks.service, self.accounts).await;
+            // None can be connected yet.
+            let ready = status.of(Tally { accounts: self.accounts, connected: 0, in_trouble: 0 });
+            hooks.service.ready(&ready).await;
+            let (status, unwatched) = (Arc::new(status), self.app.timings.service_status);
+            let (asked, shown) = (status.clone(), status.clone());
+            let (ask, show) = (move || asked.supervisor.ask(), move || shown.now());
+            let report = executor.spawn(service::report(hooks.service.clone(), unwatched, ready, ask, show));
             // No task ends before it is told to, unless it panicked: awaiting it passes the panic on, and the program ends
             // rather than live on as a part of itself.
-            let told = counts.follow(&hooks.service);
             let beside = panic_of(&mut alerts).or(panic_of(&mut admin));
-            stop.or(reload.follow(hooks, &counts)).or(told).or(&mut runner).or(&mut web).or(beside).await;
+            stop.or(reload.follow(hooks, &status)).or(&mut runner).or(&mut web).or(beside).await;
             hooks.service.stopping().await;
-            watchdog.cancel().await;
+            report.cancel().await;
             if let Some(alerts) = alerts {
                 alerts.cancel().await;
             }
@@ -284,16 +287,18 @@ impl Daemon {
                 admin.await;
             }
         };
+        // Not smol's, which would let these threads and the one for I/O take turns at the latter: an idle machine would be
+        // woken some ten times for each event.
         std::thread::scope(|scope| {
             for _ in 0..EXTRA_THREADS {
                 let (executor, ended) = (executor.clone(), ended.clone());
                 scope.spawn(move || {
-                    smol::block_on(executor.run(async {
+                    block_on(executor.run(async {
                         let _ = ended.recv().await;
                     }));
                 });
             }
-            smol::block_on(executor.run(work));
+            block_on(executor.run(work));
             drop(ending);
         });
     }

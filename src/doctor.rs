@@ -2,7 +2,6 @@
 //! parts the server uses. Never logs in where messages would come, so a running server keeps its connections.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::signal::{Checker, Signal};
 use crate::store::Listing;
 use crate::timings::{Limits, Timings};
 use crate::vapid::Vapid;
+use shown::Shown;
 
 mod clock;
 mod dial;
@@ -26,9 +26,7 @@ mod login;
 mod machine;
 mod public;
 mod push;
-mod redact;
-
-pub use redact::Redactor;
+mod shown;
 
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -113,6 +111,7 @@ pub struct Doctor<'a> {
     stored: Listing,
     /// The public VAPID key.
     key: Option<String>,
+    shown: Shown,
     /// Phones may be linked: there are accounts or a server, or it cannot be told.
     in_use: bool,
 }
@@ -132,19 +131,16 @@ impl<'a> Doctor<'a> {
         // Nobody waits for an answer here as a phone does.
         let timings = Timings { check: Duration::from_secs(30), ..Timings::default() };
         let resolver = Arc::new(SystemResolver);
-        let (clocks, origins) = (Vec::new(), HashMap::new());
-        Self {
-            config,
-            only,
-            timings,
-            resolver,
-            tell,
-            clocks,
-            origins,
-            stored: Listing::default(),
-            key: None,
-            in_use: false,
-        }
+        let (clocks, origins, shown) = (Vec::new(), HashMap::new(), Shown::default());
+        let stored = Listing::default();
+        Self { config, only, timings, resolver, tell, clocks, origins, stored, key: None, shown, in_use: false }
+    }
+
+    /// The same for a report that everybody may read: no check names an account, a directory, a host or an address.
+    #[must_use]
+    pub fn for_everybody(mut self) -> Self {
+        self.shown.report = true;
+        self
     }
 
     /// The same with another resolver, for tests.
@@ -190,7 +186,8 @@ impl<'a> Doctor<'a> {
             Ok(both) => both,
             Err(error) => {
                 let remedy = "let it hold certificates in PEM form, or remove the setting";
-                self.add(Check::failure("certificates", error.to_string(), remedy));
+                let what = self.shown.text(error);
+                self.add(Check::failure("certificates", what, remedy));
                 return None;
             }
         };
@@ -212,24 +209,20 @@ impl<'a> Doctor<'a> {
         let all = accounts.len();
         let Some(only) = self.only else {
             if all > MOST_ACCOUNTS {
-                let what = format!("{MOST_ACCOUNTS} of {all} are looked at; name one to look at that: doctor UUID");
+                let what =
+                    format!("{MOST_ACCOUNTS} of {all} are checked; `mollysocket doctor UUID` checks a certain one");
                 self.add(Check::note("accounts", what));
             }
             return accounts.into_iter().take(MOST_ACCOUNTS).collect();
         };
         let chosen: Vec<Account> = accounts.into_iter().filter(|account| account.id() == only).collect();
         if chosen.is_empty() {
-            let what = format!("{only} is not in {}", shown(&self.config.db));
+            let what = format!("{} is not in {}", self.shown.account(only), self.shown.path(&self.config.db));
             let remedy = "register it from Molly; `mollysocket connection list` shows which accounts there are";
             self.add(Check::failure("account", what, remedy));
         }
         chosen
     }
-}
-
-/// The whole path: relative ones are the usual reason why two people look at two files.
-fn shown(path: &Path) -> String {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// Splits what went wrong from what to do, in messages that say both in this order with a colon between.

@@ -30,6 +30,7 @@ mod private_file;
 pub mod push;
 mod rate;
 pub mod retry_after;
+mod runtime;
 pub mod signal;
 pub mod status;
 pub mod store;

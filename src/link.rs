@@ -4,11 +4,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use qrcode::{Color, EcLevel, QrCode};
 use url::Url;
 
-mod png;
-
-/// Pixels per module of a picture: large enough to scan from a screen as it is.
-const MODULE: u32 = 8;
-
 /// What is percent-encoded in the link: all but `[A-Za-z0-9._~-]`. Current phones read it with `android.net.Uri`, older
 /// ones with `java.net.URI` and a split at every `=`; only this survives both.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -90,17 +85,6 @@ pub fn qr_svg(text: &str) -> Result<String, TooLong> {
          shape-rendering=\"crispEdges\"><path fill=\"#fff\" d=\"M0 0h{side}v{side}h-{side}z\"/>\
          <path fill=\"#000\" d=\"{path}\"/></svg>"
     ))
-}
-
-/// QR code as a PNG picture, black on white, quiet zone of 4, eight pixels per module.
-///
-/// # Errors
-/// When the text does not fit.
-pub fn qr_png(text: &str) -> Result<Vec<u8>, TooLong> {
-    let modules = Modules::of(text)?;
-    let side = u32::try_from(modules.side).map_err(|_| TooLong)? * MODULE;
-    let at = |pixel: u32| usize::try_from(pixel / MODULE).unwrap_or(0);
-    Ok(png::square(side, |x, y| modules.at(at(x), at(y)) == Color::Light))
 }
 
 /// The modules of a code with its quiet zone.

@@ -3,7 +3,7 @@
 //! The session asks it what an envelope needs, the push loop asks it what to send, the supervisor tells it about
 //! changes. It outlives both loops, so that what is owed survives reconnects, endpoint changes and suspensions.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use event_listener::{Event, EventListener};
@@ -14,6 +14,7 @@ use crate::metrics::PushResult;
 use crate::net::Lane;
 use crate::notifier::{Next, Notifier, Ticket, Verdict};
 use crate::push::{Delivery, Kind, Outcome};
+use crate::runtime::lock;
 use crate::signal::wire::Envelope;
 use crate::status::{PushState, State, Status};
 use crate::timings::Timings;
@@ -101,17 +102,17 @@ impl Live {
 
     /// A copy of the status.
     pub fn status(&self) -> Status {
-        self.lock().status.clone()
+        lock(&self.inner).status.clone()
     }
 
     /// Signal's last notice.
     pub fn notice(&self) -> Option<String> {
-        self.lock().alert.clone()
+        lock(&self.inner).alert.clone()
     }
 
     /// Whether a wake-up is owed.
     pub fn owes(&self) -> bool {
-        self.lock().notifier.owes()
+        lock(&self.inner).notifier.owes()
     }
 
     // What the session says and asks.
@@ -120,7 +121,7 @@ impl Live {
     /// ahead must not silence the account until the others catch up.
     pub fn note_server_time(&self, time: Option<ServerTime>, now: Instant) {
         if let Some(time) = time {
-            let mut inner = self.lock();
+            let mut inner = lock(&self.inner);
             inner.clock = Some((time, now));
             inner.covered = inner.covered.map(|covered| covered.min(self.less_margin(time)));
         }
@@ -128,7 +129,7 @@ impl Live {
 
     /// Signal's notice, such as `idle-primary-device`. Logged when it is another one than before.
     pub fn note_alert(&self, alert: Option<String>) {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         if let Some(text) = &alert
             && inner.alert != alert
         {
@@ -139,7 +140,7 @@ impl Live {
 
     /// A message arrived. The ticket to wait for before it may be acked; `None` when it may be acked at once.
     pub fn take_in(&self, envelope: Option<Envelope>, now: Instant) -> Option<Ticket> {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         inner.status.last_envelope = Some(SystemTime::now());
         if let Some(envelope) = envelope {
             let own = envelope.from_own_phone && !self.wake_for_own_sync;
@@ -158,25 +159,25 @@ impl Live {
 
     /// Every ticket up to this one may be acked.
     pub fn accepted(&self) -> Ticket {
-        self.lock().notifier.accepted()
+        lock(&self.inner).notifier.accepted()
     }
 
     /// Whether a push is on its way.
     pub fn push_in_flight(&self) -> bool {
-        self.lock().notifier.in_flight()
+        lock(&self.inner).notifier.in_flight()
     }
 
     // What the push loop says and asks.
 
     /// What to push at `now`.
     pub fn next_push(&self, now: Instant) -> Next {
-        let inner = self.lock();
+        let inner = lock(&self.inner);
         if inner.halt.is_some() { Next::Idle } else { inner.notifier.next(now) }
     }
 
     /// A push of this kind goes out now. Where to, and the generation of that endpoint.
     pub fn push_started(&self, kind: Kind, now: Instant) -> (Endpoint, u64) {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         inner.sent_at = inner.clock.and_then(|(time, heard)| {
             let since = u64::try_from(now.saturating_duration_since(heard).as_millis()).ok()?;
             Some(ServerTime(time.0.checked_add(since)?))
@@ -187,21 +188,21 @@ impl Live {
 
     /// Where pushes go now, the generation of that endpoint, and which slots they use there.
     pub fn target(&self) -> (Endpoint, u64, Lane) {
-        let inner = self.lock();
+        let inner = lock(&self.inner);
         let lane = if inner.notifier.is_limited() { Lane::Limited } else { Lane::Normal };
         (inner.endpoint.clone(), inner.endpoint_generation, lane)
     }
 
     /// Where pushes go now.
     pub fn endpoint(&self) -> Endpoint {
-        self.lock().endpoint.clone()
+        lock(&self.inner).endpoint.clone()
     }
 
     /// Resolves when the endpoint is no longer the one of `generation`.
     pub async fn endpoint_changed(&self, generation: u64) {
         loop {
             let changed = self.changed.listen();
-            if self.lock().endpoint_generation != generation {
+            if lock(&self.inner).endpoint_generation != generation {
                 return;
             }
             changed.await;
@@ -217,7 +218,7 @@ impl Live {
         now: Instant,
         rng: &mut Rng,
     ) -> Option<Verdict> {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         if inner.endpoint_generation != generation {
             return None;
         }
@@ -257,8 +258,8 @@ impl Live {
                 self.push_trouble(&mut inner, PushState::Unauthorized, delivery, until);
             }
             Verdict::TestFailed => {
-                let (id, origin) = (self.id.short(), inner.endpoint.origin());
-                log::warn!("{id}: test push to {origin} failed: {}", delivery.reason);
+                let id = self.id.short();
+                log::warn!("{id}: test push failed: {}", delivery.reason);
                 if delivery.outcome == Outcome::Unauthorized && !inner.notifier.owes() {
                     inner.status.push.enter(PushState::Unauthorized, delivery.reason.as_str(), None, wall);
                 }
@@ -275,30 +276,30 @@ impl Live {
 
     /// The endpoint that made the loops halt with [`Halt::EndpointGone`], and what its server answered last.
     pub fn gone_endpoint(&self) -> Option<(Endpoint, String)> {
-        self.lock().gone.clone()
+        lock(&self.inner).gone.clone()
     }
 
     /// The push on its way came to nothing: its loop died, or it was not sent after all.
     pub fn push_abandoned(&self) {
-        self.lock().notifier.abandoned();
+        lock(&self.inner).notifier.abandoned();
     }
 
     /// Envelopes older than this are covered by an accepted wake-up, which the database does not know yet.
     pub fn unsaved_cover(&self) -> Option<ServerTime> {
-        let inner = self.lock();
+        let inner = lock(&self.inner);
         inner.covered.filter(|_| inner.covered != inner.covered_saved)
     }
 
     /// The database knows this covered time now, or soon will.
     pub fn cover_saved(&self, until: ServerTime) {
-        self.lock().covered_saved = Some(until);
+        lock(&self.inner).covered_saved = Some(until);
     }
 
     // What the supervisor says.
 
     /// The phone has another endpoint.
     pub fn set_endpoint(&self, endpoint: Endpoint) {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         if inner.endpoint.origin() != endpoint.origin() {
             inner.notifier.forget_limit();
         }
@@ -315,26 +316,26 @@ impl Live {
 
     /// The loops may run (again); what is owed may go out.
     pub fn resume(&self) {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         (inner.halt, inner.endpoint_generation) = (None, inner.endpoint_generation + 1);
         inner.notifier.endpoint_changed();
     }
 
     /// The phone gets a test push.
     pub fn owe_test(&self) {
-        self.lock().notifier.owe_test();
+        lock(&self.inner).notifier.owe_test();
         self.changed.notify(usize::MAX);
     }
 
     /// The loops must end. A reason they already have stays: it may still have to be written down.
     pub fn stop(&self) {
-        self.lock().halt.get_or_insert(Halt::Stop);
+        lock(&self.inner).halt.get_or_insert(Halt::Stop);
         self.changed.notify(usize::MAX);
     }
 
     /// Whether, and why, the loops must end.
     pub fn halt(&self) -> Option<Halt> {
-        self.lock().halt
+        lock(&self.inner).halt
     }
 
     /// Resolves when the loops must end.
@@ -350,7 +351,7 @@ impl Live {
 
     /// Enters a state. Logged once, until all is well again; `trouble` names the kind of trouble.
     pub fn enter(&self, state: State, trouble: &'static str, reason: &str, until: Option<SystemTime>) {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         inner.status.signal.enter(state, reason, until, SystemTime::now());
         let id = self.id.short();
         match state {
@@ -375,24 +376,19 @@ impl Live {
     /// Logged once per kind of failure until a push is accepted.
     fn push_trouble(&self, inner: &mut Inner, state: PushState, delivery: &Delivery, until: SystemTime) {
         inner.status.push.enter(state, delivery.reason.as_str(), Some(until), SystemTime::now());
-        let (id, origin, reason) = (self.id.short(), inner.endpoint.origin(), &delivery.reason);
+        let (id, reason) = (self.id.short(), &delivery.reason);
         let kind = delivery.outcome.result();
         if inner.announced_push.contains(&kind) {
-            log::debug!("{id}: push to {origin} failed again: {reason}");
+            log::debug!("{id}: push failed again: {reason}");
         } else {
             inner.announced_push.push(kind);
-            log::warn!("{id}: push to {origin} failed: {reason}. To do: {}", state.remedy());
+            log::warn!("{id}: push failed: {reason}. To do: {}", state.remedy());
         }
     }
 
     fn less_margin(&self, time: ServerTime) -> ServerTime {
         let margin = u64::try_from(self.cover_margin.as_millis()).unwrap_or(u64::MAX);
         ServerTime(time.0.saturating_sub(margin))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic elsewhere does not make these values less true.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,16 +1,15 @@
 //! Log lines on stderr. Dependencies are heard only from INFO up: below it some print headers with credentials. What
 //! strangers can cause is counted (`logging/quota`).
 
-use std::io::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
-use env_logger::{Builder, Logger, Target};
+use env_logger::{Builder, Logger};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config::Env;
-use crate::config::nearest::nearest;
 use crate::printable::printable;
+use crate::runtime::lock;
 
 mod queue;
 mod quota;
@@ -54,7 +53,7 @@ pub fn init(env: &Env, default: LevelFilter, raised: LevelFilter) -> Result<Vec<
     let spec = env.get("RUST_LOG").map_or("", String::as_str);
     let (spec, problems) = clean(spec);
     let logger = Guarded::new(Queue::start(std::io::stderr())?, &spec, default, raised);
-    let max = logger.chosen.filter().max(logger.raised.filter());
+    let max = logger.chosen.filter().max(logger.raised);
     log::set_boxed_logger(Box::new(logger)).map_err(|_| LogError::Twice)?;
     log::set_max_level(max);
     Ok(problems)
@@ -70,23 +69,28 @@ pub fn raised_by(count: u8) -> LevelFilter {
     }
 }
 
-/// The parts of `RUST_LOG` that mean something, and a line for each that does not. A misspelt level would otherwise be
-/// taken for the name of a module, and silence everything else.
+/// The parts of `RUST_LOG` that mean something, and a line for each that does not. A word that is no level would
+/// otherwise be taken for the name of a module.
 fn clean(spec: &str) -> (String, Vec<String>) {
     let (directives, pattern) = spec.split_once('/').map_or((spec, None), |(d, p)| (d, Some(p)));
-    let levels = || LevelFilter::iter().map(|level| level.as_str());
     let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
     let (good, bad): (Vec<&str>, Vec<&str>) =
         directives.split(',').map(str::trim).filter(|d| !d.is_empty()).partition(|directive| {
             match directive.split('=').map(str::trim).collect::<Vec<_>>()[..] {
-                [word] => is_level(word) || nearest(word, levels()).is_none(),
+                // Other crates are named with a level: `hyper=info`.
+                [word] => is_level(word) || within(word, OURS),
                 [_, level] => level.is_empty() || is_level(level),
                 _ => false,
             }
         });
     let mut problems: Vec<String> = bad
         .iter()
-        .map(|directive| format!("RUST_LOG: {directive:?} is not understood; write a level like info, or module=level"))
+        .map(|directive| {
+            format!(
+                "RUST_LOG: {directive:?} is not understood and does not count; write error, warn, info, debug, trace, off or \
+                 module=level"
+            )
+        })
         .collect();
     let mut spec = good.join(",");
     match pattern {
@@ -97,43 +101,30 @@ fn clean(spec: &str) -> (String, Vec<String>) {
     (spec, problems)
 }
 
-/// Two ordinary loggers behind the rule for other crates.
+/// What is asked for, behind the rule for other crates.
 struct Guarded {
-    /// What `RUST_LOG`, or the default, asks for.
+    /// By `RUST_LOG`, or the default. Only asked; it writes nothing.
     chosen: Logger,
-    /// What `-v` asks for.
-    raised: Logger,
+    /// By `-v`.
+    raised: LevelFilter,
     /// Lines of the web server and of other crates.
     quota: Mutex<Quota>,
-    /// Where both write to.
+    /// Where lines are written to.
     queue: Queue,
 }
 
 impl Guarded {
     fn new(queue: Queue, spec: &str, default: LevelFilter, raised: LevelFilter) -> Self {
-        let builder = || {
-            let mut builder = Builder::new();
-            builder.format(line).target(Target::Pipe(Box::new(queue.clone())));
-            builder
-        };
-        let mut chosen = builder();
-        // A default given first is what remains when the text names modules only or nothing.
-        if spec.is_empty() || spec.starts_with('/') {
-            chosen.filter_level(default);
-        }
-        Self {
-            chosen: chosen.parse_filters(spec).build(),
-            raised: builder().filter_level(raised).build(),
-            quota: Mutex::default(),
-            queue,
-        }
+        // The default is what remains where the text names modules only, or nothing: a mistake in it must not silence the
+        // rest.
+        let chosen = Builder::new().filter_level(default).parse_filters(spec).build();
+        Self { chosen, raised, quota: Mutex::default(), queue }
     }
 
     fn write(&self, record: &Record<'_>) {
-        if self.chosen.matches(record) {
-            self.chosen.log(record);
-        } else {
-            self.raised.log(record);
+        if record.level() <= self.raised || self.chosen.matches(record) {
+            let line = line_of(record.level(), record.target(), &record.args().to_string());
+            self.queue.push(line.as_bytes());
         }
     }
 }
@@ -156,7 +147,7 @@ fn counted(target: &str) -> bool {
 impl Log for Guarded {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let plain = metadata.target() == PLAIN;
-        plain || harmless(metadata) && (self.chosen.enabled(metadata) || self.raised.enabled(metadata))
+        plain || harmless(metadata) && (metadata.level() <= self.raised || self.chosen.enabled(metadata))
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -170,13 +161,13 @@ impl Log for Guarded {
         if !counted(record.target()) {
             return self.write(record);
         }
-        let allowed = self.quota.lock().unwrap_or_else(PoisonError::into_inner).allow(record.level(), Instant::now());
+        let allowed = lock(&self.quota).allow(record.level(), Instant::now());
         match allowed {
             None => {}
             Some(0) => self.write(record),
             Some(left_out) => self.write(
-                &record
-                    .to_builder()
+                &Record::builder()
+                    .metadata(record.metadata().clone())
                     .args(format_args!("{} ({left_out} lines like this were left out)", record.args()))
                     .build(),
             ),
@@ -186,10 +177,6 @@ impl Log for Guarded {
     fn flush(&self) {
         self.queue.drain(PATIENCE);
     }
-}
-
-fn line(out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> std::io::Result<()> {
-    out.write_all(line_of(record.level(), record.target(), &record.args().to_string()).as_bytes())
 }
 
 /// One record, one line, whatever its text says.
@@ -253,9 +240,20 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_rust_log_is_said_and_the_rest_counts() {
-        for good in ["", "info", "INFO", "mollysocket=debug,hyper", "mollysocket::web=trace, warn", "info/regex"] {
+        let ours = "mollysocket=debug,hyper=info,mollysocket::web";
+        for good in ["", "info", "INFO", ours, "mollysocket::web=trace, warn", "info/regex"] {
             assert_eq!(clean(good).1, Vec::<String>::new(), "{good}");
         }
+        for bad in
+            ["warning", "verbose", "3", "\"info\"", "inof", "true", "mollysocket=loud", "warning,mollysocket::web=off"]
+        {
+            let (spec, problems) = clean(bad);
+            assert_eq!(problems.len(), 1, "{bad}");
+            let logger = logger(&spec, LevelFilter::Info, LevelFilter::Off);
+            let heard = |level| shows(&logger, "mollysocket::live", level);
+            assert!(heard(Level::Info) && !heard(Level::Debug), "{bad}: the default level");
+        }
+        assert!(!shows(&logger("off", LevelFilter::Info, LevelFilter::Off), "mollysocket", Level::Error));
         for (bad, rest) in [("inof", ""), ("mollysocket=loud,warn", "warn"), ("a=b=c", ""), ("info/a/b", "info")] {
             let (spec, problems) = clean(bad);
             assert_eq!((spec.as_str(), problems.len()), (rest, 1), "{bad}");

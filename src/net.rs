@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_lite::FutureExt as _;
-use smol::{Executor, Timer};
+use smol::Executor;
 use url::Host;
 
 use self::guard::Guard;
@@ -17,6 +16,7 @@ use self::tls::{Connector, Pem, PemError};
 use crate::account::Endpoint;
 use crate::config::{AllowedEndpoints, Permission};
 use crate::paced::Paced;
+use crate::runtime::timeout;
 use crate::timings::{Limits, Timings};
 
 mod dial;
@@ -177,7 +177,7 @@ impl Net {
         };
         let lookup = Lookup::new(Arc::new(resolve::SystemResolver), executor.clone(), limits.lookups, keep);
         let slots = slots::Slots::new(limits.pushes, limits.pushes_per_origin);
-        let pool = pool::Pool::new(timings.push_keep, limits.pushes_idle, limits.pushes_per_origin, executor);
+        let pool = pool::Pool::new(timings.push_keep, limits.pushes_idle, executor);
         let pool = Arc::new(pool);
         Ok(Self { timings, limits, lookup, guard: Guard::default(), signal, push, slots, pool })
     }
@@ -328,15 +328,10 @@ impl Net {
     }
 
     async fn tls(&self, connector: &Connector, host: &Host<String>, tcp: Tcp) -> Result<tls::Stream, DialError> {
-        let late = async {
-            Timer::after(self.timings.tls).await;
-            Err(format!("no answer within {:?}", self.timings.tls))
-        };
-        connector
-            .connect(host, tcp)
-            .or(late)
-            .await
-            .map_err(|why| DialError { stage: Stage::Tls, reason: format!("no TLS connection to {host}: {why}") })
+        let limit = self.timings.tls;
+        let late = || Err(format!("no answer within {limit:?}"));
+        let connected = timeout(limit, connector.connect(host, tcp)).await.unwrap_or_else(late);
+        connected.map_err(|why| DialError { stage: Stage::Tls, reason: format!("no TLS connection to {host}: {why}") })
     }
 }
 

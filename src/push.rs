@@ -161,7 +161,12 @@ impl Pusher {
                 let author = answer::author(status, |name| header(&answer, name));
                 Delivery { outcome, reason: answer::explain(&origin, status, author) }
             }
-            Err(error) => Delivery { outcome: Outcome::Failed, reason: format!("{origin}: {error}") },
+            Err(error) => {
+                // Why there is no connection names the host by itself.
+                let (error, host) = (error.to_string(), endpoint.host().to_string());
+                let reason = if error.contains(&host) { error } else { format!("{origin}: {error}") };
+                Delivery { outcome: Outcome::Failed, reason }
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use crate::account::{Credentials, ServerTime};
 use crate::live::{Halt, Live};
 use crate::metrics::Metrics;
 use crate::net::Net;
+use crate::runtime::timeout;
 use crate::status::State;
 use crate::timings::{Limits, Timings};
 
@@ -140,10 +141,6 @@ pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credenti
 async fn wait(signal: &Signal, live: &Live, retry: &Retry) -> Option<Halt> {
     let until = SystemTime::now().checked_add(retry.after);
     live.enter(retry.state, retry.trouble, &retry.reason, until);
-    let timer = async {
-        Timer::after(retry.after).await;
-        None
-    };
     let halted = async { Some(live.halted().await) };
     let released = async {
         if !retry.ends_with_outage {
@@ -152,7 +149,7 @@ async fn wait(signal: &Signal, live: &Live, retry: &Retry) -> Option<Halt> {
         signal.gate.outage_over().await;
         None
     };
-    halted.or(timer).or(released).await
+    timeout(retry.after, halted.or(released)).await.flatten()
 }
 
 /// What Signal says of credentials.
@@ -196,12 +193,7 @@ impl Checker {
     /// # Errors
     /// Why Signal does not.
     pub async fn examine(&self, credentials: Option<&Credentials>) -> Result<Answered, Denial> {
-        let timings = &self.signal.timings;
-        let timeout = async {
-            Timer::after(timings.check).await;
-            Err(Denial::Late)
-        };
-        Box::pin(self.ask_twice(credentials)).or(timeout).await
+        timeout(self.signal.timings.check, Box::pin(self.ask_twice(credentials))).await.unwrap_or(Err(Denial::Late))
     }
 
     async fn ask_twice(&self, credentials: Option<&Credentials>) -> Result<Answered, Denial> {

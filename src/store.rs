@@ -7,6 +7,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -188,7 +189,7 @@ impl Store {
         // Not truncated: while another process holds the lock the file says which.
         let options =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(private_file::MODE).clone();
-        let mut file = private_file::open(&lock, &options).map_err(|error| on_io(&error))?;
+        let mut file = private_file::open(&lock, &options).map_err(|error| StoreError::not_made(&lock, &error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -355,6 +356,12 @@ impl Store {
     /// When the file cannot be read.
     pub async fn data_version(&self) -> Result<i64, StoreError> {
         self.handle.data_version().await
+    }
+
+    /// Says from now on, by calling `changed`, that the data version may be another one than `seen`; it is looked at `every`
+    /// so often.
+    pub fn watch(&self, every: Duration, seen: Option<i64>, changed: impl Fn() + Send + 'static) {
+        self.handle.watch(every, seen, changed);
     }
 
     async fn change(

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_lite::FutureExt;
@@ -12,9 +12,9 @@ use smol::{Executor, Task, Timer};
 
 use crate::account::{Account, AccountId, Credentials};
 use crate::live::Live;
-use crate::metrics::Gauges;
+use crate::runtime::lock;
 use crate::signal::session::FAREWELL;
-use crate::status::{State, Status};
+use crate::status::State;
 use crate::store::{OddRow, StoreError};
 
 mod ending;
@@ -96,31 +96,12 @@ impl Supervisor {
         }
     }
 
-    /// Resolves when the supervisor's task runs, whatever the database does; false when it is no more.
-    pub async fn alive(&self) -> bool {
+    /// Asks for a sign of life, which comes when the supervisor's task runs, whatever the database does.
+    pub fn ask(&self) -> Receiver<()> {
         let (answer, answered) = channel::bounded(1);
-        self.questions.send(answer).await.is_ok() && answered.recv().await.is_ok()
-    }
-
-    /// The status of every account.
-    pub fn statuses(&self) -> Vec<(AccountId, Status)> {
-        lock(&self.entries).iter().map(|(id, entry)| (*id, entry.live.status())).collect()
-    }
-
-    /// What the metrics page shows of the accounts.
-    pub fn gauges(&self) -> Gauges {
-        let entries = lock(&self.entries);
-        let mut states: Vec<_> = State::ALL.map(|state| (state.label(), 0)).to_vec();
-        let mut owed = 0;
-        for entry in entries.values() {
-            let label = entry.live.status().signal.state.label();
-            if let Some((_, n)) = states.iter_mut().find(|(name, _)| *name == label) {
-                *n += 1;
-            }
-            owed += usize::from(entry.live.owes());
-        }
-        let of = |state: State| states.iter().find(|(name, _)| *name == state.label()).map_or(0, |(_, n)| *n);
-        Gauges { connected: of(State::Connected), forbidden: of(State::Unlinked), owed, states }
+        // The channel has no bound, and is closed only when the program ends.
+        let _ = self.questions.try_send(answer);
+        answered
     }
 }
 
@@ -184,12 +165,21 @@ impl Runner {
     async fn follow_changes(&mut self) {
         let (poll, retry) = (self.tools.signal.timings.store_poll, self.tools.signal.timings.store_retry);
         self.refresh_all().await;
+        let sender = self.sender.clone();
+        self.tools.store.watch(poll, self.data_version, move || {
+            // The channel has no bound. Nobody waits for an answer.
+            let _ = sender.try_send(Command::Look(channel::bounded(1).0));
+        });
         loop {
             let commands = &self.commands;
             let command = async { commands.recv().await.ok() };
-            let pause = if self.unreadable { retry } else { poll };
+            let unreadable = self.unreadable;
             let tick = async {
-                Timer::after(pause).await;
+                if unreadable {
+                    Timer::after(retry).await;
+                } else {
+                    futures_lite::future::pending::<()>().await;
+                }
                 None
             };
             match command.or(tick).await {
@@ -370,11 +360,6 @@ pub(crate) fn suspension(account: &Account) -> Option<(State, &'static str)> {
     } else {
         None
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic elsewhere does not make the table less true.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

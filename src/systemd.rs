@@ -8,8 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures_lite::FutureExt as _;
-use smol::{Async, Timer};
+use smol::Async;
 
 use crate::config::Env;
 
@@ -93,16 +92,6 @@ impl Service {
         self.tell(&format!("READY=1\n{}", status_line(status))).await;
     }
 
-    /// What `systemctl status` shows from now on.
-    pub async fn status(&self, status: &str) {
-        self.tell(&status_line(status)).await;
-    }
-
-    /// Whether there is a manager to be told.
-    pub fn is_managed(&self) -> bool {
-        self.notify.is_some()
-    }
-
     /// The configuration is read again; [`Service::ready`] follows.
     pub async fn reloading(&self) {
         self.tell("RELOADING=1").await;
@@ -113,24 +102,18 @@ impl Service {
         self.tell(&format!("STOPPING=1\n{}", status_line("ending"))).await;
     }
 
-    /// Tells the manager for ever that we are alive, as long as `alive` answers within the time the manager allows.
-    /// Meant to run on the executor that does the work: when that stands still, so does this.
-    pub async fn watch<F: Future<Output = bool>>(&self, alive: impl Fn() -> F) {
-        // sd_watchdog_enabled(3) recommends half the time.
-        let Some(period) = self.watchdog.filter(|_| self.notify.is_some()).map(|limit| limit / 2) else {
-            return futures_lite::future::pending().await;
-        };
-        loop {
-            let late = async {
-                Timer::after(period).await;
-                false
-            };
-            if alive().or(late).await {
-                self.tell("WATCHDOG=1").await;
-            } else {
-                log::error!("the accounts are not looked after any more; the service manager will restart the program");
-            }
-            Timer::after(period / 2).await;
+    /// How often [`Service::alive`] is to be called: half the time of the manager's watchdog, as sd_watchdog_enabled(3)
+    /// recommends, or `unwatched` without one. `None`: nobody is to be told.
+    pub fn period(&self, unwatched: Duration) -> Option<Duration> {
+        self.notify.as_ref().map(|_| self.watchdog.map_or(unwatched, |limit| limit / 2))
+    }
+
+    /// A sign of life for the watchdog, if there is one, and what `systemctl status` shows from now on, if that changed.
+    pub async fn alive(&self, alive: bool, status: Option<&str>) {
+        let sign = (alive && self.watchdog.is_some()).then(|| "WATCHDOG=1".to_owned());
+        let message: Vec<String> = sign.into_iter().chain(status.map(status_line)).collect();
+        if !message.is_empty() {
+            self.tell(&message.join("\n")).await;
         }
     }
 

@@ -38,6 +38,10 @@ pub struct Timings {
     /// Signal announces the end of the queue once per connection. Without it, and with nothing left to ack, for this
     /// long, the socket is not authenticated or stalled.
     pub queue_empty: Duration,
+    /// Deadlines of connections are put off to whole multiples of this, so that what comes due for thousands of accounts
+    /// wakes the program once. Nothing beside the seconds they last; and what then comes at once, some 80 keepalives of
+    /// 10,000 accounts, holds up a push by a few milliseconds at most.
+    pub shared_wake_up: Duration,
     /// One write to the WebSocket. A peer that reads nothing for this long is gone.
     pub write: Duration,
     /// Age at which a healthy connection is renewed (75 % to 100 % of it). Signal unlinks devices that log in less
@@ -70,8 +74,8 @@ pub struct Timings {
     pub refused: Duration,
     /// One push request in all: look-up, connection, TLS, request and head of the answer.
     pub push: Duration,
-    /// How long a connection waits for the next push to the same origin. Short of the minute after which load balancers
-    /// close idle connections.
+    /// How long a connection may have waited for the next push to the same origin. Short of the minute after which load
+    /// balancers close idle connections.
     pub push_keep: Duration,
     /// Head of the answer on a connection that waited; at most a quarter of `push`, so that a fresh one has time enough.
     /// The server may have vanished without a word (a firewall forgot it, it lost power, we slept), and most answer within
@@ -141,10 +145,8 @@ pub struct Timings {
     pub alert_command: Duration,
     /// Between two heartbeats.
     pub heartbeat: Duration,
-    /// How often the accounts are counted for the service manager.
-    pub bulletin_poll: Duration,
-    /// Between two changes of the counts it is told.
-    pub bulletin: Duration,
+    /// How often the accounts are counted for a service manager that has no watchdog; with one, at each sign of life.
+    pub service_status: Duration,
     /// Ordered end of the program: close frames and pushes in flight.
     pub shutdown: Duration,
 }
@@ -165,6 +167,7 @@ impl Default for Timings {
             keepalive: secs(30),
             keepalive_answer: secs(15),
             queue_empty: secs(60),
+            shared_wake_up: Duration::from_millis(250),
             write: secs(10),
             renew: secs(24 * 3600),
             renew_large: secs(30),
@@ -212,8 +215,7 @@ impl Default for Timings {
             alert_settle: secs(60),
             alert_command: secs(30),
             heartbeat: secs(60),
-            bulletin_poll: secs(5),
-            bulletin: secs(60),
+            service_status: secs(60),
             shutdown: secs(3),
         }
     }
@@ -245,7 +247,7 @@ pub struct Limits {
     pub pushes: usize,
     /// Push requests in flight to one origin, and one more of the accounts it limits.
     pub pushes_per_origin: usize,
-    /// Connections that wait for the next push, in all; of one origin as many as may have pushes in flight.
+    /// Connections that wait for the next push.
     pub pushes_idle: usize,
     /// Host names whose addresses are remembered.
     pub dns_names: usize,
@@ -309,7 +311,7 @@ impl Default for Limits {
             asks: Rate { burst: 100, every: Duration::from_millis(20) },
             asks_at_once: 8,
             unconfirmed: Rate { burst: 50, every: secs(60) },
-            web_head: 8 * 1024,
+            web_head: 16 * 1024,
             web_body: 16 * 1024,
             push_head: 16 * 1024,
             alerts: Rate { burst: 10, every: secs(60) },

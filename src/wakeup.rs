@@ -11,6 +11,7 @@ use crate::metrics::Metrics;
 use crate::net::Slot;
 use crate::notifier::{Next, Verdict};
 use crate::push::Pusher;
+use crate::runtime::timeout;
 use crate::store::Store;
 use crate::timings::Timings;
 
@@ -49,10 +50,7 @@ impl Wakeup<'_> {
                     }
                 }
                 Next::Wait(at) => {
-                    let timer = async {
-                        Timer::at(at).await;
-                    };
-                    changed.or(timer).await;
+                    timeout(at.saturating_duration_since(Instant::now()), changed).await;
                 }
                 Next::Idle => changed.await,
             }

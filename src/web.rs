@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 use smol::Executor;
 use smol::net::TcpListener;
-use tide::{Middleware, Next, Request, Response};
+use tide::{Request, Response};
 
 use crate::config::{AllowedEndpoints, AllowedUuids, Config, Reloadable};
 use crate::metrics::{self, Metrics};
@@ -19,30 +19,32 @@ use crate::timings::{Limits, Timings};
 use crate::vapid::Vapid;
 
 pub mod admin;
-mod admission;
 mod apply;
-mod asks;
 mod body;
 mod client;
+mod client_rate_limit;
 mod connection;
+mod connection_limit;
+mod credential_check;
 mod exchange;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod half_closed;
+
+mod error_response;
 mod head;
 mod listener;
-mod origin;
+mod log_throttle;
 mod page;
-mod refusal;
+mod public_url;
 mod register;
-mod seats;
-mod seldom;
+mod stream;
 
-use admission::Admission;
 use apply::Registrar;
 use body::Body;
 use client::Client;
+use client_rate_limit::ClientRateLimit;
 use connection::Bounds;
+use log_throttle::LogThrottle;
 use register::Status;
 
 /// Everything the routes need.
@@ -81,11 +83,20 @@ pub async fn serve(
     executor: Arc<Executor<'static>>,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let bounds = Bounds::new(&app.limits, &app.timings, app.config.trusted_proxies.clone());
+    let prefix = app.config.public_url.as_ref().map_or("", |url| url.path());
+    let bounds = Bounds {
+        prefix: prefix.trim_end_matches('/').to_owned(),
+        ..Bounds::new(&app.limits, &app.timings, app.config.trusted_proxies.clone())
+    };
     let metrics = app.metrics.clone();
     let site = Site {
-        admission: Arc::new(Admission::new(&app.limits)),
+        registrations: Arc::new(ClientRateLimit::new(
+            "registrations",
+            app.limits.web_registrations,
+            app.limits.web_clients,
+        )),
         registrar: Registrar::new(app.clone(), executor.clone()),
+        wrong_path: Arc::default(),
         app,
         policy: page::policy().into(),
     };
@@ -96,8 +107,9 @@ pub async fn serve(
 #[derive(Clone)]
 struct Site {
     app: Arc<App>,
-    admission: Arc<Admission>,
+    registrations: Arc<ClientRateLimit>,
     registrar: Registrar,
+    wrong_path: Arc<LogThrottle>,
     /// The page's Content-Security-Policy.
     policy: Arc<str>,
 }
@@ -105,9 +117,12 @@ struct Site {
 fn routes(site: Site) -> tide::Server<Site> {
     let with_metrics = site.app.config.metrics;
     let mut server = tide::with_state(site);
-    server.with(NotFound);
+    server.at("*").all(nothing_here);
     server.at("/").get(index).head(index).post(register).all(|_| not_allowed("GET, HEAD, POST"));
-    server.at("/discover").get(discover).head(discover).all(|_| not_allowed("GET, HEAD"));
+    // The reference answers both.
+    for path in ["/discover", "/discover/"] {
+        server.at(path).get(discover).head(discover).all(|_| not_allowed("GET, HEAD"));
+    }
     if with_metrics {
         server.at("/metrics").get(show_metrics).head(show_metrics).all(|_| not_allowed("GET, HEAD"));
     }
@@ -156,7 +171,7 @@ async fn discover(_: Request<Site>) -> tide::Result {
 
 /// `GET /`: the same for Molly, the page for people.
 async fn index(request: Request<Site>) -> tide::Result {
-    if header(&request, "User-Agent").is_some_and(|agent| agent.contains("Signal-Android")) {
+    if is_molly(&request) {
         return json(None);
     }
     let site = request.state();
@@ -164,13 +179,13 @@ async fn index(request: Request<Site>) -> tide::Result {
     let html = if request.url().query_pairs().any(|(name, _)| name == "airgapped") {
         page::airgapped(vapid)
     } else {
-        let hints = origin::Hints {
+        let hints = public_url::Hints {
             host: header(&request, "Host"),
             original_url: header(&request, "X-Original-URL"),
             forwarded_prefix: header(&request, "X-Forwarded-Prefix"),
             forwarded_host: header(&request, "X-Forwarded-Host"),
         };
-        page::webserver(origin::public_url(site.app.config.public_url.as_ref(), hints), vapid)
+        page::webserver(public_url::public_url(site.app.config.public_url.as_ref(), hints), vapid)
     };
     let mut response = answer(200, html, "text/html; charset=utf-8");
     response.insert_header("Content-Security-Policy", &*site.policy);
@@ -183,10 +198,10 @@ async fn register(mut request: Request<Site>) -> tide::Result {
     if !media_type.trim().eq_ignore_ascii_case("application/json") {
         return text(415, "the content type must be application/json");
     }
-    let client = request.ext::<Client>().copied().unwrap_or(Client::Untold(None));
-    if let Err(wait) = request.state().admission.admit(client, Instant::now()) {
+    let client = request.ext::<Client>().copied().unwrap_or(Client::NoForwardingHeader(None));
+    if let Err(wait) = request.state().registrations.admit(client, Instant::now()) {
         let mut response = text(429, "too many registrations from one address")?;
-        response.insert_header("Retry-After", refusal::retry_after(wait));
+        response.insert_header("Retry-After", error_response::retry_after(wait));
         return Ok(response);
     }
     let bytes = request.body_bytes().await?;
@@ -210,13 +225,18 @@ fn header<'a>(request: &'a Request<Site>, name: &str) -> Option<&'a str> {
     request.header(name).map(|values| values.last().as_str())
 }
 
-/// A word for answers that have none.
-struct NotFound;
-
-#[tide::utils::async_trait]
-impl<S: Clone + Send + Sync + 'static> Middleware<S> for NotFound {
-    async fn handle(&self, request: Request<S>, next: Next<'_, S>) -> tide::Result {
-        let response = next.run(request).await;
-        if response.status() == 404 { text(404, "there is nothing here") } else { Ok(response) }
+/// Every other path. What a proxy forwards with a sub-path in front of our paths is the operator's to correct, and Molly
+/// shows no more than that there was an error.
+async fn nothing_here(request: Request<Site>) -> tide::Result {
+    let site = request.state();
+    let words = public_url::wrong_path(site.app.config.public_url.as_ref(), request.url().path());
+    if is_molly(&request) && site.wrong_path.due(Instant::now()) {
+        log::warn!("web: a phone was answered 404: {words}");
     }
+    text(404, words)
+}
+
+/// Whether Molly asks, not a browser.
+fn is_molly(request: &Request<Site>) -> bool {
+    header(request, "User-Agent").is_some_and(|agent| agent.contains("Signal-Android"))
 }

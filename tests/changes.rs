@@ -110,8 +110,8 @@ fn a_gone_endpoint_suspends_reversibly_and_the_debt_goes_to_the_new_one() {
         world.signal().send(&phone.uuid, DEVICE, urgent());
         world.wait_state(&phone, "endpoint_gone");
         assert!(world.push.requests().len() >= 4, "few answers prove nothing");
-        let statuses = world.daemon.as_ref().unwrap().supervisor.statuses();
-        let reason = &statuses[0].1.signal.reason;
+        let accounts = world.daemon.as_ref().unwrap().supervisor.snapshots();
+        let reason = &accounts[0].status.signal.reason;
         assert!(reason.contains(&format!("answered {status}")), "{reason}");
         eventually("endpoint_gone is stored", || world.row(&phone).unwrap().endpoint_gone);
         assert!(world.signal().wait_disconnected(&phone.uuid, DEVICE, PATIENCE), "the socket is closed");

@@ -6,11 +6,24 @@ mod place;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::time::Duration;
 
 use mollysocket::account::{Secret, ServerTime};
 use mollysocket::store::{IfMissing, Store, StoreError};
 use place::{OTHER, Place, REFERENCE, UUID, account, close, endpoint, id, mode, run};
+
+#[test]
+fn a_file_that_cannot_be_made_is_told_so() {
+    // Nobody makes files there, whoever he is.
+    for path in ["/proc/x.db", "/sys/x.db"].map(Path::new).iter().filter(|path| path.parent().unwrap().is_dir()) {
+        for error in [Store::lock_for_daemon(path).err().unwrap(), Store::open(path, IfMissing::Create).err().unwrap()]
+        {
+            let (told, is_permission) = (error.to_string(), matches!(error, StoreError::Permission(_)));
+            assert!(is_permission || told.contains("cannot be created: ") && told.contains("MOLLY_DB"), "{told}");
+        }
+    }
+}
 
 #[test]
 fn what_is_put_is_there_after_a_restart() {

@@ -7,7 +7,6 @@
 
 mod support;
 
-use std::net::TcpStream;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Mutex, Once};
 use std::thread;
@@ -155,10 +154,9 @@ fn a_panic_of_the_alerts_ends_the_program_so_that_it_is_started_anew() {
     plant(&phone, "the alert command failed");
     world.start();
     world.wait_state(&phone, "connected");
-    let web = world.web();
     world.signal().unlink(&phone.uuid, DEVICE);
     eventually("the panic", || all_was_met(&phone));
-    eventually("the web server is gone", || TcpStream::connect(web).is_err());
+    eventually("the daemon is gone", || world.has_ended());
     let ended = panic::catch_unwind(AssertUnwindSafe(|| world.stop()));
     assert!(ended.is_err(), "the daemon ended as if it had been asked to");
 }

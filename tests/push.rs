@@ -293,6 +293,7 @@ fn answers_that_are_none_are_failures() {
     let delivery = sender.wake(&server.endpoint("x"));
     assert_eq!(delivery.outcome, Outcome::Failed);
     assert!(delivery.reason.contains("refused"), "{}", delivery.reason);
+    assert_eq!(delivery.reason.matches("localhost").count(), 1, "once is enough: {}", delivery.reason);
 }
 
 /// A server on a raw socket that reads a request and writes these bytes.

@@ -224,7 +224,7 @@ fn the_limits_are_the_promised_ones() {
     assert!(timings.happy_eyeballs <= Duration::from_millis(300));
     let seconds = |timing: Duration| timing.as_secs();
     assert_eq!((seconds(timings.web_head), seconds(timings.web_request)), (10, 20));
-    assert_eq!((limits.web_head, limits.web_body), (8 * 1024, 16 * 1024));
+    assert_eq!((limits.web_head, limits.web_body), (16 * 1024, 16 * 1024));
     assert_eq!((limits.web_connections, limits.web_connections_per_client), (512, 32));
     assert_eq!(limits.web_registrations, Rate { burst: 60, every: Duration::from_secs(5) });
     assert_eq!((seconds(timings.keepalive) + seconds(timings.keepalive_answer), seconds(timings.write)), (45, 10));

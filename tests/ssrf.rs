@@ -197,8 +197,8 @@ fn no_spelling_of_a_private_address_is_ever_sent_to() {
     let supervisor = &world.daemon.as_ref().unwrap().supervisor;
     for (phone, text) in &stored {
         world.wait_push_state(phone, "retrying");
-        let statuses = supervisor.statuses();
-        let reason = statuses.iter().find(|(id, _)| *id == phone.id()).map(|(_, s)| s.push.reason.clone()).unwrap();
+        let accounts = supervisor.snapshots();
+        let reason = &accounts.iter().find(|account| account.id == phone.id()).unwrap().status.push.reason;
         let refusals = ["only public addresses", "not in allowed_endpoints"];
         assert!(refusals.iter().any(|refusal| reason.contains(refusal)), "{text}: {reason}");
     }

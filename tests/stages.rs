@@ -18,8 +18,8 @@ const SHORT: Duration = Duration::from_millis(150);
 
 /// Why the account waits.
 fn reason(world: &World, phone: &Phone) -> String {
-    let statuses = world.daemon.as_ref().unwrap().supervisor.statuses();
-    statuses.into_iter().find(|(id, _)| *id == phone.id()).map(|(_, status)| status.signal.reason).unwrap_or_default()
+    let accounts = world.daemon.as_ref().unwrap().supervisor.snapshots();
+    accounts.into_iter().find(|account| account.id == phone.id()).map(|a| a.status.signal.reason).unwrap_or_default()
 }
 
 /// Starts a daemon whose first attempt ends in `expected`; how long that took.

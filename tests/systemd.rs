@@ -140,8 +140,7 @@ fn the_manager_shows_how_many_are_connected_and_in_trouble() {
     phones.iter().for_each(|phone| world.store_phone(phone));
     let manager = Manager::new(&world);
     let (service, _) = Service::from_env(&manager.env(&[]));
-    world.timings.bulletin_poll = Duration::from_millis(20);
-    world.timings.bulletin = Duration::from_millis(100);
+    world.timings.service_status = Duration::from_millis(20);
     let daemon = Daemon::new(world.config(), world.timings.clone(), world.limits.clone()).unwrap();
     let (_reload, reloads) = smol::channel::bounded(1);
     let reread = Box::new(|| panic!("nobody asked"));
@@ -174,27 +173,6 @@ fn a_watchdog_for_another_process_and_a_missing_manager_are_no_matter() {
     let program = Program::start(&world, &[("NOTIFY_SOCKET", "/nowhere/at/all")]);
     assert_eq!(get(program.web(), "/discover", "").0, 200);
     program.wait_said("could not be told");
-}
-
-#[test]
-fn no_sign_of_life_is_given_for_work_that_stands_still() {
-    let world = World::new();
-    let manager = Manager::new(&world);
-    let (service, problem) = Service::from_env(&manager.env(&[("WATCHDOG_USEC", "40000")]));
-    assert_eq!(problem, None);
-    let watched = |alive: bool| async move {
-        if !alive {
-            futures_lite::future::pending::<()>().await;
-        }
-        true
-    };
-    for (alive, signs) in [(true, true), (false, false)] {
-        smol::block_on(futures_lite::future::or(service.watch(|| watched(alive)), async {
-            smol::Timer::after(MOMENT).await;
-        }));
-        assert_eq!(manager.next(Duration::from_millis(1)).is_some(), signs);
-        while manager.next(Duration::from_millis(1)).is_some() {}
-    }
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn molly_discovers_the_server_by_its_user_agent_or_path() {
         ("/?airgapped", MOLLY),
         ("/discover", ""),
         ("/discover", BROWSER),
+        ("/discover/", ""),
     ] {
         let answer = fetch(&world, "GET", target, headers);
         assert_eq!((answer.status, answer.body.as_str()), (200, json.as_str()), "{target} {headers}");
@@ -183,7 +184,7 @@ fn every_answer_has_the_security_headers_and_no_banner() {
         hardened(&fetch(&world, method, target, headers), &format!("{method} {target}"));
     }
     // Refused before anything is parsed, and before the application is asked.
-    let long = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(10_000));
+    let long = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(20_000));
     let large = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999\r\n\r\n";
     for (request, status) in [
         ("nonsense\r\n\r\n", 400),
@@ -194,6 +195,9 @@ fn every_answer_has_the_security_headers_and_no_banner() {
         (large, 413),
         ("BREW / HTTP/1.1\r\nHost: h\r\n\r\n", 405),
         ("GET /./ HTTP/1.1\r\nHost: h\r\n\r\n", 404),
+        // What hyper would refuse by itself.
+        ("GET /?\"<> HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        ("GET h:x:y HTTP/1.1\r\nHost: h\r\n\r\n", 400),
     ] {
         let answer = ask(&world, request);
         assert_eq!(answer.status, status, "{request:.40}");
@@ -218,7 +222,7 @@ fn hardened(answer: &Answer, request: &str) {
 #[test]
 fn other_paths_and_methods_are_404_and_405() {
     let world = running("");
-    for target in ["/index.html", "/discover/", "/Discover", "//", "/..", "/%2e", "/metrics", "/admin", "/status"] {
+    for target in ["/index.html", "/discover//", "/Discover", "//", "/..", "/%2e", "/metrics", "/admin", "/status"] {
         for method in ["GET", "HEAD", "POST", "PUT"] {
             let length = if method.starts_with('P') { "Content-Length: 0\r\n" } else { "" };
             assert_eq!(fetch(&world, method, target, length).status, 404, "{method} {target}");
@@ -230,11 +234,66 @@ fn other_paths_and_methods_are_404_and_405() {
         ("OPTIONS", "/", "GET, HEAD, POST"),
         ("TRACE", "/", "GET, HEAD, POST"),
         ("POST", "/discover", "GET, HEAD"),
+        ("BREW", "/", "GET, HEAD, POST"),
+        ("get", "/", "GET, HEAD, POST"),
+        ("BREW", "/discover", "GET, HEAD"),
     ] {
         let answer = fetch(&world, method, target, "Content-Length: 0\r\n");
         assert_eq!((answer.status, answer.header("allow")), (405, Some(allow)), "{method} {target}");
     }
-    assert_eq!(fetch(&world, "BREW", "/", "").status, 405);
+}
+
+/// Some proxies forward a sub-path as it is (YunoHost, Cloudflare Tunnel), others take it off.
+#[test]
+fn the_path_of_public_url_may_be_in_front_of_every_path() {
+    for setting in ["https://set.example/a/m%C3%B6lly", "https://set.example/a/m%C3%B6lly/"] {
+        let world = running(&format!("metrics = true\npublic_url = \"{setting}\"\n"));
+        let phone = world.phone(1);
+        let body = format!(
+            r#"{{"uuid":"{}","device_id":2,"password":"{}","endpoint":"{}"}}"#,
+            phone.uuid,
+            phone.password,
+            world.endpoint(&phone)
+        );
+        let json = format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        for prefix in ["", "/a/m%C3%B6lly"] {
+            for (method, path, headers, status, words) in [
+                ("GET", "/", BROWSER, 200, "mollysocket://link"),
+                ("GET", "/?airgapped", BROWSER, 200, "type=airgapped"),
+                ("GET", "/", MOLLY, 200, "{\"mollysocket\":{\"version\""),
+                ("GET", "/discover", "", 200, "{\"mollysocket\":{\"version\""),
+                ("GET", "/discover/", "", 200, "{\"mollysocket\":{\"version\""),
+                ("GET", "/metrics", "", 200, "mollysocket_"),
+                ("POST", "/", &*json, 200, "\"status\":\"ok\""),
+                ("GET", "/other", "", 404, "correct public_url"),
+                ("PUT", "/", "Content-Length: 0\r\n", 405, "GET, HEAD, POST"),
+            ] {
+                let answer = fetch(&world, method, &format!("{prefix}{path}"), headers);
+                assert_eq!(answer.status, status, "{setting}: {method} {prefix}{path}");
+                assert!(answer.body.contains(words), "{setting}: {method} {prefix}{path}: {}", answer.body);
+            }
+        }
+        assert_eq!(fetch(&world, "GET", "/a/m%C3%B6lly", BROWSER).status, 200, "the slash may be missing");
+        for other in ["/a", "/a/", "/a/m%C3%B6llys", "/a/m%C3%B6lly/a/m%C3%B6lly", "/A/m%C3%B6lly/"] {
+            assert_eq!(fetch(&world, "GET", other, BROWSER).status, 404, "{other}");
+        }
+    }
+}
+
+#[test]
+fn a_sub_path_nobody_told_of_is_answered_with_the_remedy() {
+    let world = running("");
+    let remedy = "public_url = \"https://<public name>/sub/path/\"";
+    for target in ["/sub/path/", "/sub/path", "/sub/path/discover", "/sub/path/discover/", "/sub/path/metrics"] {
+        for method in ["GET", "POST"] {
+            let answer = fetch(&world, method, target, "Content-Length: 0\r\n");
+            assert_eq!(answer.status, 404, "{method} {target}");
+            assert!(answer.body.contains(remedy) && answer.body.lines().count() == 1, "{target}: {}", answer.body);
+        }
+    }
+    for target in ["/favicon.ico", "/robots.txt", "/metrics", &format!("/{}/", "a".repeat(1000))] {
+        assert_eq!(fetch(&world, "GET", target, BROWSER).body, "there is nothing here\n", "{target:.40}");
+    }
 }
 
 #[test]
@@ -315,6 +374,22 @@ fn metrics_are_there_only_when_wanted() {
         assert!(!answer.body.contains(secret), "{secret}");
     }
     world.stop();
+}
+
+/// Single sign-on proxies send long cookies.
+#[test]
+fn sixteen_kibibytes_of_headers_are_read() {
+    let world = running("");
+    let head = |bytes: usize| {
+        let rest = "GET /discover HTTP/1.1\r\nHost: h\r\nCookie: \r\n\r\n".len();
+        fetch_raw(&world, &format!("Cookie: {}\r\n", "c".repeat(bytes - rest)))
+    };
+    assert_eq!((head(16 * 1024), head(16 * 1024 + 1)), (200, 431));
+    assert_eq!((fetch_raw(&world, &"a: b\r\n".repeat(99)), fetch_raw(&world, &"a: b\r\n".repeat(100))), (200, 431));
+}
+
+fn fetch_raw(world: &World, headers: &str) -> u16 {
+    ask(world, format!("GET /discover HTTP/1.1\r\nHost: h\r\n{headers}\r\n")).status
 }
 
 #[test]

@@ -176,6 +176,26 @@ fn without_descriptors_the_server_waits_and_the_accounts_go_on() {
 }
 
 #[test]
+fn a_proxy_that_speaks_another_protocol_is_told_of_once_without_any_option() {
+    let (world, _) = prepared();
+    let mut program = Program::start(&world, &["server"]);
+    let v2 = "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c";
+    for _ in 0..5 {
+        for start in ["\x16\x03\x01\x02\0", "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", v2, "PRI * HTTP/2.0\r\n\r\n"] {
+            let mut stream = TcpStream::connect(program.web).unwrap();
+            stream.write_all(start.as_bytes()).unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    }
+    assert_eq!(get(program.web, "/discover", "").0, 200);
+    program.signal("-TERM");
+    let log = program.log();
+    for remedy in ["not TLS; a reverse proxy must forward to it with http://", "send-proxy", "not h2c://"] {
+        assert_eq!(log.matches(remedy).count(), 1, "{remedy}: {log}");
+    }
+}
+
+#[test]
 fn whatever_clients_do_the_log_grows_by_ten_lines_a_second_at_most() {
     let (world, phone) = prepared();
     let mut program = Program::start(&world, &["-vvv", "server"]);
@@ -196,6 +216,7 @@ fn whatever_clients_do_the_log_grows_by_ten_lines_a_second_at_most() {
         ] {
             http(web, request);
         }
+        let _ = TcpStream::connect(web).unwrap().write_all(b"\x16\x03\x01");
     };
     thread::scope(|scope| {
         for part in 0..4 {

@@ -54,6 +54,9 @@ fn nothing_is_smuggled_past_a_proxy() {
         ("Transfer-Encoding:\r\n chunked", 501),
         ("Transfer-Encoding : chunked", 400),
         ("Host: other\r\nContent-Length: 5", 400),
+        ("X: a\r\n folded: b", 400),
+        (": no name", 400),
+        ("no colon", 400),
     ] {
         let text = format!("POST / HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n0\r\n\r\n{second}");
         let answer = ask(&world, &text);

@@ -61,6 +61,7 @@ pub(crate) const KINDS: &[Kind] = &[
     less("cpu_connect", "processor time per connect (unpaced)", "ms", 0.6),
     lower("cpu_connect_paced", "the same, paced", "ms"),
     less("idle_cpu", "processor while idle, of one core", "%", 2.0),
+    lower("wake_ups", "wake-ups while idle (voluntary context switches)", "/s"),
     info("keepalives", "keepalives a second meanwhile", "/s"),
     less("warm_p50", "message to push request, connection there: p50", "ms", 1.0),
     lower("warm_p90", "p90", "ms"),

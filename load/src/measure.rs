@@ -159,11 +159,13 @@ impl Run<'_> {
 
         self.progress.step("idle");
         self.world.fold();
-        let cpu = process.cpu()?;
+        let (cpu, wake_ups) = (process.cpu()?, process.wake_ups()?);
         std::thread::sleep(self.args.idle);
         let used = process.cpu()? - cpu;
+        let woken = process.wake_ups()?.saturating_sub(wake_ups);
         let seconds = self.args.idle.as_secs_f64().max(1.0);
         self.note("idle_cpu", 100.0 * used.as_secs_f64() / seconds);
+        self.note("wake_ups", woken as f64 / seconds);
         let keepalives = self.world.fold().keepalives.len();
         self.note("keepalives", keepalives as f64 / seconds);
         Ok(())

@@ -38,6 +38,18 @@ impl Process {
         Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
     }
 
+    /// How often its threads have gone to sleep, and so were woken: the voluntary context switches of all that are alive.
+    pub(crate) fn wake_ups(self) -> Result<u64> {
+        let mut sum = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.0)).context("the daemon is gone")? {
+            // A thread that ended meanwhile is left out.
+            let status = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
+            let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            sum += count.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(sum)
+    }
+
     pub(crate) fn threads(self) -> Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/task", self.0)).context("the daemon is gone")?.count())
     }
@@ -102,6 +114,9 @@ mod tests {
         }
         let used = me.cpu().expect("it is alive") - before;
         assert!((0.02..5.0).contains(&used.as_secs_f64()), "{used:?}");
+        let before = me.wake_ups().expect("it is alive");
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(me.wake_ups().expect("it is alive") > before);
         assert!(Process(u32::MAX).rss().is_err());
     }
 }

@@ -33,6 +33,7 @@ fn the_path_needs_its_trailing_slash_and_the_query_is_ignored() {
         let answer = upgrade_status(&pki, &server, path, &[auth()]);
         assert_eq!(answer.status, status, "{path}");
         assert!(answer.header("x-signal-timestamp").is_some(), "{path}");
+        assert_eq!(answer.header("content-type"), (status == 404).then_some("application/json"), "{path}");
     }
     assert_eq!(server.records().statuses(), [101, 101, 404, 404, 404]);
 }
@@ -93,6 +94,7 @@ fn bad_credentials_are_all_answered_alike() {
         let answer = block_on(status(&pki, &server, &authorization));
         assert_eq!(answer.status, 403, "{authorization}");
         assert!(answer.header("X-Signal-Timestamp").is_some());
+        assert!(answer.header("content-type").unwrap().starts_with("text/html"));
     }
     assert_eq!(server.records().connects, 0);
     assert_eq!(block_on(status(&pki, &server, &format!("bASIC {good}"))).status, 101);

@@ -4,13 +4,13 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
-use futures_lite::{AsyncWriteExt as _, FutureExt as _};
+use futures_lite::AsyncWriteExt as _;
 use rustix::process::{Pid, Signal, kill_process_group};
-use smol::Timer;
 use smol::process::{Command, Stdio};
 
 use super::watch::News;
 use crate::config::AlertCommand;
+use crate::runtime::timeout;
 
 /// What is none of the command's business: our key, and the service manager's messages to us.
 const OURS: [&str; 9] = [
@@ -54,11 +54,8 @@ pub(super) async fn run(command: &AlertCommand, news: &News, limit: Duration) ->
             Err(error) => Told::No(format!("{}: {error}", command.program())),
         }
     };
-    let late = async {
-        Timer::after(limit).await;
-        Told::No(format!("{} did not end within {limit:?}", command.program()))
-    };
-    work.or(late).await
+    let late = || Told::No(format!("{} did not end within {limit:?}", command.program()));
+    timeout(limit, work).await.unwrap_or_else(late)
 }
 
 async fn talk(command: &AlertCommand, news: &News) -> io::Result<Told> {

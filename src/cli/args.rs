@@ -2,18 +2,17 @@
 
 use std::path::PathBuf;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 /// Keeps the linked device of a Signal account online and wakes Molly over UnifiedPush.
 /// Options may stand before or after a command, and commands may be shortened.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(help_triggers("-h", "--help", "help"))]
 pub(super) struct Args {
     /// configuration file
     #[argh(option, short = 'c', arg_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// log more; -vv and -vvv even more
+    /// log more; -vv and -vvv log even more
     #[argh(switch, short = 'v')]
     pub(super) verbose: u8,
     /// print the version
@@ -23,8 +22,7 @@ pub(super) struct Args {
     pub(super) verb: Option<Verb>,
 }
 
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand)]
 pub(super) enum Verb {
     Server(Server),
@@ -39,24 +37,22 @@ pub(super) enum Verb {
 }
 
 /// check everything between Signal and the phone, step by step, and say what to do
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "doctor")]
 pub(super) struct Doctor {
-    /// for programs
-    #[argh(switch)]
+    /// print JSON
+    #[argh(switch, short = 'j')]
     pub(super) json: bool,
-    /// a report without names and addresses, to paste into an issue
+    /// print a report without names and addresses, to paste into an issue
     #[argh(switch)]
     pub(super) report: bool,
-    /// only this account; its phone shows a test notification
+    /// check only this account; its phone shows a test notification
     #[argh(positional, arg_name = "UUID")]
     pub(super) uuid: Option<String>,
 }
 
-/// check a configuration file as the server would, and nothing else: neither variables nor what the file names
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+/// check a configuration file as the server reads it, without variables and the files it names
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "check-config")]
 pub(super) struct CheckConfig {
     /// configuration file
@@ -64,19 +60,17 @@ pub(super) struct CheckConfig {
     pub(super) file: PathBuf,
 }
 
-/// show how the server and every account are; exits with 1 when something needs attention
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+/// show the state of the server and each account; exits with 1 when something needs attention
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "status")]
 pub(super) struct Status {
-    /// for programs
-    #[argh(switch)]
+    /// print JSON
+    #[argh(switch, short = 'j')]
     pub(super) json: bool,
 }
 
-/// say in one line whether the server does its work; exits with 1 when it does not
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+/// say in one line whether the server works; exits with 1 when it does not
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "health")]
 pub(super) struct Health {
     /// only whether its process answers: an outage of Signal or of the database is no reason to restart it
@@ -85,22 +79,30 @@ pub(super) struct Health {
 }
 
 /// run the daemon
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "server")]
-pub(super) struct Server {}
+#[argh(note = "Everything else is set in the configuration file or by variables: -c FILE, else MOLLY_CONF, \
+               mollysocket/config.toml in $XDG_CONFIG_HOME or \
+               ~/.config, ./mollysocket.toml, /etc/mollysocket/config.toml or \
+               /etc/mollysocket/conf.toml; each key is also a variable, such as MOLLY_PORT for port.")]
+pub(super) struct Server {
+    /// listen at this address, in place of the host that is configured
+    #[argh(option, arg_name = "HOST")]
+    pub(super) host: Option<String>,
+    /// listen at this port, in place of the one that is configured
+    #[argh(option, arg_name = "PORT")]
+    pub(super) port: Option<String>,
+}
 
-/// make and try VAPID keys
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+/// make and test VAPID keys
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "vapid")]
 pub(super) struct Vapid {
     #[argh(subcommand)]
     pub(super) verb: VapidVerb,
 }
 
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand)]
 pub(super) enum VapidVerb {
     Generate(VapidGenerate),
@@ -108,14 +110,12 @@ pub(super) enum VapidVerb {
 }
 
 /// print a new private key
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "generate")]
 pub(super) struct VapidGenerate {}
 
 /// print the Authorization header for a push endpoint
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "test")]
 pub(super) struct VapidTest {
     /// push endpoint
@@ -124,16 +124,14 @@ pub(super) struct VapidTest {
 }
 
 /// show the QR code and the link for the phone
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "qrcode")]
 pub(super) struct QrCode {
     #[argh(subcommand)]
     pub(super) verb: QrCodeVerb,
 }
 
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand)]
 pub(super) enum QrCodeVerb {
     Url(QrCodeUrl),
@@ -141,51 +139,41 @@ pub(super) enum QrCodeVerb {
 }
 
 /// for a phone that reaches this server
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "url")]
 pub(super) struct QrCodeUrl {
     /// no colours
     #[argh(switch)]
     pub(super) plain: bool,
-    /// write the code as a picture to FILE instead
+    /// write the code as an SVG picture to FILE instead, - for standard output
     #[argh(option, arg_name = "FILE")]
     pub(super) svg: Option<PathBuf>,
-    /// the same as PNG
-    #[argh(option, arg_name = "FILE")]
-    pub(super) png: Option<PathBuf>,
     /// https URL of this server, as phones reach it
     #[argh(positional, arg_name = "URL")]
     pub(super) url: String,
 }
 
 /// for a phone that does not reach this server
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "airgapped")]
 pub(super) struct QrCodeAirgapped {
     /// no colours
     #[argh(switch)]
     pub(super) plain: bool,
-    /// write the code as a picture to FILE instead
+    /// write the code as an SVG picture to FILE instead, - for standard output
     #[argh(option, arg_name = "FILE")]
     pub(super) svg: Option<PathBuf>,
-    /// the same as PNG
-    #[argh(option, arg_name = "FILE")]
-    pub(super) png: Option<PathBuf>,
 }
 
 /// manage the accounts in the database
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "connection")]
 pub(super) struct Connection {
     #[argh(subcommand)]
     pub(super) verb: ConnectionVerb,
 }
 
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand)]
 pub(super) enum ConnectionVerb {
     Add(ConnectionAdd),
@@ -200,8 +188,7 @@ pub(super) enum ConnectionVerb {
 
 /// add or replace an account and send a test push; takes the line Molly copies. With - instead of the arguments it
 /// reads that line from standard input, where no other user of the machine sees the password
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "add")]
 pub(super) struct ConnectionAdd {
     /// account
@@ -219,31 +206,28 @@ pub(super) struct ConnectionAdd {
 }
 
 /// list the accounts; passwords are never shown
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "list")]
 pub(super) struct ConnectionList {
-    /// shorten accounts and endpoints, for sharing
+    /// shorten accounts and endpoints, to share the list
     #[argh(switch, short = 'a')]
     pub(super) anonymized: bool,
-    /// for programs
-    #[argh(switch)]
+    /// print JSON
+    #[argh(switch, short = 'j')]
     pub(super) json: bool,
 }
 
 /// remove an account
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "remove")]
 pub(super) struct ConnectionRemove {
-    /// account; or row-N or the id, as list shows them, of a row that no account can be made of
+    /// account; of a row that is no account, its id or row-N as list shows them
     #[argh(positional, arg_name = "UUID")]
     pub(super) uuid: String,
 }
 
 /// send a test push to an account's phone
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "ping")]
 pub(super) struct ConnectionPing {
     /// account
@@ -252,8 +236,7 @@ pub(super) struct ConnectionPing {
 }
 
 /// stop serving an account until it is resumed; Signal keeps its messages
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "pause")]
 pub(super) struct ConnectionPause {
     /// account
@@ -262,8 +245,7 @@ pub(super) struct ConnectionPause {
 }
 
 /// serve a paused account again
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "resume")]
 pub(super) struct ConnectionResume {
     /// account
@@ -272,11 +254,10 @@ pub(super) struct ConnectionResume {
 }
 
 /// write accounts as JSON to standard output, for another server
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "export")]
 pub(super) struct ConnectionExport {
-    /// with passwords and endpoints, which import needs
+    /// include passwords and endpoints; import needs them
     #[argh(switch)]
     pub(super) secrets: bool,
     /// only these accounts
@@ -285,29 +266,26 @@ pub(super) struct ConnectionExport {
 }
 
 /// store the accounts that export wrote, read from standard input: all of them or none
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "import")]
 pub(super) struct ConnectionImport {
     /// replace accounts that are here already and differ
     #[argh(switch)]
     pub(super) replace: bool,
-    /// even if their endpoints were made for another VAPID key
+    /// import even if the endpoints were made for another VAPID key
     #[argh(switch)]
     pub(super) other_key: bool,
 }
 
-/// ask what the allow lists say
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+/// check whether an account or endpoint is allowed
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "test")]
 pub(super) struct Test {
     #[argh(subcommand)]
     pub(super) verb: TestVerb,
 }
 
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand)]
 pub(super) enum TestVerb {
     Endpoint(TestEndpoint),
@@ -315,8 +293,7 @@ pub(super) enum TestVerb {
 }
 
 /// whether a push endpoint may be used
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "endpoint")]
 pub(super) struct TestEndpoint {
     /// push endpoint
@@ -325,29 +302,10 @@ pub(super) struct TestEndpoint {
 }
 
 /// whether an account may register
-#[derive(FromArgs, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(argh::ArgsInfo))]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "uuid")]
 pub(super) struct TestUuid {
     /// account
     #[argh(positional, arg_name = "UUID")]
     pub(super) uuid: String,
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::super::argv;
-    use super::*;
-
-    /// argh's structs and the table of the normaliser must agree: an example of every verb parses.
-    #[test]
-    fn argh_reads_every_verb_of_the_table() {
-        for words in argv::examples() {
-            let args = argv::normalise(&words).unwrap();
-            let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            let parsed = Args::from_args(&["mollysocket"], &args);
-            assert!(parsed.is_ok_and(|parsed| parsed.verb.is_some()), "{args:?}");
-        }
-    }
 }

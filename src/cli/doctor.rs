@@ -1,7 +1,6 @@
 //! `doctor`: a line per check as it is done, JSON, or a report without names.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -11,9 +10,8 @@ use super::reach::Reach;
 use super::{Answer, CliError, Start};
 use crate::account::AccountId;
 use crate::config::Config;
-use crate::doctor::{Check, Doctor, Redactor, Verdict};
+use crate::doctor::{Check, Doctor, Verdict};
 use crate::printable::{printable, printable_json};
-use crate::store::Store;
 
 /// `doctor`.
 pub(super) fn run(start: &Start<'_>, args: &Args, paint: Paint, out: &mut impl Write) -> Result<Answer, CliError> {
@@ -31,13 +29,16 @@ pub(super) fn run(start: &Start<'_>, args: &Args, paint: Paint, out: &mut impl W
     match &config {
         Ok(config) => {
             let executor = Reach::executor();
-            let doctor = Doctor::new(config, only, &mut tell);
+            let mut doctor = Doctor::new(config, only, &mut tell);
+            if args.report {
+                doctor = doctor.for_everybody();
+            }
             smol::block_on(executor.run(doctor.examine(executor.clone())));
         }
         Err(error) => tell(Check::failure(
             "configuration",
-            error.to_string(),
-            "correct it; config-sample.toml shows every key. Nothing else can be checked before",
+            if args.report { "it cannot be used; doctor without --report says why".into() } else { error.to_string() },
+            "correct it; config-sample.toml shows every key. Nothing else can be checked until then",
         )),
     }
     written?;
@@ -49,7 +50,7 @@ pub(super) fn run(start: &Start<'_>, args: &Args, paint: Paint, out: &mut impl W
         });
         writeln!(out, "{:#}", printable_json(all))?;
     } else if args.report {
-        report(start, config.as_ref().ok(), &checks, out)?;
+        report(&checks, out)?;
     } else {
         writeln!(out, "\n{}", summary(failures, warnings))?;
     }
@@ -87,14 +88,8 @@ fn summary(failures: usize, warnings: usize) -> String {
     }
 }
 
-/// Markdown, without what tells who somebody is.
-fn report(start: &Start<'_>, config: Option<&Config>, checks: &[Check], out: &mut impl Write) -> io::Result<()> {
-    let accounts =
-        config.and_then(|config| Store::read(&config.db).ok()).map_or_else(Vec::new, |listing| listing.accounts);
-    // A name below, because it is the directory above that is taken out.
-    let variables = ["MOLLY_CONF", "HOME"].map(|name| start.env.get(name).map(|path| Path::new(path).join("x")));
-    let paths: Vec<&Path> = start.config.iter().chain(variables.iter().flatten()).map(PathBuf::as_path).collect();
-    let redactor = Redactor::new(config, &accounts, &paths);
+/// Markdown.
+fn report(checks: &[Check], out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "```text")?;
     let (system, machine) = (std::env::consts::OS, std::env::consts::ARCH);
     writeln!(out, "MollySocket {} on {system} {machine}", env!("CARGO_PKG_VERSION"))?;
@@ -103,7 +98,7 @@ fn report(start: &Start<'_>, config: Option<&Config>, checks: &[Check], out: &mu
         if !check.remedy.is_empty() {
             line.push_str(&format!(" | {}", check.remedy));
         }
-        writeln!(out, "{}", printable(&redactor.redact(&line)))?;
+        writeln!(out, "{}", printable(&line))?;
     }
     writeln!(out, "```")
 }

@@ -1,6 +1,6 @@
 //! Standard output: whether it shows colours, and that it may go away, as in `mollysocket connection list | head -1`.
 
-use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use crate::config::Env;
 
@@ -15,11 +15,39 @@ pub(super) enum Paint {
 
 impl Paint {
     /// Colours on a terminal only, and not with `NO_COLOR` (<https://no-color.org>).
-    pub(super) fn of(env: &Env) -> Self {
+    pub(super) fn of(env: &Env, to: &impl IsTerminal) -> Self {
         let unwanted = env.get("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = env.get("TERM").is_some_and(|terminal| terminal == "dumb");
-        if io::stdout().is_terminal() && !unwanted && !dumb { Self::Colours } else { Self::Plain }
+        if to.is_terminal() && !unwanted && !dumb { Self::Colours } else { Self::Plain }
     }
+}
+
+/// Columns of the narrowest usual terminal.
+const COLUMNS: usize = 80;
+
+/// The text in lines of at most 80 columns where words allow it. What goes on is indented as its line began.
+pub(super) fn wrapped(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let (indent, words) = line.split_at(line.len() - line.trim_start().len());
+        out.push_str(indent);
+        let mut column = indent.len();
+        for (n, word) in words.split(' ').enumerate() {
+            let width = word.chars().count();
+            if n > 0 && column + 1 + width > COLUMNS {
+                out.push('\n');
+                out.push_str(indent);
+                column = indent.len();
+            } else if n > 0 {
+                out.push(' ');
+                column += 1;
+            }
+            out.push_str(word);
+            column += width;
+        }
+        out.push('\n');
+    }
+    out
 }
 
 /// A writer whose reader may leave early: what it does not want to read is no error, and the verb goes on.
@@ -75,6 +103,23 @@ mod tests {
         }
         fn flush(&mut self) -> io::Result<()> {
             Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn colours_are_for_terminals_whose_user_wants_them() {
+        let env = |pairs: &[(&str, &str)]| pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect::<Env>();
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(Paint::of(&env(&[("TERM", "xterm")]), &file), Paint::Plain);
+        // The other end of a terminal is one as well.
+        let Ok(terminal) = std::fs::File::options().read(true).write(true).open("/dev/ptmx") else { return };
+        for (variables, expected) in [
+            (&[][..], Paint::Colours),
+            (&[("NO_COLOR", "")], Paint::Colours),
+            (&[("NO_COLOR", "1")], Paint::Plain),
+            (&[("TERM", "dumb")], Paint::Plain),
+        ] {
+            assert_eq!(Paint::of(&env(variables), &terminal), expected, "{variables:?}");
         }
     }
 

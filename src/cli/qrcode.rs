@@ -2,54 +2,64 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::args::{QrCodeAirgapped, QrCodeUrl};
+use super::output::Paint;
 use super::reach::vapid;
 use super::{Answer, CliError};
 use crate::config::{Config, public_url};
-use crate::link::{Link, qr_plain, qr_png, qr_svg, qr_terminal};
+use crate::link::{Link, qr_plain, qr_svg, qr_terminal};
 
 /// How the code is shown.
-struct Form<'a> {
-    plain: bool,
-    svg: Option<&'a PathBuf>,
-    png: Option<&'a PathBuf>,
+enum Form<'a> {
+    Terminal(Paint),
+    Svg(&'a Path),
+}
+
+impl<'a> Form<'a> {
+    fn of(plain: bool, paint: Paint, svg: Option<&'a Path>) -> Self {
+        match svg {
+            Some(file) => Self::Svg(file),
+            None if plain => Self::Terminal(Paint::Plain),
+            None => Self::Terminal(paint),
+        }
+    }
 }
 
 /// `qrcode url URL`.
-pub(super) fn url(config: &Config, args: &QrCodeUrl, out: &mut impl Write) -> Result<Answer, CliError> {
+pub(super) fn url(config: &Config, args: &QrCodeUrl, paint: Paint, out: &mut impl Write) -> Result<Answer, CliError> {
     let url = public_url(&args.url).map_err(|problem| CliError::Usage(format!("URL {problem}")))?;
-    let form = Form { plain: args.plain, svg: args.svg.as_ref(), png: args.png.as_ref() };
-    show(config, &Link::Webserver(url), &form, out)
+    show(config, &Link::Webserver(url), &Form::of(args.plain, paint, args.svg.as_deref()), out)
 }
 
 /// `qrcode airgapped`.
-pub(super) fn airgapped(config: &Config, args: &QrCodeAirgapped, out: &mut impl Write) -> Result<Answer, CliError> {
-    let form = Form { plain: args.plain, svg: args.svg.as_ref(), png: args.png.as_ref() };
-    show(config, &Link::Airgapped, &form, out)
+pub(super) fn airgapped(
+    config: &Config,
+    args: &QrCodeAirgapped,
+    paint: Paint,
+    out: &mut impl Write,
+) -> Result<Answer, CliError> {
+    show(config, &Link::Airgapped, &Form::of(args.plain, paint, args.svg.as_deref()), out)
 }
 
 fn show(config: &Config, link: &Link, form: &Form<'_>, out: &mut impl Write) -> Result<Answer, CliError> {
     let text = link.to_text(vapid(config)?.public());
-    if let Some(file) = form.svg {
-        write(file, qr_svg(&text)?.as_bytes(), out)?;
-    }
-    if let Some(file) = form.png {
-        write(file, &qr_png(&text)?, out)?;
-    }
-    if form.svg.is_none() && form.png.is_none() {
-        let code = if form.plain { qr_plain(&text) } else { qr_terminal(&text) };
-        writeln!(out, "{}", code?)?;
+    match form {
+        Form::Terminal(Paint::Colours) => writeln!(out, "{}", qr_terminal(&text)?)?,
+        Form::Terminal(Paint::Plain) => writeln!(out, "{}", qr_plain(&text)?)?,
+        // Nothing but the picture, for whatever reads it.
+        Form::Svg(file) if file.as_os_str() == "-" => {
+            writeln!(out, "{}", qr_svg(&text)?)?;
+            return Ok(Answer::Yes);
+        }
+        Form::Svg(file) => {
+            let cannot = |error| CliError::failed(format_args!("{} cannot be written: {error}", file.display()));
+            fs::write(file, qr_svg(&text)?).map_err(cannot)?;
+            writeln!(out, "written: {}", file.display())?;
+        }
     }
     // Last, so that it is under the code.
     writeln!(out, "{text}")?;
     Ok(Answer::Yes)
-}
-
-fn write(file: &Path, bytes: &[u8], out: &mut impl Write) -> Result<(), CliError> {
-    fs::write(file, bytes)
-        .map_err(|error| CliError::failed(format_args!("{} cannot be written: {error}", file.display())))?;
-    writeln!(out, "written: {}", file.display())?;
-    Ok(())
 }

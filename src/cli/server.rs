@@ -1,12 +1,13 @@
 //! `server`: starts the daemon, reloads its allow lists on SIGHUP, and ends it on SIGTERM or SIGINT.
 
-use std::io::{IsTerminal, stderr};
+use std::io::stderr;
 use std::thread;
 
 use async_signal::{Signal, Signals};
 use futures_lite::StreamExt as _;
 use smol::channel::{self, Receiver, Sender};
 
+use super::output::Paint;
 use super::{Answer, CliError, note, warn};
 use crate::config::{Config, ConfigError, Env};
 use crate::daemon::{Daemon, Hooks};
@@ -35,7 +36,7 @@ pub(super) fn run(
     let daemon = Daemon::with_listener(config, Timings::default(), Limits::default(), inherited)?;
     note(&daemon.report().lines().map(printable).collect::<Vec<_>>().join("\n"));
     if !daemon.config().webserver {
-        note(&airgapped(daemon.vapid_public())?);
+        note(&airgapped(daemon.vapid_public(), Paint::of(env, &stderr()))?);
     }
     let hooks = Hooks { service: service.into(), reloads: signals.reloads, reread: Box::new(reread) };
     daemon.run_as_service(&hooks, async move {
@@ -46,10 +47,10 @@ pub(super) fn run(
 }
 
 /// The code and the link for phones that do not reach this server.
-fn airgapped(vapid: &str) -> Result<String, TooLong> {
+fn airgapped(vapid: &str, paint: Paint) -> Result<String, TooLong> {
     let link = Link::Airgapped.to_text(vapid);
     // A journal keeps no colours.
-    let code = if stderr().is_terminal() { qr_terminal(&link) } else { qr_plain(&link) }?;
+    let code = if paint == Paint::Colours { qr_terminal(&link) } else { qr_plain(&link) }?;
     Ok(format!("Scan this code in Molly, or open the link on the phone:\n\n{code}\n{link}"))
 }
 
@@ -71,7 +72,7 @@ fn watch_signals() -> Result<Told, CliError> {
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            smol::block_on(async {
+            futures_lite::future::block_on(async {
                 end(&mut signals, &reload).await;
                 // The daemon may have ended already.
                 let _ = first.send(()).await;

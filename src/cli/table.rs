@@ -12,7 +12,7 @@ const YELLOW: &str = "33";
 const RED: &str = "31";
 const BOLD: &str = "1";
 
-const HEAD: [&str; 6] = ["ACCOUNT", "SIGNAL", "PUSH", "LAST MESSAGE", "LAST PUSH", "NEXT TRY"];
+const HEAD: [&str; 6] = ["ACCOUNT", "SIGNAL", "PUSH", "MESSAGE", "PUSHED", "NEXT TRY"];
 
 /// A cell: its text and, perhaps, its colour.
 type Cell = (String, Option<&'static str>);
@@ -47,7 +47,7 @@ fn head(text: &mut String, overview: &Overview, server: &Server, now: SystemTime
     let up = age(server.since, now);
     let _ = writeln!(
         text,
-        "{}: up {up}, process {}, {web}, {}",
+        "{}: up {up}, process {}, {web}\n{}",
         coloured(&title, BOLD, paint),
         server.pid,
         accounts(overview)
@@ -111,23 +111,17 @@ fn line(text: &mut String, cells: &[Cell; 6], widths: &[usize; 6], paint: Paint)
 
 fn cells(account: &AccountView, now: SystemTime) -> [Cell; 6] {
     let state = |side: &SideView| {
-        let since = side.since.map(|since| format!(" for {}", age(since, now)));
+        let since = side.since.map(|since| format!(" {}", coarse(&age(since, now))));
         (format!("{}{}", side.state, since.unwrap_or_default()), colour(&side.state))
     };
-    let push = match account.last_push {
-        None => "-".to_owned(),
-        Some(at) => match account.last_push_latency_ms {
-            None => format!("{} ago", age(at, now)),
-            Some(ms) => format!("{} ago, took {}", age(at, now), latency(ms)),
-        },
-    };
+    let last = |at: Option<Moment>| at.map_or_else(|| "-".to_owned(), |at| format!("{} ago", coarse(&age(at, now))));
     let next = [account.signal.retry_at, account.push.retry_at].into_iter().flatten().min_by_key(|at| at.0);
     [
         (account.short().to_owned(), None),
         state(&account.signal),
         state(&account.push),
-        (account.last_envelope.map_or_else(|| "-".to_owned(), |at| format!("{} ago", age(at, now))), None),
-        (push, None),
+        (last(account.last_envelope), None),
+        (last(account.last_push), None),
         (next.map_or_else(|| "-".to_owned(), |at| until(at, now)), None),
     ]
 }
@@ -170,6 +164,11 @@ fn rough(time: Duration) -> String {
     }
 }
 
+/// The first unit alone: rows of the table have to fit into 80 columns.
+fn coarse(rough: &str) -> &str {
+    rough.split(' ').next().unwrap_or(rough)
+}
+
 /// How long ago; nothing when the clock was set back.
 fn age(at: Moment, now: SystemTime) -> String {
     rough(now.duration_since(at.0).unwrap_or_default())
@@ -177,13 +176,9 @@ fn age(at: Moment, now: SystemTime) -> String {
 
 fn until(at: Moment, now: SystemTime) -> String {
     match at.0.duration_since(now) {
-        Ok(left) if left.as_secs() > 0 => format!("in {}", rough(left)),
+        Ok(left) if left.as_secs() > 0 => format!("in {}", coarse(&rough(left))),
         _ => "now".to_owned(),
     }
-}
-
-fn latency(ms: u64) -> String {
-    if ms < 1000 { format!("{ms}ms") } else { rough(Duration::from_millis(ms)) }
 }
 
 #[cfg(test)]

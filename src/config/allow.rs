@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use url::{Host, Url};
 
+use super::Network;
 use crate::account::{AccountId, Endpoint};
 
 /// What the allow list says of an endpoint.
@@ -65,6 +67,14 @@ impl Server {
     }
 }
 
+/// The complaint about an address block.
+const BLOCK: &str = "is an address block; name each address, like http://10.0.0.1/";
+
+/// Whether it is the second half of an address block: `8` or `255.0.0.0`.
+fn is_mask(text: &str) -> bool {
+    text.parse::<u8>().is_ok() || text.parse::<IpAddr>().is_ok()
+}
+
 impl AllowedEndpoints {
     /// Reads the entries: `*`, or the URL of a push server, of which the path does not count.
     ///
@@ -78,6 +88,9 @@ impl AllowedEndpoints {
                 list.any_public = true;
                 continue;
             }
+            if Network::parse(text).is_some_and(|_| text.contains('/')) {
+                return Err(fail(BLOCK));
+            }
             let url = Url::parse(text)
                 .map_err(|_| fail("is neither * nor a URL; write it like https://ntfy.example.org/"))?;
             if !matches!(url.scheme(), "http" | "https") {
@@ -87,10 +100,16 @@ impl AllowedEndpoints {
             // An address block or a pattern would name no server, and look as if it did.
             match host {
                 Host::Domain(name) if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) => {
-                    return Err(fail("must be one server, like https://ntfy.example.org/: no list and no pattern"));
+                    return Err(fail("must be one server, like https://ntfy.example.org/, and no pattern"));
                 }
-                Host::Ipv4(_) | Host::Ipv6(_) if url.path().trim_start_matches('/').parse::<u8>().is_ok() => {
-                    return Err(fail("is an address block; name each address, like http://10.0.0.1/"));
+                // `10.0.0.0-20` is a name to the parser, but no top-level domain begins with a digit.
+                Host::Domain(name)
+                    if name.rsplit_once('.').is_some_and(|(_, top)| top.starts_with(|c: char| c.is_ascii_digit())) =>
+                {
+                    return Err(fail(BLOCK));
+                }
+                Host::Ipv4(_) | Host::Ipv6(_) if is_mask(url.path().trim_matches('/')) => {
+                    return Err(fail(BLOCK));
                 }
                 _ => {}
             }
@@ -166,7 +185,7 @@ impl AllowedUuids {
                 list.any = true;
                 continue;
             }
-            let problem = "is neither * nor a UUID";
+            let problem = "is neither * nor a UUID like 0f2b1a3c-1111-4222-8333-444455556666";
             list.listed.insert(AccountId::parse(text).map_err(|_| EntryError { entry: at + 1, problem })?);
         }
         Ok(list)

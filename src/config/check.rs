@@ -16,7 +16,7 @@ use crate::vapid::VapidKey;
 const SIGNAL_PATH: &str = "/v1/websocket/";
 
 /// `sub` of the VAPID token when nothing better is known: the page of the reference implementation, as it sends it.
-const PROJECT_PAGE: &str = "https://github.com/mollyim/mollysocket";
+const PROJECT_PAGE: &str = env!("CARGO_PKG_REPOSITORY");
 
 /// Longest User-Agent accepted, in bytes.
 const MAX_USER_AGENT_BYTES: usize = 256;
@@ -37,7 +37,7 @@ pub(super) fn check(
     let allowed_uuids = list(&settings, "allowed_uuids", &["*"], AllowedUuids::parse)?;
     let public_url = settings.text("public_url").map(|found| found.read(|t| public_url(t))).transpose()?;
     let public_url = public_url.map(|found| found.value);
-    let db = settings.path("db").unwrap_or_else(|| default_db(exists, &mut warnings));
+    let db = database(settings.path("db"), exists, &mut warnings);
     if allowed_endpoints.is_empty() {
         warnings.push("allowed_endpoints is empty: no push server can be used".into());
     }
@@ -190,7 +190,7 @@ fn signal_url(settings: &Settings, warnings: &mut Vec<String>) -> Result<Url, Co
                 _ => return Err(found.error("must be production or staging")),
             };
             if found.value != found.value.to_ascii_lowercase() {
-                warnings.push(found.remark("write it in small letters; this spelling is that of old versions"));
+                warnings.push(found.remark("write it in lower case; this is the spelling of old versions"));
             }
             host
         }
@@ -237,21 +237,23 @@ fn vapid_source(
     Ok(source)
 }
 
-/// `db.sqlite`, unless only the file of the reference implementation is there.
-fn default_db(exists: impl Fn(&Path) -> bool, warnings: &mut Vec<String>) -> PathBuf {
-    let (ours, old) = (Path::new(DB), Path::new(OLD_DB));
-    match (exists(ours), exists(old)) {
-        (false, true) => {
-            warnings
-                .push(format!("db is not set and only {OLD_DB} is here: using it; set db = \"{OLD_DB}\" to say so"));
-            old.to_owned()
-        }
-        (true, true) => {
-            warnings.push(format!("db is not set and both {DB} and {OLD_DB} are here: using {DB}; set db to choose"));
-            ours.to_owned()
-        }
-        (_, false) => ours.to_owned(),
+/// `db`, or its default. Where that is `db.sqlite` and only the file of the reference implementation is beside it, the
+/// latter: its image and its documentation call it so.
+fn database(set: Option<PathBuf>, exists: impl Fn(&Path) -> bool, warnings: &mut Vec<String>) -> PathBuf {
+    let db = set.unwrap_or_else(|| DB.into());
+    let old = db.with_file_name(OLD_DB);
+    if db.file_name() != Some(DB.as_ref()) || !exists(&old) {
+        return db;
     }
+    let (ours, theirs) = (db.display(), old.display());
+    if exists(&db) {
+        warnings.push(format!(
+            "{ours} is used, and {theirs} beside it is not; set db = \"{theirs}\" to use it, else move it away"
+        ));
+        return db;
+    }
+    warnings.push(format!("there is no {ours}: using {theirs} beside it; set db = \"{theirs}\" to make that clear"));
+    old
 }
 
 fn default_admin_socket(env: &Env, db: &Path) -> PathBuf {
@@ -273,19 +275,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_old_database_is_used_only_when_it_is_alone_and_is_named() {
-        let pick = |present: &'static [&str]| {
+    fn an_old_database_is_used_only_when_it_is_alone_beside_the_default_and_is_named() {
+        let pick = |set: Option<&str>, present: &'static [&str]| {
             let mut warnings = Vec::new();
-            let db = default_db(|p| present.iter().any(|n| Path::new(n) == p), &mut warnings);
+            let exists = |p: &Path| present.iter().any(|n| Path::new(n) == p);
+            let db = database(set.map(PathBuf::from), exists, &mut warnings);
             (db.display().to_string(), warnings.join("\n"))
         };
-        assert_eq!(pick(&[]), ("db.sqlite".into(), String::new()));
-        assert_eq!(pick(&["db.sqlite"]), ("db.sqlite".into(), String::new()));
-        let (db, warning) = pick(&["mollysocket.db"]);
-        assert_eq!(db, "mollysocket.db");
-        assert!(warning.contains("mollysocket.db"), "{warning}");
-        let (db, warning) = pick(&["db.sqlite", "mollysocket.db"]);
-        assert_eq!(db, "db.sqlite");
-        assert!(warning.contains("both"), "{warning}");
+        let none = String::new;
+        assert_eq!(pick(None, &[]), ("db.sqlite".into(), none()));
+        assert_eq!(pick(None, &["db.sqlite"]), ("db.sqlite".into(), none()));
+        assert_eq!(pick(Some("/data/x.sqlite"), &["/data/mollysocket.db"]), ("/data/x.sqlite".into(), none()));
+        assert_eq!(pick(Some("/data/db.sqlite"), &["mollysocket.db"]), ("/data/db.sqlite".into(), none()));
+        for (set, ours, old, both) in [
+            (None, "db.sqlite", &["mollysocket.db"], &["db.sqlite", "mollysocket.db"]),
+            (
+                Some("/data/db.sqlite"),
+                "/data/db.sqlite",
+                &["/data/mollysocket.db"],
+                &["/data/db.sqlite", "/data/mollysocket.db"],
+            ),
+        ] {
+            let (db, warning) = pick(set, old);
+            assert_eq!(db, old[0]);
+            assert!(warning.contains(&format!("set db = \"{}\"", old[0])), "{warning}");
+            let (db, warning) = pick(set, both);
+            assert_eq!(db, ours);
+            assert!(warning.starts_with(&format!("{ours} is used, and {} beside it is not", old[0])), "{warning}");
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! The settings as written, by key: every key and its type, and which value wins. Nothing is interpreted here.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use toml::Value as Toml;
 use toml::de::DeTable;
 
-use super::ConfigError;
 use super::nearest::hint;
+use super::{ConfigError, Env, entries, links};
 
 /// What a key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,17 +16,19 @@ pub(super) enum Kind {
     Text,
     Number,
     Flag,
-    List,
+    /// Of texts; with an example of two entries.
+    List(&'static str),
 }
 
 impl Kind {
-    /// How to write such a value.
-    fn example(self) -> &'static str {
+    /// How to write such a value. Around a list goes `quote`: in a variable it keeps a shell, or systemd's Environment=,
+    /// from taking the quotes in it away.
+    fn example(self, quote: &str) -> String {
         match self {
-            Self::Text => "a string like \"text\"",
-            Self::Number => "a whole number",
-            Self::Flag => "true or false",
-            Self::List => "a list of strings like [\"one\", \"two\"]",
+            Self::Text => "a string like \"text\"".into(),
+            Self::Number => "a whole number".into(),
+            Self::Flag => "true or false".into(),
+            Self::List(example) => format!("a list of strings like {quote}{example}{quote}"),
         }
     }
 }
@@ -35,8 +38,8 @@ pub(super) const KEYS: [(&str, Kind); 22] = [
     ("host", Kind::Text),
     ("port", Kind::Number),
     ("webserver", Kind::Flag),
-    ("allowed_endpoints", Kind::List),
-    ("allowed_uuids", Kind::List),
+    ("allowed_endpoints", Kind::List(r#"["https://a.example.org", "https://b.example.org"]"#)),
+    ("allowed_uuids", Kind::List(r#"["UUID", "UUID"]"#)),
     ("db", Kind::Text),
     ("vapid_privkey", Kind::Text),
     ("vapid_key_file", Kind::Text),
@@ -45,14 +48,14 @@ pub(super) const KEYS: [(&str, Kind); 22] = [
     ("signal_env", Kind::Text),
     ("signal_url", Kind::Text),
     ("signal_ca_file", Kind::Text),
-    ("user_agents", Kind::List),
+    ("user_agents", Kind::List(r#"["Name/1.0", "Other/2.0"]"#)),
     ("push_ca_file", Kind::Text),
     ("wake_for_own_sync", Kind::Flag),
     ("max_accounts", Kind::Number),
-    ("trusted_proxies", Kind::List),
+    ("trusted_proxies", Kind::List(r#"["loopback", "10.0.0.0/8"]"#)),
     ("metrics", Kind::Flag),
     ("admin_socket", Kind::Text),
-    ("alert_command", Kind::List),
+    ("alert_command", Kind::List(r#"["/usr/local/bin/alert", "argument"]"#)),
     ("heartbeat_url", Kind::Text),
 ];
 
@@ -138,39 +141,52 @@ impl Settings {
                 return Err(ConfigError(format!("{place}: there is no such key{hint}")));
             };
             let value = typed(kind, value)
-                .ok_or_else(|| ConfigError(format!("{place}: wrong type; write {}", kind.example())))?;
-            self.set(key, value, place)?;
+                .ok_or_else(|| ConfigError(format!("{place}: wrong type; write {}", kind.example(""))))?;
+            self.set((key, kind), value, place, "")?;
         }
         Ok(())
     }
 
     /// Takes every `MOLLY_*` variable.
-    pub(super) fn take_variables(&mut self, env: &super::Env) -> Result<(), ConfigError> {
+    pub(super) fn take_variables(&mut self, env: &Env) -> Result<(), ConfigError> {
+        let mut of_kubernetes = Vec::new();
         for (name, raw) in env.iter().filter(|(name, _)| is_ours(name)) {
-            let key = name.strip_prefix(PREFIX).map(str::to_ascii_lowercase).unwrap_or_default();
             if name == FILE_VARIABLE {
                 continue;
             }
-            if let Some((_, what)) = OLD_KEYS.iter().find(|(old, _)| is_variable_of(name, old)) {
+            if links::is_link(name, raw, env) {
+                of_kubernetes.push(one_line(name));
+                continue;
+            }
+            if let Some((_, what)) = OLD_KEYS.iter().find(|(old, _)| *name == variable(old)) {
                 self.warnings.push(format!("{name}: {what}"));
                 continue;
             }
-            let Some(&(key, kind)) = KEYS.iter().find(|(key, _)| is_variable_of(name, key)) else {
-                let known: Vec<String> = KEYS.iter().map(|(k, _)| variable(k)).collect();
-                let hint = match KEYS.iter().find(|(k, _)| *k == key) {
-                    Some((k, _)) => format!("; did you mean {}?", variable(k)),
-                    None => hint(name, known.iter().map(String::as_str).chain([FILE_VARIABLE])),
-                };
-                return Err(ConfigError(format!("{}: there is no such variable{hint}", one_line(name))));
+            let Some(&(key, kind)) = KEYS.iter().find(|(key, _)| *name == variable(key)) else {
+                let why = unknown(name, raw);
+                return Err(ConfigError(format!("{}: there is no such variable{why}", one_line(name))));
             };
-            if let Some(value) = from_variable(kind, raw).map_err(|what| ConfigError(format!("{name}: {what}")))? {
-                self.set(key, value, name.clone())?;
+            let wrong = |what| {
+                let link = links::service(name, raw).map(|_| format!("; {}", links::REMEDY)).unwrap_or_default();
+                ConfigError(format!("{name}: {what}{link}"))
+            };
+            if let Some(value) = from_variable(kind, raw).map_err(wrong)? {
+                self.set((key, kind), value, name.clone(), "'")?;
             }
+        }
+        if !of_kubernetes.is_empty() {
+            self.warnings.push(format!("{}: not used; {}", of_kubernetes.join(", "), links::REMEDY));
         }
         Ok(())
     }
 
-    fn set(&mut self, key: &'static str, value: Value, place: String) -> Result<(), ConfigError> {
+    fn set(
+        &mut self,
+        (key, kind): (&'static str, Kind),
+        value: Value,
+        place: String,
+        quote: &str,
+    ) -> Result<(), ConfigError> {
         let texts = match &value {
             Value::Text(text) => std::slice::from_ref(text),
             Value::List(items) => items,
@@ -178,6 +194,12 @@ impl Settings {
         };
         if texts.iter().any(|text| text.contains('\0')) {
             return Err(ConfigError(format!("{place}: must hold no null character")));
+        }
+        if let Value::List(entries) = &value
+            && let Some(entry) = entries::several(key, entries)
+        {
+            let example = kind.example(quote);
+            return Err(ConfigError(format!("{place}: entry {entry} must be a single value; write {example}")));
         }
         self.values.insert(key, (value, place));
         Ok(())
@@ -220,8 +242,19 @@ fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.to_ascii_uppercase())
 }
 
-fn is_variable_of(name: &str, key: &str) -> bool {
-    name.strip_prefix(PREFIX).is_some_and(|rest| rest == key.to_ascii_uppercase())
+/// What to say of a variable that is none of ours.
+fn unknown(name: &str, raw: &str) -> String {
+    if links::service(name, raw).is_some() {
+        return format!("; {}", links::REMEDY);
+    }
+    let known: Vec<String> = KEYS.iter().map(|(key, _)| variable(key)).collect();
+    let hint = hint(&name.to_ascii_uppercase(), known.iter().map(String::as_str).chain([FILE_VARIABLE]));
+    let end = if hint.is_empty() { "." } else { "" };
+    format!(
+        "{hint}{end} It stops the program because a misspelt allow list would leave the server open. If it is another \
+         program's, rename it or keep it out of this one's environment (in compose: `environment:` in place of \
+         `env_file:`)"
+    )
 }
 
 /// Variables in small letters are ours too: to overlook `molly_allowed_uuids` would leave the server open.
@@ -235,7 +268,7 @@ fn typed(kind: Kind, value: Toml) -> Option<Value> {
         (Kind::Text, Toml::String(text)) => Some(Value::Text(text)),
         (Kind::Number, Toml::Integer(number)) => Some(Value::Number(number)),
         (Kind::Flag, Toml::Boolean(flag)) => Some(Value::Flag(flag)),
-        (Kind::List, Toml::Array(items)) => {
+        (Kind::List(_), Toml::Array(items)) => {
             let text = |item| if let Toml::String(text) = item { Some(text) } else { None };
             items.into_iter().map(text).collect::<Option<_>>().map(Value::List)
         }
@@ -243,39 +276,56 @@ fn typed(kind: Kind, value: Toml) -> Option<Value> {
     }
 }
 
+/// The path in the variable that names the configuration file.
+pub(super) fn named_file(env: &Env) -> Result<Option<PathBuf>, ConfigError> {
+    let raw = env.get(FILE_VARIABLE).map_or("", String::as_str);
+    let path = from_variable(Kind::Text, raw).map_err(|what| ConfigError(format!("{FILE_VARIABLE}: {what}")))?;
+    Ok(path.and_then(|value| if let Value::Text(path) = value { Some(path.into()) } else { None }))
+}
+
 /// Reads a variable: as TOML where that gives the key's type, else as plain text. `None` when it is empty and may be.
 fn from_variable(kind: Kind, raw: &str) -> Result<Option<Value>, String> {
     let raw = raw.trim();
-    // Compose files keep the quotes of `- MOLLY_DB="/data/db.sqlite"`: the text inside is meant, whatever the type.
-    let toml = raw.parse::<Toml>().ok();
-    let unquoted = match &toml {
-        Some(Toml::String(text)) => text.trim().to_owned(),
-        _ => raw.to_owned(),
-    };
-    let value = toml.and_then(|value| typed(kind, value)).or_else(|| match kind {
-        Kind::Text => Some(Value::Text(unquoted.clone())),
-        // A bracket means a list, so a broken list must not become a name.
-        Kind::List if unquoted.is_empty() || unquoted.starts_with('[') => None,
-        Kind::List => Some(Value::List(vec![unquoted.clone()])),
-        Kind::Number | Kind::Flag => unquoted.parse().ok().and_then(|value| typed(kind, value)),
-    });
-    match value {
-        Some(value) => Ok(Some(value)),
-        None if unquoted.is_empty() && kind == Kind::List => {
-            Err(format!("it is empty; remove it or write {}", kind.example()))
-        }
-        None if unquoted.is_empty() => Ok(None),
-        None => {
-            // `[one, two]` is what is left of `["one", "two"]`.
-            let quotes = if kind == Kind::List && unquoted.starts_with('[') && !unquoted.contains(['"', '\'']) {
-                "; a shell, or systemd's Environment=, takes quotes away: put the whole between single quotes, like \
-                 '[\"one\", \"two\"]'"
-            } else {
-                ""
-            };
-            Err(format!("wrong type; write {}{quotes}", kind.example()))
-        }
+    let example = || kind.example("'");
+    if raw.is_empty() {
+        // An empty allow list in a variable that was not filled in must not open the server.
+        let list = matches!(kind, Kind::List(_));
+        return if list { Err(format!("it is empty; remove it or write {}", example())) } else { Ok(None) };
     }
+    let problem = match raw.parse::<Toml>() {
+        // Compose files and units hand on the quotes of `MOLLY_DB="/data/db.sqlite"`, and single ones around a list: the
+        // text inside is meant, whatever the type.
+        Ok(Toml::String(inner)) => return from_variable(kind, &inner),
+        Ok(value) => match typed(kind, value) {
+            Some(value) => return Ok(Some(value)),
+            None => "wrong type",
+        },
+        Err(_) if begins_as_toml(raw) => "it begins with a quote or bracket, but is not valid TOML",
+        Err(_) => "wrong type",
+    };
+    match kind {
+        Kind::Text if !begins_as_toml(raw) || is_address(raw) => Ok(Some(Value::Text(raw.to_owned()))),
+        Kind::List(_) if !begins_as_toml(raw) => Ok(Some(Value::List(vec![raw.to_owned()]))),
+        // `[one, two]` is what is left of `["one", "two"]`.
+        Kind::List(_) if raw.starts_with('[') && !raw.contains(['"', '\'']) => Err(format!(
+            "{problem}; write {} (a shell, or systemd's Environment=, takes away all quotes but those in quotes)",
+            example()
+        )),
+        Kind::Text => Err(format!("{problem}; write {}, or leave the quotes and brackets out", example())),
+        _ => Err(format!("{problem}; write {}", example())),
+    }
+}
+
+/// Whether a value is meant as TOML: broken, or of another type, it must not become a name. The quotes of web pages and
+/// word processors count.
+fn begins_as_toml(raw: &str) -> bool {
+    raw.starts_with(['"', '\'', '[', '{', '`', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}', '\u{201e}'])
+}
+
+/// Whether it is an IPv6 address as URLs have it: the one text that begins with a bracket.
+fn is_address(raw: &str) -> bool {
+    let inner = raw.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
 }
 
 /// A name as it may stand in a message: TOML keys may hold line feeds and escape sequences for terminals.

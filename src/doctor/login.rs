@@ -23,12 +23,15 @@ impl Doctor<'_> {
         let addresses = match way.net.signal_addresses(&host, port).await {
             Ok(addresses) => addresses,
             Err(error) => {
-                self.add(Check::failure("Signal: name", error.reason, remedy(Server::Signal, error.stage)));
+                let remedy = remedy(Server::Signal, error.stage);
+                let what = self.shown.dial(url.as_str(), error);
+                self.add(Check::failure("Signal: name", what, remedy));
                 return false;
             }
         };
-        let list: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
-        let what = format!("{host} is at {}", list.join(", "));
+        let name = self.shown.host(&host);
+        let list: Vec<String> = addresses.iter().map(|address| self.shown.address(*address)).collect();
+        let what = format!("{name} is at {}", list.join(", "));
         self.add(match is_sent_here(&host, &addresses) {
             true => Check::warning("Signal: name", format!("{what}, which is this machine"), DNS_FILTER),
             false => Check::ok("Signal: name", what),
@@ -37,7 +40,7 @@ impl Doctor<'_> {
         for (family, ours) in [("IPv4", true), ("IPv6", false)] {
             let of: Vec<IpAddr> = addresses.iter().copied().filter(|address| address.is_ipv4() == ours).collect();
             if of.is_empty() {
-                self.add(Check::note(format!("Signal: {family}"), format!("{host} has no address")));
+                self.add(Check::note(format!("Signal: {family}"), format!("{name} has no address")));
                 continue;
             }
             reached.push((family, way.net.takes_tcp(&host, port, &of).await));
@@ -45,7 +48,8 @@ impl Doctor<'_> {
         let any = reached.iter().any(|(_, result)| result.is_ok());
         for (family, result) in reached {
             let name = format!("Signal: {family}");
-            self.add(match result {
+            let shown = &mut self.shown;
+            let check = match result {
                 Ok(()) => Check::ok(name, format!("port {port} takes connections")),
                 // As on most machines with one family only. It costs nothing.
                 Err(NoTcp { no_way: true, .. }) if any => {
@@ -54,13 +58,17 @@ impl Doctor<'_> {
                 // The other one is used beside it (RFC 8305): it only costs a moment.
                 Err(NoTcp { error, .. }) if any => Check::warning(
                     name,
-                    error.reason,
+                    shown.dial(url.as_str(), error),
                     format!(
                         "repair {family} on this machine, or take its addresses and routes away; the other one is used"
                     ),
                 ),
-                Err(NoTcp { error, .. }) => Check::failure(name, error.reason, remedy(Server::Signal, error.stage)),
-            });
+                Err(NoTcp { error, .. }) => {
+                    let remedy = remedy(Server::Signal, error.stage);
+                    Check::failure(name, shown.dial(url.as_str(), error), remedy)
+                }
+            };
+            self.add(check);
         }
         any && self.serves(way).await
     }
@@ -69,10 +77,14 @@ impl Doctor<'_> {
     async fn serves(&mut self, way: &Way) -> bool {
         match way.checker.examine(None).await {
             Ok(answered) => {
-                self.add(Check::ok("Signal: TLS", "the certificate is of a pinned authority"));
+                self.add(Check::ok("Signal: TLS", self.trusted()));
+                if answered.server_time.is_none() {
+                    self.add(Check::warning("Signal: answer", format!("it is accepted, but {UNSTAMPED}"), PROXY));
+                }
                 let agents = &self.config.user_agents;
                 let agent = agents.get(answered.agent).map_or("", String::as_str);
-                self.add(Check::ok("Signal: User-Agent", format!("{agent} is accepted")));
+                let what = format!("{} is accepted", self.shown.text(agent));
+                self.add(Check::ok("Signal: User-Agent", what));
                 if answered.agent > 0 {
                     let what = format!("{} of {} in user_agents are refused (499)", answered.agent, agents.len());
                     self.add(Check::note("Signal: User-Agent", what));
@@ -80,11 +92,46 @@ impl Doctor<'_> {
                 self.signal_clock(&answered);
                 true
             }
-            Err(denial) => {
-                let (name, remedy) = self::why(&denial);
-                self.add(Check::failure(name, denial.to_string(), remedy));
-                false
+            Err(denial) => match from_signal(&denial) {
+                // Who has no login may well be refused.
+                Some(status) => {
+                    self.add(Check::ok("Signal: TLS", self.trusted()));
+                    let what = format!("Signal is there: {status} with its time stamp, for a question without a login");
+                    self.add(match status {
+                        500.. => Check::warning("Signal: answer", what, State::Waiting.remedy()),
+                        _ => Check::ok("Signal: answer", what),
+                    });
+                    true
+                }
+                None => {
+                    let (name, remedy) = why(&denial);
+                    let what = self.told(denial);
+                    self.add(Check::failure(name, what, remedy));
+                    false
+                }
+            },
+        }
+    }
+
+    fn trusted(&self) -> String {
+        match &self.config.signal_ca_file {
+            Some(file) => format!("the certificate is of an authority in {} (signal_ca_file)", self.shown.path(file)),
+            None => "the certificate is of a pinned authority".to_owned(),
+        }
+    }
+
+    /// What Signal, or something in its place, said.
+    fn told(&mut self, denial: Denial) -> String {
+        match denial {
+            Denial::Failed(ConnectError::Dial(error)) => self.shown.dial(self.config.signal_url.as_str(), error),
+            // What is not from Signal says so itself; before 499 nothing stamps (protocol note, section 2.2).
+            Denial::Failed(ConnectError::Refused(ref r)) if !r.by_signal && !matches!(r.status, 403 | 499) => {
+                format!("{denial}; {UNSTAMPED}")
             }
+            Denial::Failed(ConnectError::Handshake(why)) => {
+                format!("the WebSocket handshake failed: {}", self.shown.text(why))
+            }
+            _ => denial.to_string(),
         }
     }
 
@@ -95,9 +142,10 @@ impl Doctor<'_> {
 
     /// Everything about one account.
     pub(super) async fn account(&mut self, way: &Way, account: &Account, reachable: bool) {
-        let name = |what: &str| format!("account {}: {what}", account.id().short());
+        let short = self.shown.short(account.id());
+        let name = |what: &str| format!("{short}: {what}");
         if !self.config.allowed_uuids.permits(account.id()) {
-            let id = account.id();
+            let id = self.shown.account(account.id());
             self.add(Check::warning(
                 name("allowed"),
                 "it is not in allowed_uuids: it is served, but cannot register again",
@@ -120,13 +168,13 @@ impl Doctor<'_> {
     }
 
     async fn login(&mut self, way: &Way, account: &Account) {
-        let name = format!("account {}: login", account.id().short());
+        let name = format!("{}: login", self.shown.short(account.id()));
         match way.checker.examine(Some(&account.credentials)).await {
             Ok(answered) => {
                 self.add(Check::ok(name.clone(), format!("device {} is accepted", account.credentials.device)));
                 self.signal_clock(&answered);
                 if let Some(notice) = answered.notice {
-                    let what = format!("Signal's notice: {}", notice.escape_default());
+                    let what = format!("Signal's notice: {}", self.shown.text(notice.escape_default()));
                     let remedy =
                         "open Signal or Molly on the phone: Signal unlinks the devices of phones that are idle";
                     self.add(Check::warning(name, what, remedy));
@@ -134,9 +182,26 @@ impl Doctor<'_> {
             }
             Err(denial) => {
                 let (_, remedy) = why(&denial);
-                self.add(Check::failure(name, denial.to_string(), remedy));
+                let what = self.told(denial);
+                self.add(Check::failure(name, what, remedy));
             }
         }
+    }
+}
+
+/// What an answer without `X-Signal-Timestamp` means.
+const UNSTAMPED: &str =
+    "the answer lacks Signal's time stamp (X-Signal-Timestamp): a proxy, a firewall or a load balancer wrote it";
+
+const PROXY: &str =
+    "look for a proxy, a firewall or a captive portal between this machine and Signal; check signal_url";
+
+/// The status of an answer that shows that Signal is there, whatever it says. Not 404: then the path is wrong.
+fn from_signal(denial: &Denial) -> Option<u16> {
+    match denial {
+        Denial::Refused => Some(403),
+        Denial::Failed(ConnectError::Refused(r)) if r.by_signal && r.status != 404 => Some(r.status),
+        _ => None,
     }
 }
 
@@ -157,7 +222,7 @@ fn why(denial: &Denial) -> (&'static str, &'static str) {
         }
         Denial::Failed(ConnectError::Refused(refusal)) => match refusal.status {
             499 => ("Signal: User-Agent", State::Refused.remedy()),
-            403 => (ANSWER, "look for a proxy, a firewall or a captive portal between this machine and Signal"),
+            200..=399 | 403 => (ANSWER, PROXY),
             404 => (ANSWER, "correct signal_url, or remove it"),
             429 => (ANSWER, "wait; it is a limit for this address"),
             _ => (ANSWER, State::Waiting.remedy()),

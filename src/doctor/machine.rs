@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rustix::fs::{Access, access};
 
-use super::{Check, Doctor, Verdict, halves, shown};
+use super::shown::Shown;
+use super::{Check, Doctor, Verdict, halves};
 use crate::account::{Account, AccountId};
 use crate::config::VapidSource;
 use crate::net::ask_socket;
@@ -34,13 +35,13 @@ impl Doctor<'_> {
     pub(super) fn configuration(&mut self) {
         let config = self.config;
         let what = match &config.file {
-            Some(file) => format!("{} and the MOLLY_ variables are understood", shown(file)),
+            Some(file) => format!("{} and the MOLLY_ variables are understood", self.shown.path(file)),
             None => "no file; the MOLLY_ variables are understood".to_owned(),
         };
         self.add(Check::ok("configuration", what));
         for file in &config.ignored {
-            let what = format!("{} is ignored, because another one comes first", shown(file));
-            self.add(Check::warning("configuration", what, "let one file say all, and remove the other"));
+            let what = format!("{} is ignored, because another one comes first", self.shown.path(file));
+            self.add(Check::warning("configuration", what, "keep everything in one file, and remove the other"));
         }
         let no_push = config.allowed_endpoints.is_empty()
             || config.public_url.as_ref().is_some_and(|own| config.allowed_endpoints.is_only(own));
@@ -48,7 +49,7 @@ impl Doctor<'_> {
             let fatal = no_push && warning.starts_with("allowed_endpoints");
             let verdict = if fatal { Verdict::Failure } else { Verdict::Warning };
             let remedy = if fatal { "name push servers, like allowed_endpoints = [\"https://ntfy.sh\"]" } else { "" };
-            self.add(Check::new("configuration", verdict, warning, remedy));
+            self.add(Check::new("configuration", verdict, self.shown.text(warning), remedy));
         }
     }
 
@@ -58,7 +59,15 @@ impl Doctor<'_> {
         let (key, origin) = match VapidKey::load(source, Create::Look) {
             Ok(loaded) => loaded,
             Err(error) => {
-                let (what, mut remedy) = halves(&error.to_string());
+                let (mut what, mut remedy) = halves(&error.to_string());
+                if self.shown.report {
+                    (what, remedy) = match error {
+                        VapidError::Missing(_) => {
+                            ("there is none".to_owned(), "use the server's configuration and variables here".to_owned())
+                        }
+                        _ => ("it cannot be used".to_owned(), String::new()),
+                    };
+                }
                 if matches!(error, VapidError::Missing(_)) && !self.in_use {
                     remedy.push_str(NO_KEY_YET);
                 }
@@ -66,17 +75,19 @@ impl Doctor<'_> {
                 return None;
             }
         };
-        self.add(Check::ok("VAPID key", origin));
+        self.add(Check::ok("VAPID key", if self.shown.report { "it is there".into() } else { origin }));
         if let VapidSource::File(file) | VapidSource::Generated(file) = source
             && let Ok(metadata) = fs::metadata(file)
             && let Some(remedy) = exposed(metadata.mode() & 0o777, in_our_group(metadata.gid()))
         {
-            let (file, mode) = (file.display(), metadata.mode() & 0o777);
+            let (file, mode) = (self.shown.path(file), metadata.mode() & 0o777);
             let what = format!("other users of this machine can read {file} (mode {mode:04o})");
             self.add(Check::warning("VAPID key", what, format!("{remedy} {file}")));
         }
         let vapid = Vapid::new(key, self.config.vapid_contact.clone());
         for Misfit { what, remedy } in other_keys(&self.stored, vapid.public()) {
+            let unnamed = "accounts were registered with another VAPID key than the present one";
+            let what = if self.shown.report { unnamed.to_owned() } else { what };
             self.add(Check::warning("VAPID key", what, remedy));
         }
         self.key = Some(vapid.public().to_owned());
@@ -89,16 +100,18 @@ impl Doctor<'_> {
         if let Some(mode) = open_to_others(&path) {
             self.add(Check::warning(
                 "database",
-                format!("other users of this machine can read {} (mode {mode:04o})", shown(&path)),
-                format!("chmod 600 {}; the server does it at its start", shown(&path)),
+                format!("other users of this machine can read {} (mode {mode:04o})", self.shown.path(&path)),
+                format!("chmod 600 {}; the server does it at its start", self.shown.path(&path)),
             ));
         }
         match Store::read(&path) {
             Ok(listing) => {
                 self.in_use |= !listing.accounts.is_empty();
-                self.add(Check::ok("database", format!("{}: {}", shown(&path), count(listing.accounts.len()))));
+                self.shown.accounts = listing.accounts.iter().map(Account::id).collect();
+                let what = format!("{}: {}", self.shown.path(&path), count(listing.accounts.len()));
+                self.add(Check::ok("database", what));
                 if !may_write(&path) {
-                    let what = format!("{} cannot be written", shown(&path));
+                    let what = format!("{} cannot be written", self.shown.path(&path));
                     let remedy = "give it and its directory to the user that runs mollysocket";
                     self.add(Check::failure("database", what, remedy));
                 }
@@ -107,7 +120,7 @@ impl Doctor<'_> {
             }
             Err(error) => {
                 self.in_use |= !matches!(error, StoreError::Missing(_) | StoreError::NoDirectory(_));
-                let (what, remedy) = of_database(&error.to_string());
+                let (what, remedy) = of_database(&self.shown.store(error));
                 self.add(Check::failure("database", what, remedy));
                 Vec::new()
             }
@@ -138,7 +151,10 @@ impl Doctor<'_> {
             Err(error) => {
                 // Else there may be one, which this user cannot ask.
                 self.in_use |= !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
-                let (what, remedy) = absence(socket, &error);
+                let (mut what, remedy) = absence(socket, &error);
+                if self.shown.report {
+                    what = format!("no server answers at {} ({:?})", self.shown.path(socket), error.kind());
+                }
                 return self.add(Check::failure("server", what, remedy));
             }
         };
@@ -146,19 +162,21 @@ impl Doctor<'_> {
         let ours = env!("CARGO_PKG_VERSION");
         match &overview.server {
             Some(server) => {
-                self.add(Check::ok("server", format!("version {} runs as process {}", overview.version, server.pid)));
+                let version = self.shown.word(&overview.version);
+                self.add(Check::ok("server", format!("version {version} runs as process {}", server.pid)));
                 self.same_database(server);
             }
             None => self.add(Check::note("server", "it says nothing of itself")),
         }
         if overview.version != ours {
-            let what = format!("version {} runs, but this program is version {ours}", overview.version);
+            let theirs = self.shown.word(&overview.version);
+            let what = format!("version {theirs} runs, but this program is version {ours}");
             self.add(Check::warning("server", what, "restart it"));
         }
         for account in &overview.accounts {
             let other = self.only.is_some_and(|only| AccountId::parse(&account.uuid) != Ok(only));
             if account.needs_attention && !other {
-                attention(account).into_iter().for_each(|check| self.add(check));
+                attention(&self.shown, account).into_iter().for_each(|check| self.add(check));
             }
         }
     }
@@ -166,23 +184,37 @@ impl Doctor<'_> {
     fn same_database(&mut self, server: &Server) {
         if let Some(problem) = &server.database_problem {
             let (what, remedy) = of_database(problem);
-            self.add(Check::failure("server", what, remedy));
+            self.add(Check::failure("server", self.shown.text(what), self.shown.text(remedy)));
         }
-        let same = |path: &Path| fs::canonicalize(path).ok();
-        if same(Path::new(&server.database)) != same(&self.config.db) {
-            let what = format!("it uses {}, this command {}", server.database, shown(&self.config.db));
+        let theirs = Path::new(&server.database);
+        if !same_file(theirs, &self.config.db) {
+            let what =
+                format!("it uses {}, this command {}", self.shown.path(theirs), self.shown.path(&self.config.db));
             let remedy = "run this command with the server's configuration and variables (db, MOLLY_DB)";
             self.add(Check::failure("server", what, remedy));
         }
     }
 }
 
+/// Whether two names are of one file; of files that are not there, only those that are the same names.
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (fs::canonicalize(one), fs::canonicalize(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        (Err(_), Err(_)) => std::path::absolute(one).ok() == std::path::absolute(other).ok(),
+        _ => false,
+    }
+}
+
 /// What the server says of the sides of an account that need attention.
-fn attention(account: &AccountView) -> Vec<Check> {
-    let name = format!("account {}: server", account.short());
+fn attention(shown: &Shown, account: &AccountView) -> Vec<Check> {
+    let name = match AccountId::parse(&account.uuid) {
+        Ok(id) => format!("{}: server", shown.short(id)),
+        Err(_) => "account: server".to_owned(),
+    };
     let sides = [&account.signal, &account.push].into_iter().filter(|side| side.needs_attention);
     let check = |side: &SideView| {
-        Check::failure(&name, format!("the server says {}: {}", side.state, side.reason), &side.remedy)
+        let (state, reason) = (shown.word(&side.state), shown.text(&side.reason));
+        Check::failure(&name, format!("the server says {state}: {reason}"), shown.text(&side.remedy))
     };
     sides.map(check).collect()
 }
@@ -260,9 +292,20 @@ mod tests {
                 owes: false,
                 notice: None,
             };
-            let checks = attention(&AccountView::of(&snapshot, then + grace, grace));
+            let checks = attention(&Shown::default(), &AccountView::of(&snapshot, then + grace, grace));
             assert_eq!(checks.len(), failures, "{signal:?}, {push:?}: {checks:?}");
             assert!(checks.iter().all(|check| !check.remedy.is_empty()), "{checks:?}");
+        }
+    }
+
+    #[test]
+    fn files_that_are_not_there_are_one_only_by_name() {
+        let here = tempfile::tempdir().unwrap();
+        let there = |name: &str| here.path().join(name);
+        fs::write(there("a"), "").unwrap();
+        std::os::unix::fs::symlink("a", there("link")).unwrap();
+        for (one, other, same) in [("a", "link", true), ("a", "b", false), ("b", "c", false), ("b", "b", true)] {
+            assert_eq!(same_file(&there(one), &there(other)), same, "{one} {other}");
         }
     }
 

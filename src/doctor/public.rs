@@ -5,7 +5,7 @@ use url::Url;
 
 use super::dial::{Server, remedy};
 use super::push::is_ours;
-use super::{Check, Doctor, Way};
+use super::{Check, Doctor, Verdict, Way};
 use crate::account::Endpoint;
 use crate::net::{AGENT, GetError, Page, Reach, Stage};
 
@@ -28,9 +28,9 @@ impl Doctor<'_> {
             return self.add(Check::note(NAME, what));
         };
         match self.fetch(way, &below(&url, "discover"), AGENT).await {
-            Err(error) => self.unreachable(error),
+            Err(error) => self.unreachable(&url, error),
             Ok(page) => match complaint(&page, &url) {
-                Some((what, remedy)) => self.add(Check::failure(NAME, what, remedy)),
+                Some((what, remedy)) => self.add(Check::failure(NAME, what, self.shown.text(remedy))),
                 None => self.as_molly(way, &url).await,
             },
         }
@@ -39,7 +39,7 @@ impl Doctor<'_> {
     /// Some proxies treat programs by the names they give themselves.
     async fn as_molly(&mut self, way: &Way, url: &Url) {
         match self.fetch(way, &below(url, "discover"), MOLLY).await {
-            Err(error) => self.unreachable(error),
+            Err(error) => self.unreachable(url, error),
             Ok(page) => match complaint(&page, url) {
                 Some((what, _)) => {
                     let what = format!("Molly's User-Agent ({MOLLY}) is treated unlike ours: {what}");
@@ -57,15 +57,19 @@ impl Doctor<'_> {
         way.public.page(&target, agent, Reach::Anywhere, MOST).await
     }
 
-    fn unreachable(&mut self, error: GetError) {
-        self.add(match error {
-            // Phones may see another address than this machine does.
-            GetError::Dial(error) if error.stage == Stage::Tcp => {
-                Check::warning(NAME, error.reason, remedy(Server::Public, error.stage))
+    fn unreachable(&mut self, url: &Url, error: GetError) {
+        let check = match error {
+            GetError::Dial(error) => {
+                // Phones may see another address than this machine does.
+                let verdict = if error.stage == Stage::Tcp { Verdict::Warning } else { Verdict::Failure };
+                let remedy = remedy(Server::Public, error.stage);
+                Check::new(NAME, verdict, self.shown.dial(url.as_str(), error), remedy)
             }
-            GetError::Dial(error) => Check::failure(NAME, error.reason, remedy(Server::Public, error.stage)),
-            GetError::Http(error) => Check::failure(NAME, error, "check that a web server listens there"),
-        });
+            GetError::Http(error) => {
+                Check::failure(NAME, self.shown.text(error), "check that a web server listens there")
+            }
+        };
+        self.add(check);
     }
 
     /// Whether the link on the page there is this server's.
@@ -74,14 +78,14 @@ impl Doctor<'_> {
         match self.fetch(way, url.as_str(), MOLLY).await {
             Ok(page) if (300..400).contains(&page.status) => {
                 let what = format!("it answers {}: a redirect, so no registration arrives", page.status);
-                return self.add(Check::failure(NAME, what, redirected(url)));
+                return self.add(Check::failure(NAME, what, self.shown.text(redirected(url))));
             }
             Ok(_) => {}
-            Err(error) => return self.unreachable(error),
+            Err(error) => return self.unreachable(url, error),
         }
         let page = match self.fetch(way, url.as_str(), AGENT).await {
             Ok(page) => page,
-            Err(error) => return self.unreachable(error),
+            Err(error) => return self.unreachable(url, error),
         };
         let (key, address) = in_link(&page.body);
         if let (Some(theirs), Some(ours)) = (&key, &self.key)

@@ -17,16 +17,22 @@ const MOST_LISTED: usize = 10;
 
 impl Doctor<'_> {
     pub(super) async fn endpoint(&mut self, way: &Way, account: &Account) {
-        let name = |what: &str| format!("account {}: {what}", account.id().short());
+        let id = self.shown.short(account.id());
+        let name = |what: &str| format!("{id}: {what}");
         let (allowed, endpoint) = (&self.config.allowed_endpoints, &account.endpoint);
         let origin = endpoint.origin();
         match way.net.check_endpoint(allowed, endpoint).await {
-            Ok(Checked::Fine) => self.add(Check::ok(name("endpoint"), format!("{origin} may be used"))),
+            Ok(Checked::Fine) => {
+                let what = format!("{} may be used", self.shown.origin(&origin));
+                self.add(Check::ok(name("endpoint"), what));
+            }
             Ok(Checked::Unknown(why)) => {
+                let why = self.shown.text(why);
                 return self.add(Check::failure(name("endpoint"), why, remedy(Server::Push, Stage::Dns)));
             }
             Err(refusal) => {
-                return self.add(Check::failure(name("endpoint"), refusal.what, refusal.remedy));
+                let (what, remedy) = (self.shown.text(refusal.what), self.shown.text(refusal.remedy));
+                return self.add(Check::failure(name("endpoint"), what, remedy));
             }
         }
         let reach = match allowed.permits(endpoint) {
@@ -40,13 +46,17 @@ impl Doctor<'_> {
 
     /// Sends one push. Named accounts get a test, which shows; others a wake-up, of which people notice nothing.
     async fn push(&mut self, way: &Way, account: &Account) {
-        let name = format!("account {}: push", account.id().short());
+        let name = format!("{}: push", self.shown.short(account.id()));
         let Some(pusher) = &way.pusher else {
             return self.add(Check::note(name, "not checked, because there is no VAPID key"));
         };
         let kind = if self.only.is_some() { Kind::Test } else { Kind::Wake };
         let delivery = pusher.send(&account.endpoint, kind).await;
-        let (what, hint) = delivery.halves();
+        let (mut what, mut hint) = delivery.halves();
+        let outcome = format!("the push server's answer means {:?}", delivery.outcome);
+        if self.shown.report {
+            (what, hint) = (&outcome, "");
+        }
         let usual = match delivery.outcome {
             Outcome::Accepted if !hint.is_empty() => return self.add(Check::warning(name, what, hint)),
             Outcome::Accepted => {
@@ -55,7 +65,7 @@ impl Doctor<'_> {
                     Kind::Wake => "a wake-up, signed by our VAPID key, is accepted",
                 };
                 if account.endpoint_gone {
-                    let remedy = format!("mollysocket connection ping {}", account.id());
+                    let remedy = format!("mollysocket connection ping {}", self.shown.account(account.id()));
                     let what = "the endpoint was gone and works again; the account is still suspended";
                     return self.add(Check::failure(name, what, format!("resume it: {remedy}")));
                 }
@@ -63,7 +73,9 @@ impl Doctor<'_> {
             }
             Outcome::Gone => State::EndpointGone.remedy(),
             Outcome::Unauthorized => PushState::Unauthorized.remedy(),
-            Outcome::Limited(_) => "nothing to do if it passes; else ask the push server's operator for a higher limit",
+            Outcome::Limited(_) => {
+                "Wait a few minutes. If it lasts, ask the push server's operator for a higher limit."
+            }
             Outcome::Failed => PushState::Retrying.remedy(),
             Outcome::Rejected => "report it, with the name and version of the push server",
         };
@@ -76,7 +88,7 @@ impl Doctor<'_> {
     pub(super) async fn listed_push_servers(&mut self, way: &Way) {
         let all = self.config.allowed_endpoints.origins().count();
         if all > MOST_LISTED {
-            let what = format!("of the {all} in allowed_endpoints the first {MOST_LISTED} are looked at");
+            let what = format!("of the {all} in allowed_endpoints only the first {MOST_LISTED} are checked");
             self.add(Check::note("push servers", what));
         }
         let origins: Vec<&str> = self.config.allowed_endpoints.origins().take(MOST_LISTED).collect();
@@ -102,20 +114,24 @@ impl Doctor<'_> {
     }
 
     fn judge(&mut self, origin: &str, page: Result<Page, GetError>) -> bool {
-        let name = format!("push server {origin}");
+        let shown = self.shown.origin(origin);
+        let name = format!("push server {shown}");
         match page {
             Err(GetError::Dial(error)) => {
-                self.add(Check::failure(name, error.reason, remedy(Server::Push, error.stage)));
+                let remedy = remedy(Server::Push, error.stage);
+                let what = self.shown.dial(origin, error);
+                self.add(Check::failure(name, what, remedy));
                 false
             }
             // It may speak HTTP all the same when it is asked as phones are woken.
             Err(GetError::Http(error)) => {
-                self.add(Check::warning(name, error, "check that the address and port are those of a push server"));
+                let what = self.shown.text(error);
+                self.add(Check::warning(name, what, "check that the address and port are those of a push server"));
                 true
             }
             Ok(page) => {
                 if page.elsewhere {
-                    self.heard_clock(Whose::Elsewhere, origin, page.date);
+                    self.heard_clock(Whose::Elsewhere, shown, page.date);
                 }
                 if is_ours(&page.body) {
                     let what = "this is a MollySocket, not a push server";

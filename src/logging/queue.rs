@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::runtime::lock;
+
 /// Bytes that may wait while as many again are being written. Beyond it lines are left out, and counted.
 const ROOM: usize = 128 * 1024;
 
@@ -72,7 +74,7 @@ impl Queue {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.waiting)
     }
 }
 
@@ -90,18 +92,6 @@ impl Queue {
     }
 }
 
-/// For `env_logger`, which writes each record at once.
-impl Write for Queue {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.push(line);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader};
@@ -112,10 +102,10 @@ mod tests {
     #[test]
     fn what_nobody_reads_is_counted_and_blocks_nobody() {
         let (reader, writer) = io::pipe().unwrap();
-        let mut queue = Queue::start(writer).unwrap();
+        let queue = Queue::start(writer).unwrap();
         const LINES: usize = 100_000;
         for n in 0..LINES {
-            queue.write_all(format!("line {n} of many that nobody reads yet\n").as_bytes()).unwrap();
+            queue.push(format!("line {n} of many that nobody reads yet\n").as_bytes());
         }
         assert!(queue.waiting().text.len() <= ROOM, "memory is bounded");
         let started = Instant::now();
@@ -141,8 +131,8 @@ mod tests {
     #[test]
     fn the_end_waits_for_the_last_line() {
         let (reader, writer) = io::pipe().unwrap();
-        let mut queue = Queue::start(writer).unwrap();
-        queue.write_all(b"last words\n").unwrap();
+        let queue = Queue::start(writer).unwrap();
+        queue.push(b"last words\n");
         queue.drain(Duration::from_secs(20));
         assert!(!queue.waiting().writing && queue.waiting().is_empty());
         let mut line = String::new();

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use smol::Timer;
 use smol::net::TcpStream;
 
+use crate::runtime::timeout;
 use crate::timings::Timings;
 
 /// Addresses tried for one connection. A name has a handful; a hostile one could have hundreds.
@@ -94,11 +95,8 @@ async fn attempt(address: SocketAddr, limit: Duration) -> Result<TcpStream, (IpA
         stream.set_nodelay(true)?;
         Ok(stream)
     };
-    let late = async {
-        Timer::after(limit).await;
-        Err(io::Error::new(io::ErrorKind::TimedOut, "no answer"))
-    };
-    connect.or(late).await.map_err(|error| (address.ip(), error))
+    let late = || Err(io::Error::new(io::ErrorKind::TimedOut, "no answer"));
+    timeout(limit, connect).await.unwrap_or_else(late).map_err(|error| (address.ip(), error))
 }
 
 #[cfg(test)]

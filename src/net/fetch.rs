@@ -14,9 +14,10 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST};
 use hyper::http::response;
-use smol::Timer;
 use smol::net::unix::UnixStream;
 use smol_hyper::rt::FuturesIo;
+
+use crate::runtime::timeout;
 
 /// An answer's head and body.
 pub(super) struct Whole {
@@ -83,9 +84,6 @@ pub async fn ask_socket(path: &Path, target: &str, deadline: Duration, most: usi
         let body = String::from_utf8(whole.body).map_err(io::Error::other)?;
         Ok(SocketAnswer { status: whole.head.status.as_u16(), body })
     };
-    let late = async {
-        Timer::after(deadline).await;
-        Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {deadline:?}")))
-    };
-    ask.or(late).await
+    let late = || Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {deadline:?}")));
+    timeout(deadline, ask).await.unwrap_or_else(late)
 }

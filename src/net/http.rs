@@ -5,7 +5,7 @@
 //! serve the next push ([`super::pool`]).
 
 use std::fmt::Display;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use futures_lite::FutureExt as _;
@@ -18,12 +18,12 @@ use hyper::Uri;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::HOST;
 use hyper::http::{request, response};
-use smol::Timer;
 
 use super::pool::Connection;
 use super::resolve::Purpose;
 use super::{Net, Reach};
 use crate::bounded::{Bounded, Budget};
+use crate::runtime::{lock, timeout};
 
 /// How a request is sent, beside what surf's request type can say. Travels in its extensions.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ struct Progress(Mutex<&'static str>);
 
 impl Progress {
     fn now(&self, what: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = what;
+        *lock(&self.0) = what;
     }
 }
 
@@ -64,13 +64,11 @@ impl HttpClient for Backend {
         let net = &self.net;
         let origin = request.url().origin().ascii_serialization();
         let progress = Progress(Mutex::new("looking up the name"));
-        let late = async {
-            Timer::after(net.timings.push).await;
-            let what = *progress.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let head = timeout(net.timings.push, self.exchange(request, &progress)).await.unwrap_or_else(|| {
+            let what = *lock(&progress.0);
             Err(failure(format!("no answer within {:?} ({what})", net.timings.push)))
-        };
-        let head = self.exchange(request, &progress).or(late).await.inspect_err(|_| net.pool.forget(&origin))?;
-        Ok(answer(&head))
+        });
+        Ok(answer(&head.inspect_err(|_| net.pool.forget(&origin))?))
     }
 }
 
@@ -92,12 +90,7 @@ impl Backend {
         let patience = net.timings.push_kept.min(net.timings.push / 4);
         if let Some(mut connection) = net.pool.take(&origin, &addresses) {
             progress.now("waiting for the answer");
-            let late = async {
-                Timer::after(patience).await;
-                None
-            };
-            let answer = async { Some(connection.send(request.clone()).await) }.or(late).await;
-            match answer {
+            match timeout(patience, connection.send(request.clone())).await {
                 Some(Ok(answer)) => return Ok(self.keep(origin, connection, answer)),
                 // What came was an answer, and a bad one.
                 Some(Err(error)) if error.is_parse() => return Err(describe(error)),

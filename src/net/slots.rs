@@ -2,9 +2,11 @@
 //! the accounts a push server limits what its other accounts need.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use smol::lock::{Semaphore, SemaphoreGuardArc};
+
+use crate::runtime::lock;
 
 /// Origins remembered before the idle ones are forgotten.
 const SWEEP: usize = 256;
@@ -45,7 +47,7 @@ impl Slots {
     }
 
     fn of(&self, origin: &str, lane: Lane) -> Arc<Semaphore> {
-        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut origins = lock(&self.origins);
         let key = (origin.to_owned(), lane);
         if let Some(known) = origins.get(&key).and_then(Weak::upgrade) {
             return known;

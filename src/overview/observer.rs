@@ -4,11 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_lite::FutureExt as _;
-use smol::Timer;
-
 use super::fit::Settings;
 use super::{AccountView, Moment, Overview, Server};
+use crate::runtime::timeout;
 use crate::signal::Signal;
 use crate::status::State;
 use crate::store::{Listing, Store, StoreError};
@@ -111,10 +109,9 @@ impl Observer {
     /// What the database says within the time it has.
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
         let limit: Duration = self.signal.timings.status;
-        let late = async {
-            Timer::after(limit).await;
-            Err(format!("the database {} did not answer within {limit:?}", self.database.display()))
-        };
-        async { work.await.map_err(|error| error.to_string()) }.or(late).await
+        match timeout(limit, work).await {
+            Some(done) => done.map_err(|error| error.to_string()),
+            None => Err(format!("the database {} did not answer within {limit:?}", self.database.display())),
+        }
     }
 }

@@ -10,14 +10,14 @@ use async_tungstenite::tungstenite::protocol::WebSocketConfig;
 use async_tungstenite::tungstenite::{self};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures_lite::{AsyncReadExt, FutureExt};
-use smol::Timer;
+use futures_lite::AsyncReadExt;
 use url::Url;
 
 use crate::account::{Credentials, ServerTime};
 use crate::net::{DialError, Net, tls};
 use crate::paced::Paced;
 use crate::retry_after;
+use crate::runtime::timeout;
 use crate::signal::session::FAREWELL;
 use crate::signal::upgrade::upgrade;
 use crate::timings::{Limits, Timings};
@@ -122,15 +122,10 @@ pub async fn connect(
         let host = url.host().map(|h| h.to_owned());
         let host = host.ok_or_else(|| ConnectError::Handshake("`signal_url` has no host".into()))?;
         let stream = net.dial_signal(&host, url.port_or_known_default().unwrap_or(443)).await?;
-        let logged_in = log_in(stream, url, credentials, user_agent, purpose, limits);
-        logged_in.or(expire(timings.upgrade, "upgrade")).await
+        let logged_in = timeout(timings.upgrade, log_in(stream, url, credentials, user_agent, purpose, limits)).await;
+        logged_in.unwrap_or(Err(ConnectError::Timeout("upgrade")))
     };
-    whole.or(expire(timings.connect, "connecting")).await
-}
-
-async fn expire(after: Duration, stage: &'static str) -> Result<Open, ConnectError> {
-    Timer::after(after).await;
-    Err(ConnectError::Timeout(stage))
+    timeout(timings.connect, whole).await.unwrap_or(Err(ConnectError::Timeout("connecting")))
 }
 
 async fn log_in(
@@ -187,10 +182,7 @@ pub(super) async fn linger(mut socket: Box<Socket>) {
         let mut scratch = [0; 4096];
         while matches!(stream.read(&mut scratch).await, Ok(1..)) {}
     };
-    let enough = async {
-        Timer::after(FAREWELL).await;
-    };
-    discard.or(enough).await;
+    timeout(FAREWELL, discard).await;
 }
 
 /// `Basic base64("<account>.<device>:<password>")`: the only place Signal reads credentials from (protocol note, 2.1).

@@ -4,15 +4,14 @@
 //! leave phones waiting for their turn after it came back. The gate lets only a few probes through during an outage,
 //! and releases everybody, at the pacing rate, with the first success.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
-use futures_lite::FutureExt;
-use smol::Timer;
 use smol::lock::{Mutex as AsyncMutex, Semaphore, SemaphoreGuardArc};
 
 use crate::account::AccountId;
+use crate::runtime::{lock, timeout};
 use crate::timings::Limits;
 
 /// The pure part: who may go when.
@@ -77,7 +76,7 @@ impl Gate {
             let reopened = self.reopened.listen();
             let now = Instant::now();
             let at = {
-                let mut pace = self.lock();
+                let mut pace = lock(&self.pace);
                 let at = pace.next(now);
                 if at <= now {
                     pace.last = Some(now);
@@ -85,17 +84,14 @@ impl Gate {
                 }
                 at
             };
-            let due = async {
-                Timer::at(at).await;
-            };
-            due.or(reopened).await;
+            timeout(at - now, reopened).await;
         }
     }
 
     /// Signal answered, whatever it said.
     pub fn reached(&self) {
         let was_down = {
-            let mut pace = self.lock();
+            let mut pace = lock(&self.pace);
             let was_down = pace.down();
             pace.failed.clear();
             pace.answered = Some(true);
@@ -109,7 +105,7 @@ impl Gate {
 
     /// Signal could not be reached for this account. One account alone can fail for reasons of its own.
     pub fn failed(&self, id: AccountId, reason: &str) {
-        let mut pace = self.lock();
+        let mut pace = lock(&self.pace);
         pace.answered = Some(false);
         if pace.down() || pace.failed.contains(&id) {
             return;
@@ -123,26 +119,25 @@ impl Gate {
 
     /// Whether Signal's host counts as down.
     pub fn is_down(&self) -> bool {
-        self.lock().down()
+        lock(&self.pace).down()
     }
 
     /// Whether Signal answered, whatever it said, the last attempt that ended. `None` before the first one.
     pub fn answered(&self) -> Option<bool> {
-        self.lock().answered
+        lock(&self.pace).answered
     }
 
     /// Resolves when the outage ends; never, when there is none.
     pub async fn outage_over(&self) {
         self.reopened.listen().await;
     }
-
-    fn lock(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_lite::FutureExt as _;
+    use smol::Timer;
+
     use super::*;
 
     fn account(n: u32) -> AccountId {
@@ -161,11 +156,7 @@ mod tests {
                 n += 1;
             }
         };
-        count
-            .or(async {
-                Timer::after(time).await;
-            })
-            .await;
+        timeout(time, count).await;
         n
     }
 
@@ -213,15 +204,7 @@ mod tests {
             let gate = Gate::new(&Limits { handshakes: 2, ..limits() });
             let _a = gate.enter().await;
             let b = gate.enter().await;
-            let third = async {
-                gate.enter().await;
-                true
-            };
-            let timeout = async {
-                Timer::after(Duration::from_millis(50)).await;
-                false
-            };
-            assert!(!third.or(timeout).await);
+            assert!(timeout(Duration::from_millis(50), gate.enter()).await.is_none());
             drop(b);
             gate.enter().await;
         });

@@ -168,7 +168,8 @@ impl<'a> Policy<'a> {
             }
             Ended::Closed(code, text) => {
                 let after = self.backoff.full(rng);
-                wait(after, "closed", format!("Signal closed the connection ({code} {text})"), true)
+                let why = format!("{code} {text}");
+                wait(after, "closed", format!("Signal closed the connection ({})", why.trim_end()), true)
             }
             Ended::Lost(why) => wait(self.backoff.full(rng), "lost", format!("connection lost: {why}"), true),
             Ended::KeepaliveTimeout => {

@@ -7,7 +7,7 @@
 //! because Signal sends nothing new while one is unacked (protocol note, section 5, the stall rule).
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_tungstenite::tungstenite::{self, Message};
 use futures_lite::{FutureExt, StreamExt, future};
@@ -18,6 +18,7 @@ use self::ended::{closed, farewell, lost};
 use crate::live::{Halt, Live};
 use crate::metrics::Metrics;
 use crate::notifier::Ticket;
+use crate::runtime::timeout;
 use crate::signal::keepalive::{Beat, Keepalive};
 use crate::signal::wire::{self, Incoming};
 use crate::status::State;
@@ -274,10 +275,11 @@ where
             }
             deadline = deadline.min(patience);
         }
-        // Only when the deadline came nearer or the timer went off: looking once too early costs less than setting it anew
-        // with each message.
-        if armed.is_none_or(|at| deadline < at || at <= now) {
-            timer.set_at(deadline);
+        // Only when it moved. Messages do not move it; the answer to a keepalive does, and a timer left behind would wake an
+        // idle machine for nothing.
+        if armed != Some(deadline) {
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            timer.set_at(deadline + put_off(wall + deadline.saturating_duration_since(now), timings.shared_wake_up));
             armed = Some(deadline);
         }
         let frame = async { Event::Frame(socket.next().await) };
@@ -310,6 +312,12 @@ where
     (ended, connected)
 }
 
+/// How long what is due `at` (since any moment that all accounts count from) is put off, to wait for others.
+fn put_off(at: Duration, shared: Duration) -> Duration {
+    let over = at.as_nanos().checked_rem(shared.as_nanos()).unwrap_or(0);
+    if over == 0 { Duration::ZERO } else { shared - Duration::from_nanos(u64::try_from(over).unwrap_or(0)) }
+}
+
 async fn flush<S>(socket: &mut S, messages: Vec<Message>, patience: Duration) -> Result<(), Ended>
 where
     S: Sink<Message, Error = tungstenite::Error> + Unpin,
@@ -320,11 +328,7 @@ where
         }
         socket.flush().await
     };
-    let timeout = async {
-        Timer::after(patience).await;
-        None
-    };
-    match async { Some(write.await) }.or(timeout).await {
+    match timeout(patience, write).await {
         Some(Ok(())) => Ok(()),
         // The peer closed. Its Close frame, if there is one, is still to be read: the code matters more than this error.
         Some(Err(

@@ -80,6 +80,14 @@ pub enum StoreError {
     /// No space left.
     #[error("the disk of the database {} is full: free some space", .0.display())]
     Full(PathBuf),
+    /// The operating system does not make a file, for a reason of its own.
+    #[error("{} cannot be created: {what}: change `db` (MOLLY_DB), or look at the disk and its file system", path.display())]
+    NotMade {
+        /// The database, or a file beside it.
+        path: PathBuf,
+        /// What the operating system said.
+        what: String,
+    },
     /// Any other failure of the operating system or of SQLite.
     #[error("the database {} failed: {what}", path.display())]
     Failed {
@@ -113,6 +121,14 @@ impl StoreError {
             io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly(path),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(path),
             _ => Self::Failed { path, what: error.to_string() },
+        }
+    }
+
+    /// The same, of a file that was to be made.
+    pub(super) fn not_made(path: &Path, error: &io::Error) -> Self {
+        match Self::io(path, error) {
+            Self::Failed { path, what } => Self::NotMade { path, what },
+            other => other,
         }
     }
 

@@ -72,7 +72,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
     let made = private_file::create(path, |draft| fill(draft).map_err(io::Error::other));
     made.map(|_| ()).map_err(|error| match error.downcast() {
         Ok(error) => StoreError::sqlite(path, &error),
-        Err(error) => StoreError::io(path, &error),
+        Err(error) => StoreError::not_made(path, &error),
     })
 }
 

@@ -19,6 +19,30 @@ enum Job {
     Read(Read),
     /// A change, which shares a transaction with others that wait: what takes time is to bring a transaction to the disk.
     Write(Write),
+    /// Changes of other programs are to be told from now on.
+    Watch(Watch),
+}
+
+/// Looks now and then whether another program changed the file. Here, because the thread may wake by itself for that, and
+/// nobody else has to.
+struct Watch {
+    every: Duration,
+    next: Instant,
+    /// What was seen last.
+    seen: Option<i64>,
+    changed: Box<dyn Fn() + Send>,
+}
+
+impl Watch {
+    /// A file that cannot be read counts as changed.
+    fn look(&mut self, database: &Database) {
+        self.next = Instant::now() + self.every;
+        let version = database.data_version().ok();
+        if version.is_none() || version != self.seen {
+            (self.changed)();
+        }
+        self.seen = version;
+    }
 }
 
 /// A read. It is given the database, or why there is none, and says whether whoever waits was told. If not, another program
@@ -163,15 +187,14 @@ impl Handle {
 
     /// See [`super::Store::data_version`].
     pub(super) async fn data_version(&self) -> Result<i64, StoreError> {
-        self.look(|database| {
-            let version: i64 = database
-                .connection
-                .pragma_query_value(None, "data_version", |row| row.get(0))
-                .map_err(|error| StoreError::sqlite(&database.path, &error))?;
-            // A connection counts from where it likes: a new one is a change.
-            Ok((i64::from(database.epoch) << 32) | (version & 0xffff_ffff))
-        })
-        .await
+        self.look(|database| database.data_version()).await
+    }
+
+    /// See [`super::Store::watch`].
+    pub(super) fn watch(&self, every: Duration, seen: Option<i64>, changed: impl Fn() + Send + 'static) {
+        let watch = Watch { every, next: Instant::now() + every, seen, changed: Box::new(changed) };
+        // Closed only with the last handle.
+        let _ = self.send(Job::Watch(watch));
     }
 }
 
@@ -180,6 +203,7 @@ impl Handle {
 struct Waiting {
     reads: VecDeque<Read>,
     writes: VecDeque<Write>,
+    watch: Option<Watch>,
 }
 
 impl Waiting {
@@ -187,7 +211,20 @@ impl Waiting {
         match job {
             Job::Read(read) => self.reads.push_back(read),
             Job::Write(write) => self.writes.push_back(write),
+            Job::Watch(watch) => self.watch = Some(watch),
         }
+    }
+
+    /// Waits for something to do, and looks at the file meanwhile.
+    fn next(&mut self, queue: &mpsc::Receiver<Job>, database: &Database) -> Option<Job> {
+        while let Some(watch) = &mut self.watch {
+            match queue.recv_timeout(watch.next.saturating_duration_since(Instant::now())) {
+                Ok(job) => return Some(job),
+                Err(mpsc::RecvTimeoutError::Timeout) => watch.look(database),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        queue.recv().ok()
     }
 
     fn is_empty(&self) -> bool {
@@ -210,7 +247,7 @@ fn serve(mut database: Database, queue: &mpsc::Receiver<Job>) {
     let mut locked: Option<Instant> = None;
     loop {
         if waiting.is_empty() {
-            let Ok(job) = queue.recv() else { return };
+            let Some(job) = waiting.next(queue, &database) else { return };
             waiting.add(job);
         }
         let more = loop {
@@ -268,6 +305,14 @@ fn survive<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 impl Database {
+    /// A number that changes when another connection changed the file. A connection counts from where it likes: a new one
+    /// is a change.
+    fn data_version(&self) -> Result<i64, StoreError> {
+        let version = self.connection.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0));
+        let version = version.map_err(|error| StoreError::sqlite(&self.path, &error))?;
+        Ok((i64::from(self.epoch) << 32) | (version & 0xffff_ffff))
+    }
+
     /// Runs all `reads`, up to the first that finds the file locked.
     fn read_all(&mut self, reads: &mut VecDeque<Read>) -> Result<(), StoreError> {
         while let Some(mut read) = reads.pop_front() {

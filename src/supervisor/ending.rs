@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use futures_lite::FutureExt;
+use smol::Task;
 use smol::channel::Sender;
-use smol::{Task, Timer};
 
-use super::{Command, Phase, Runner, lock};
+use super::{Command, Phase, Runner};
 use crate::account::{AccountId, Credentials, ServerTime};
+use crate::runtime::{lock, timeout};
 
 impl Runner {
     /// Ends every account, and keeps until when each is covered.
@@ -37,10 +37,7 @@ impl Runner {
                 task.await;
             }
         };
-        let patience = async {
-            Timer::after(self.patience()).await;
-        };
-        all.or(patience).await;
+        timeout(self.patience(), all).await;
     }
 
     /// Until when each account is covered, as far as the database does not know it. From now on it counts as known.
@@ -74,15 +71,7 @@ impl Drop for Ending {
 /// Waits for a task that was told to end, and drops it when it does not.
 pub(super) async fn end(task: Task<()>, patience: Duration) {
     let mut task = task;
-    let ended = async {
-        (&mut task).await;
-        true
-    };
-    let timeout = async {
-        Timer::after(patience).await;
-        false
-    };
-    if !ended.or(timeout).await {
+    if timeout(patience, &mut task).await.is_none() {
         task.cancel().await;
     }
 }

@@ -12,6 +12,7 @@ use crate::backoff::Backoff;
 use crate::live::{Halt, Live};
 use crate::metrics::Metrics;
 use crate::push::Pusher;
+use crate::runtime::timeout;
 use crate::signal::{self, End, Signal};
 use crate::status::State;
 use crate::store::{Store, StoreError};
@@ -79,12 +80,7 @@ where
         }
         let wait = backoff.spread(&mut rng);
         panicked(live, metrics, wait);
-        let halted = async { Some(live.halted().await) };
-        let pause = async {
-            Timer::after(wait).await;
-            None
-        };
-        if let Some(halt) = halted.or(pause).await {
+        if let Some(halt) = timeout(wait, live.halted()).await {
             return End::Halted(halt);
         }
     }

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Supervisor, lock};
+use super::Supervisor;
 use crate::account::{AccountId, DeviceId};
+use crate::metrics::Gauges;
+use crate::runtime::lock;
 use crate::status::{State, Status};
 
 /// One account at a moment. Holds no secret.
@@ -34,20 +36,20 @@ pub struct Tally {
     pub in_trouble: usize,
 }
 
-impl Supervisor {
+impl Tally {
     /// Counts the accounts at `now`. Trouble that may pass counts after `grace`.
-    pub fn tally(&self, now: SystemTime, grace: Duration) -> Tally {
-        let entries = lock(&self.entries);
-        let mut tally = Tally { accounts: entries.len(), connected: 0, in_trouble: 0 };
-        for entry in entries.values() {
-            let status = entry.live.status();
-            tally.connected += usize::from(status.signal.state == State::Connected);
-            tally.in_trouble += usize::from(status.needs_attention(now, grace));
+    pub fn of(accounts: &[Snapshot], now: SystemTime, grace: Duration) -> Self {
+        let count = |of: &dyn Fn(&Status) -> bool| accounts.iter().filter(|account| of(&account.status)).count();
+        Self {
+            accounts: accounts.len(),
+            connected: count(&|status| status.signal.state == State::Connected),
+            in_trouble: count(&|status| status.needs_attention(now, grace)),
         }
-        tally
     }
+}
 
-    /// Every account, in order of their ids.
+impl Supervisor {
+    /// Every account, in order of their ids. All that is shown of them is made from this.
     pub fn snapshots(&self) -> Vec<Snapshot> {
         let mut all: Vec<_> = lock(&self.entries)
             .iter()
@@ -62,5 +64,17 @@ impl Supervisor {
             .collect();
         all.sort_by_key(|snapshot| snapshot.id);
         all
+    }
+
+    /// What the metrics page shows of the accounts.
+    pub fn gauges(&self) -> Gauges {
+        let accounts = self.snapshots();
+        let of = |state| accounts.iter().filter(|account| account.status.signal.state == state).count();
+        Gauges {
+            states: State::ALL.map(|state| (state.label(), of(state))).to_vec(),
+            connected: of(State::Connected),
+            forbidden: of(State::Unlinked),
+            owed: accounts.iter().filter(|account| account.owes).count(),
+        }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use serde::Serialize;
 
 use super::VapidKey;
+use crate::runtime::lock;
 
 /// Seconds a token is good for. RFC 8292 section 2 allows 24 h; half of it leaves room for clocks that disagree.
 const LIFETIME: u64 = 12 * 3600;
@@ -74,7 +75,7 @@ impl Vapid {
             return kept;
         }
         let now = seconds(now);
-        let mut tokens = self.lock();
+        let mut tokens = lock(&self.tokens);
         let token = self.sign(origin, now);
         let authorization = token.authorization.clone();
         if tokens.len() >= ORIGINS && !tokens.contains_key(origin) {
@@ -86,18 +87,13 @@ impl Vapid {
 
     /// The same, if there is one that is still good.
     pub fn kept(&self, origin: &str, now: SystemTime) -> Option<String> {
-        let tokens = self.lock();
+        let tokens = lock(&self.tokens);
         tokens.get(origin).filter(|token| token.good(seconds(now))).map(|token| token.authorization.clone())
     }
 
     /// Forgets the token of `origin`, so that the next one is new (after 401 or 403).
     pub fn forget(&self, origin: &str) {
-        self.lock().remove(origin);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Token>> {
-        // A panic elsewhere does not make the tokens less good.
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tokens).remove(origin);
     }
 
     fn sign(&self, origin: &str, now: u64) -> Token {

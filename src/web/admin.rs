@@ -8,16 +8,16 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 
-use futures_lite::FutureExt as _;
 use rustix::net;
-use smol::{Async, Executor, Timer};
+use smol::{Async, Executor};
 use tide::Request;
 
 use super::connection::Bounds;
-use super::{App, NotFound, answer, listener, not_allowed, text};
+use super::{App, answer, listener, not_allowed, text};
 use crate::metrics;
 use crate::overview::Observer;
 use crate::private_file;
+use crate::runtime::timeout;
 
 /// Waiting connections, as in std.
 const BACKLOG: i32 = 128;
@@ -83,7 +83,7 @@ pub async fn serve(
     let bounds = Bounds::new(&app.limits, &app.timings, Vec::new());
     let counters = app.metrics.clone();
     let mut routes = tide::with_state(Admin { app, observer });
-    routes.with(NotFound);
+    routes.at("*").all(|_| async { text(404, "there is nothing here") });
     routes.at("/status").get(status).head(status).all(|_| not_allowed("GET, HEAD"));
     routes.at("/healthz").get(healthz).head(healthz).all(|_| not_allowed("GET, HEAD"));
     routes.at("/readyz").get(readyz).head(readyz).all(|_| not_allowed("GET, HEAD"));
@@ -96,10 +96,7 @@ pub async fn serve(
 /// and so tells us.
 async fn status(request: Request<Admin>) -> tide::Result {
     let app = &request.state().app;
-    let late = async {
-        Timer::after(app.timings.status).await;
-    };
-    app.supervisor.look().or(late).await;
+    timeout(app.timings.status, app.supervisor.look()).await;
     let overview = request.state().observer.look().await;
     Ok(answer(200, serde_json::to_string(&overview)?, "application/json"))
 }

@@ -1,19 +1,19 @@
 //! Carries out what `register` decides, with the real parts, under one deadline.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use futures_lite::FutureExt;
-use smol::{Executor, Timer, channel};
+use smol::{Executor, channel};
 
 use super::App;
-use super::asks::{Asks, Place, Shows};
 use super::body::Body;
 use super::client::Client;
+use super::credential_check::{CredentialCheckLimiter, InProgress, Shows};
 use super::register::{self, Asked, Claim, Plan, Refused, Saved, Status, Work};
 use crate::account::AccountId;
 use crate::net::{Checked, Net};
 use crate::push::Kind;
+use crate::runtime::{lock, timeout};
 use crate::signal::Verdict;
 use crate::store::{Known, Put};
 use crate::supervisor::TestPush;
@@ -23,7 +23,7 @@ use crate::supervisor::TestPush;
 pub(crate) struct Registrar {
     app: Arc<App>,
     executor: Arc<Executor<'static>>,
-    asks: Arc<Asks>,
+    limiter: Arc<CredentialCheckLimiter>,
 }
 
 /// What is going on, for the log line of a registration that hung.
@@ -32,18 +32,18 @@ struct Progress(Mutex<&'static str>);
 
 impl Progress {
     fn enter(&self, step: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = step;
+        *lock(&self.0) = step;
     }
 
     fn step(&self) -> &'static str {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.0)
     }
 }
 
 impl Registrar {
     pub(crate) fn new(app: Arc<App>, executor: Arc<Executor<'static>>) -> Self {
-        let asks = Arc::new(Asks::new(&app.timings, &app.limits));
-        Self { app, executor, asks }
+        let limiter = Arc::new(CredentialCheckLimiter::new(&app.timings, &app.limits));
+        Self { app, executor, limiter }
     }
 
     /// Decides and carries out one registration; always answers within `timings.answer`. Refusals are logged here,
@@ -52,11 +52,7 @@ impl Registrar {
         let progress = Progress::default();
         let mut subject = Subject { account: None, client };
         let decided = self.decide_and_apply(body, &progress, &mut subject);
-        let late = async {
-            Timer::after(self.app.timings.answer).await;
-            None
-        };
-        let refused = match async { Some(decided.await) }.or(late).await {
+        let refused = match timeout(self.app.timings.answer, decided).await {
             Some(Ok(())) => return Status::Ok,
             Some(Err(refused)) => refused,
             None => Refused::for_now(format_args!("no decision in time; it was still {}", progress.step())),
@@ -72,13 +68,13 @@ impl Registrar {
         let claim = register::claim(body, |id| app.allowed_uuids.get().permits(id))?;
         let id = claim.credentials.id;
         subject.account = Some((id, claim.endpoint.origin()));
-        let (mut place, mut verdict) = (None, None);
+        let (mut in_progress, mut verdict) = (None, None);
         loop {
             progress.enter("reading the database");
             let known = app.store.look(id).await?;
-            if place.is_none() {
+            if in_progress.is_none() {
                 let same = matches!(&known, Known::Yes(account) if account.credentials == claim.credentials);
-                place = Some(Arc::new(self.asks.place(id, if same { Shows::Stored } else { Shows::Others })?));
+                in_progress = Some(Arc::new(self.limiter.begin(id, if same { Shows::Stored } else { Shows::Others })?));
             }
             let now = seconds_since_1970();
             match register::decide(&claim, &known, verdict.as_ref(), app.config.max_accounts, now)? {
@@ -87,7 +83,7 @@ impl Registrar {
                     progress.enter("looking up the endpoint's host");
                     self.check_endpoint(&claim, verdict.as_ref()).await?;
                     progress.enter(if matches!(work, Work::Probe) { "sending a test push" } else { "saving it" });
-                    let carried_out = carry_out(app.clone(), place.clone(), claim.clone(), known, work, now);
+                    let carried_out = carry_out(app.clone(), in_progress.clone(), claim.clone(), known, work, now);
                     if self.see_through(carried_out, subject).await? == Done::Yes {
                         return Ok(());
                     }
@@ -99,11 +95,11 @@ impl Registrar {
     /// What Signal says of the credentials. Of those that may be stored without its word, only so many are.
     async fn ask(&self, asked: Asked, claim: &Claim, progress: &Progress) -> Result<Verdict, Refused> {
         progress.enter("waiting for its turn to ask Signal about the credentials");
-        let _turn = self.asks.turn(asked).await?;
+        let _turn = self.limiter.turn(asked).await?;
         progress.enter("asking Signal about the credentials");
         let verdict = self.app.checker.ask(&claim.credentials).await;
         if let (Asked::New, Verdict::Undecided(_)) = (asked, &verdict) {
-            self.asks.store_unconfirmed()?;
+            self.limiter.store_unconfirmed()?;
         }
         Ok(verdict)
     }
@@ -153,10 +149,10 @@ enum Done {
     Changed,
 }
 
-/// Commits the work, then makes what runs agree with it. The place is taken until both are done.
+/// Commits the work, then makes what runs agree with it. It counts as in progress until both are done.
 async fn carry_out(
     app: Arc<App>,
-    place: Option<Arc<Place>>,
+    in_progress: Option<Arc<InProgress>>,
     claim: Claim,
     known: Known,
     work: Work,
@@ -194,7 +190,7 @@ async fn carry_out(
             "endpoint works again"
         }
     };
-    drop(place);
+    drop(in_progress);
     let device = claim.credentials.device;
     log::info!("account {} registered: {what} (device {device}, push server {})", id.short(), claim.endpoint.origin());
     Ok(Done::Yes)

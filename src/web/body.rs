@@ -3,10 +3,7 @@
 //! What is not of this form is a mistake of whoever wrote the client and answered 4xx. An account id or endpoint that
 //! is a string but not a good one is the phone's business and answered with a status it can show.
 
-use std::fmt;
-
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::account::{AccountError, DeviceId, Secret};
@@ -32,18 +29,12 @@ pub(crate) enum BodyError {
     /// Not JSON at all.
     #[error("the body is not valid JSON")]
     NotJson,
-    /// JSON, but not an object.
-    #[error("the body must be a JSON object")]
+    /// JSON, but not an object; or it is anybody's guess which of two fields counts.
+    #[error("the body must be a JSON object that has no field twice")]
     NotObject,
-    /// A field is there twice; it is anybody's guess which one counts.
-    #[error("the field {0} is there twice")]
-    Twice(&'static str),
-    /// A field is missing.
-    #[error("the field {0} is missing")]
-    Missing(&'static str),
-    /// A field has the wrong type.
+    /// A field is missing or has the wrong type.
     #[error("the field {0} must be {1}")]
-    Type(&'static str, &'static str),
+    Field(&'static str, &'static str),
     /// A field has a value no device can have.
     #[error("{0}")]
     Value(#[from] AccountError),
@@ -54,9 +45,19 @@ impl BodyError {
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::NotJson => 400,
-            Self::NotObject | Self::Twice(_) | Self::Missing(_) | Self::Type(..) | Self::Value(_) => 422,
+            Self::NotObject | Self::Field(..) | Self::Value(_) => 422,
         }
     }
+}
+
+/// The fields as found. Any values: what is wrong with one is not told from serde's words, which repeat it.
+#[derive(Deserialize)]
+struct Fields {
+    uuid: Option<Value>,
+    device_id: Option<Value>,
+    password: Option<Value>,
+    endpoint: Option<Value>,
+    ping: Option<Value>,
 }
 
 impl Body {
@@ -67,19 +68,19 @@ impl Body {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, BodyError> {
         let fields: Fields = serde_json::from_slice(bytes)
             .map_err(|error| if error.is_data() { BodyError::NotObject } else { BodyError::NotJson })?;
-        if let Some(name) = fields.twice {
-            return Err(BodyError::Twice(name));
+        // serde also takes the fields in an array.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(BodyError::NotObject);
         }
-        let [uuid, device, password, endpoint, ping] = fields.values;
-        let uuid = text("uuid", uuid)?;
-        let device = device.ok_or(BodyError::Missing("device_id"))?;
+        let uuid = text("uuid", fields.uuid)?;
+        let device = fields.device_id.ok_or(BodyError::Field("device_id", "a number"))?;
         let device = DeviceId::new(device.as_u64().ok_or(AccountError::Device)?)?;
-        let password = Secret::password(&text("password", password)?)?;
-        let endpoint = text("endpoint", endpoint)?;
-        let test = match ping {
-            None | Some(Value::Null | Value::Bool(false)) => TestPush::Skip,
+        let password = Secret::password(&text("password", fields.password)?)?;
+        let endpoint = text("endpoint", fields.endpoint)?;
+        let test = match fields.ping {
+            None | Some(Value::Bool(false)) => TestPush::Skip,
             Some(Value::Bool(true)) => TestPush::Send,
-            Some(_) => return Err(BodyError::Type("ping", "true or false")),
+            Some(_) => return Err(BodyError::Field("ping", "true or false")),
         };
         Ok(Self { uuid, device, password, endpoint, test })
     }
@@ -88,48 +89,7 @@ impl Body {
 fn text(name: &'static str, value: Option<Value>) -> Result<String, BodyError> {
     match value {
         Some(Value::String(text)) => Ok(text),
-        Some(_) => Err(BodyError::Type(name, "a string")),
-        None => Err(BodyError::Missing(name)),
-    }
-}
-
-const NAMES: [&str; 5] = ["uuid", "device_id", "password", "endpoint", "ping"];
-
-/// The fields as found, in the order of [`NAMES`]. Derived code would also accept an array.
-#[derive(Default)]
-struct Fields {
-    values: [Option<Value>; NAMES.len()],
-    twice: Option<&'static str>,
-}
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(key) = map.next_key::<String>()? {
-            let Some(at) = NAMES.iter().position(|name| *name == key) else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            let value = map.next_value()?;
-            if fields.values[at].replace(value).is_some() {
-                fields.twice = Some(NAMES[at]);
-            }
-        }
-        Ok(fields)
+        _ => Err(BodyError::Field(name, "a string")),
     }
 }
 
@@ -191,11 +151,11 @@ mod tests {
             let mut fields: serde_json::Map<String, Value> = serde_json::from_str(GOOD).unwrap();
             fields.remove(name);
             let got = error(&serde_json::to_string(&fields).unwrap());
-            assert_eq!(got, BodyError::Missing(NAMES.into_iter().find(|n| *n == name).unwrap()));
+            assert!(matches!(got, BodyError::Field(field, _) if field == name), "{name}: {got}");
         }
         for (name, value) in [("uuid", "\"u\""), ("password", "\"x\""), ("ping", "true")] {
             let twice = format!("{},{name:?}:{value}}}", with(name, value).strip_suffix('}').unwrap());
-            assert!(matches!(error(&twice), BodyError::Twice(_)), "{twice}");
+            assert_eq!(error(&twice), BodyError::NotObject, "{twice}");
         }
     }
 

@@ -21,10 +21,10 @@ pub(crate) enum Client {
     Address(IpAddr),
     /// Somebody behind this trusted proxy (`None`: at a Unix socket), whose headers say nothing usable. All of them
     /// count as one.
-    Odd(Option<IpAddr>),
+    Unidentifiable(Option<IpAddr>),
     /// Somebody behind this trusted proxy, which sends no forwarding header at all. All phones may come this way, and
     /// none of them may lock the others out: no limit is counted by client.
-    Untold(Option<IpAddr>),
+    NoForwardingHeader(Option<IpAddr>),
 }
 
 /// What limits are counted by: an IPv4 address, or an IPv6 /64, because that is what one subscriber has.
@@ -40,8 +40,8 @@ impl Client {
         };
         match self {
             Self::Address(address) => Some(Key(Some(subscriber(address)))),
-            Self::Odd(proxy) => Some(Key(proxy.map(subscriber))),
-            Self::Untold(_) => None,
+            Self::Unidentifiable(proxy) => Some(Key(proxy.map(subscriber))),
+            Self::NoForwardingHeader(_) => None,
         }
     }
 }
@@ -50,8 +50,10 @@ impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => write!(f, "{address}"),
-            Self::Odd(Some(proxy)) | Self::Untold(Some(proxy)) => write!(f, "somebody behind {proxy}"),
-            Self::Odd(None) | Self::Untold(None) => f.write_str("somebody at the Unix socket"),
+            Self::Unidentifiable(Some(proxy)) | Self::NoForwardingHeader(Some(proxy)) => {
+                write!(f, "somebody behind {proxy}")
+            }
+            Self::Unidentifiable(None) | Self::NoForwardingHeader(None) => f.write_str("somebody at the Unix socket"),
         }
     }
 }
@@ -61,7 +63,7 @@ impl Client {
     pub(crate) fn by_peer(peer: Option<IpAddr>, trusted: &[Network]) -> Self {
         match peer {
             Some(peer) if !is_trusted(Some(peer), trusted) => Self::Address(peer.to_canonical()),
-            _ => Self::Untold(peer),
+            _ => Self::NoForwardingHeader(peer),
         }
     }
 }
@@ -98,7 +100,7 @@ fn identify<T: AsRef<str>>(
         (None, None) => proxy,
         (Some(client), None) | (None, Some(client)) => client,
         (Some(client), Some(same)) if client == same => client,
-        (Some(_), Some(_)) => Client::Odd(peer),
+        (Some(_), Some(_)) => Client::Unidentifiable(peer),
     }
 }
 
@@ -107,13 +109,13 @@ fn walk(peer: Option<IpAddr>, hops: &[Option<IpAddr>], trusted: &[Network]) -> C
     let mut last = peer;
     for hop in hops.iter().rev() {
         // A hop that hides its address (RFC 7239 section 6.3) ends what is known.
-        let Some(address) = *hop else { return Client::Odd(last) };
+        let Some(address) = *hop else { return Client::Unidentifiable(last) };
         last = Some(address);
         if !is_trusted(last, trusted) {
             break;
         }
     }
-    last.map_or(Client::Odd(None), Client::Address)
+    last.map_or(Client::Unidentifiable(None), Client::Address)
 }
 
 /// The `for` parameter of one element of `Forwarded`.
@@ -148,7 +150,7 @@ mod tests {
     }
 
     fn odd(text: &str) -> Client {
-        Client::Odd(Some(ip(text)))
+        Client::Unidentifiable(Some(ip(text)))
     }
 
     fn trusted() -> Vec<Network> {
@@ -160,7 +162,7 @@ mod tests {
         for (peer, headers, client) in [
             ("203.0.113.9", &["1.1.1.1"][..], is("203.0.113.9")),
             ("203.0.113.9", &[], is("203.0.113.9")),
-            ("127.0.0.1", &[], Client::Untold(Some(ip("127.0.0.1")))),
+            ("127.0.0.1", &[], Client::NoForwardingHeader(Some(ip("127.0.0.1")))),
             ("127.0.0.1", &["198.51.100.7"], is("198.51.100.7")),
             ("127.0.0.1", &["6.6.6.6, 198.51.100.7"], is("198.51.100.7")),
             ("127.0.0.1", &["6.6.6.6", "198.51.100.7, 10.1.2.3"], is("198.51.100.7")),
@@ -178,8 +180,8 @@ mod tests {
         }
         // Whoever listens at a Unix socket is asked by this machine's proxy.
         assert_eq!(identify(None, &["1.1.1.1"], &[], &trusted()), is("1.1.1.1"));
-        assert_eq!(identify::<&str>(None, &[], &[], &trusted()), Client::Untold(None));
-        assert_eq!(identify(None, &["?"], &[], &trusted()), Client::Odd(None));
+        assert_eq!(identify::<&str>(None, &[], &[], &trusted()), Client::NoForwardingHeader(None));
+        assert_eq!(identify(None, &["?"], &[], &trusted()), Client::Unidentifiable(None));
     }
 
     #[test]
@@ -224,7 +226,7 @@ mod tests {
         assert!(!same("198.51.100.7", "198.51.100.8"));
         assert!(same("::ffff:198.51.100.7", "198.51.100.7"), "not all of IPv4 in one /64");
         assert!(!same("::ffff:198.51.100.7", "::ffff:198.51.100.8"));
-        assert_eq!(Client::Untold(Some(ip("127.0.0.1"))).key(), None);
+        assert_eq!(Client::NoForwardingHeader(Some(ip("127.0.0.1"))).key(), None);
         assert_eq!(odd("127.0.0.1").key(), is("127.0.0.1").key());
     }
 }

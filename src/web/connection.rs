@@ -4,30 +4,24 @@
 //! idle connections to bound, no request can be smuggled behind another, and no proxy can lose a registration on a
 //! connection that is just being closed.
 
-use std::fmt;
-use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future};
-use smol::Timer;
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future, io};
 use smol::channel::Receiver;
 
-use super::client::{self, Client, Key};
+use super::client::{self, Client};
+use super::client_rate_limit::ClientRateLimit;
+use super::connection_limit::{Admitted, Full};
+use super::error_response::ErrorResponse;
 use super::exchange::{self, Request};
 use super::head::{self, HeadError};
-use super::refusal::Refusal;
-use super::seats::{Full, Seat};
-use super::seldom::Seldom;
-use crate::bounded::{Bounded, Budget};
+use super::log_throttle::LogThrottle;
 use crate::config::Network;
 use crate::metrics::Metrics;
-use crate::paced::Paced;
-use crate::rate::Buckets;
+use crate::runtime::timeout;
 use crate::timings::{Limits, Rate, Timings};
 
 /// How long the client may take to notice that we are done. Closing at once, with bytes of its request unread, would
@@ -35,11 +29,7 @@ use crate::timings::{Limits, Rate, Timings};
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Most bytes read and thrown away meanwhile.
-const LINGER_BYTES: usize = 256 * 1024;
-
-/// Bytes read for each byte a body may have: one in a chunk of its own takes six. hyper would read zeros or spaces in the
-/// size of a chunk for ever.
-const CHUNKED: usize = 8;
+const LINGER_BYTES: u64 = 256 * 1024;
 
 /// What a connection may use.
 #[derive(Debug, Clone)]
@@ -54,6 +44,8 @@ pub(crate) struct Bounds {
     pub(crate) clients: usize,
     /// Proxies that are believed when they say whose request it is.
     pub(crate) trusted: Vec<Network>,
+    /// The path of `public_url`, without the slash at its end: requests are answered with and without it.
+    pub(crate) prefix: String,
     /// Request line and headers, in bytes.
     pub(crate) head_bytes: usize,
     /// Request body, in bytes.
@@ -72,13 +64,16 @@ pub(super) struct Shared<S> {
     pub(super) bounds: Bounds,
     pub(super) metrics: Arc<Metrics>,
     /// Requests by client.
-    pub(super) requests: Mutex<Buckets<Key>>,
+    requests: ClientRateLimit,
     /// Closed when the server stops: who has not sent a whole head by then is not in flight.
     pub(super) stopping: Receiver<()>,
-    /// Things for the operator to correct, so they are worth a line: a proxy that speaks HTTP/2 to us,
-    pub(super) wrong_version: Seldom,
-    /// and clients that are turned away, which may be a proxy that is not known as one.
-    pub(super) turned_away: Seldom,
+    /// Things for the operator to correct, so they are worth a line: a proxy that speaks HTTP/2, TLS or the PROXY protocol
+    /// to us,
+    http_2: LogThrottle,
+    tls: LogThrottle,
+    proxy_protocol: LogThrottle,
+    /// and clients that are turned away.
+    pub(super) turned_away: LogThrottle,
 }
 
 impl Bounds {
@@ -90,6 +85,7 @@ impl Bounds {
             requests: limits.web_requests,
             clients: limits.web_clients,
             trusted,
+            prefix: String::new(),
             head_bytes: limits.web_head,
             body_bytes: limits.web_body,
             head: timings.web_head,
@@ -101,56 +97,52 @@ impl Bounds {
 
 impl<S> Shared<S> {
     pub(super) fn new(app: tide::Server<S>, bounds: Bounds, metrics: Arc<Metrics>, stopping: Receiver<()>) -> Self {
-        let requests = Mutex::new(Buckets::new(bounds.requests, bounds.clients));
-        let (wrong_version, turned_away) = (Seldom::default(), Seldom::default());
-        Self { app, bounds, metrics, requests, stopping, wrong_version, turned_away }
+        let requests = ClientRateLimit::new("requests", bounds.requests, bounds.clients);
+        let new = LogThrottle::default;
+        let (http_2, tls, proxy_protocol, turned_away) = (new(), new(), new(), new());
+        Self { app, bounds, metrics, requests, stopping, http_2, tls, proxy_protocol, turned_away }
+    }
+
+    /// Logs why a head was refused: once a minute where the operator has to correct something.
+    fn log_refused(&self, peer: Option<IpAddr>, error: HeadError) {
+        let throttle = match error {
+            HeadError::Version => Some(&self.http_2),
+            HeadError::Tls => Some(&self.tls),
+            HeadError::ProxyProtocol => Some(&self.proxy_protocol),
+            _ => None,
+        };
+        let due = throttle.is_some_and(|throttle| throttle.due(Instant::now()));
+        let level = if due { log::Level::Error } else { log::Level::Debug };
+        log::log!(level, "web: request from {} refused: {error}", Client::by_peer(peer, &self.bounds.trusted));
     }
 
     /// Whether this client may have a request answered now.
-    fn admit(&self, client: Client, seat: &Seat) -> Result<(), Refusal> {
+    fn admit(&self, client: Client, connection: &Admitted) -> Result<(), ErrorResponse> {
         let Some(key) = client.key() else { return Ok(()) };
-        let admitted = seat.belongs_to(key).map_err(Refusal::from).and_then(|()| {
-            let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-            requests.take(key, Instant::now()).map_err(Refusal::too_often)
-        });
-        if let Err(refusal) = &admitted {
-            self.tell_turned_away(client, refusal);
+        if let Err(full) = connection.belongs_to(key) {
+            self.turned_away.warn_turned_away(client, full);
+            return Err(full.into());
         }
-        admitted
-    }
-
-    /// Tells the operator about it, once a minute.
-    pub(super) fn tell_turned_away(&self, client: Client, why: &dyn fmt::Display) {
-        if self.turned_away.due(Instant::now()) {
-            log::warn!(
-                "web: {client} was turned away: {why}. If it is your reverse proxy, name it in `trusted_proxies` and let \
-                 it send X-Forwarded-For"
-            );
-        }
+        self.requests.admit(client, Instant::now()).map_err(ErrorResponse::too_often)
     }
 }
 
 /// Reads one request, answers it, closes. Never fails: what goes wrong is the client's to see.
-pub(super) async fn run<S, T>(shared: &Shared<S>, stream: T, peer: Option<IpAddr>, seat: Seat)
+pub(super) async fn run<S, T>(shared: &Shared<S>, mut stream: T, peer: Option<IpAddr>, connection: Admitted)
 where
     S: Clone + Send + Sync + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut stream = Paced::new(stream);
     let deadline = Instant::now() + shared.bounds.request;
     let begun = AtomicBool::new(false);
     let answered = async {
-        serve(shared, &mut stream, peer, &seat, &begun, deadline).await;
+        serve(shared, &mut stream, peer, &connection, &begun, deadline).await;
         None
     };
+    let evicted = async { Some(connection.evicted().await) };
     // A client that does not read its answer must not stay either.
-    let overdue = async {
-        Timer::at(deadline + LINGER).await;
-        None
-    };
-    let displaced = async { Some(seat.must_leave().await) };
-    let displaced = future::or(answered, future::or(displaced, overdue)).await;
-    if let Some(full) = displaced
+    let evicted = timeout(shared.bounds.request + LINGER, future::or(answered, evicted)).await;
+    if let Some(Some(full)) = evicted
         && !begun.load(Ordering::Relaxed)
     {
         say(&mut stream, full).await;
@@ -159,51 +151,53 @@ where
 
 /// Answers a connection nobody has time for, as far as that takes no time.
 pub(super) async fn say<T: AsyncWrite + Unpin>(stream: &mut T, full: Full) {
-    let answer = Refusal::from(full).bytes();
-    let written = async {
-        let _ = stream.write_all(&answer).await;
-        let _ = stream.close().await;
-    };
-    future::poll_once(std::pin::pin!(written)).await;
+    future::poll_once(std::pin::pin!(send(stream, full.into()))).await;
+}
+
+async fn send<T: AsyncWrite + Unpin>(stream: &mut T, answer: ErrorResponse) {
+    let _ = stream.write_all(&answer.bytes()).await;
+    let _ = stream.close().await;
 }
 
 async fn serve<S, T>(
     shared: &Shared<S>,
     stream: &mut T,
     peer: Option<IpAddr>,
-    seat: &Seat,
+    connection: &Admitted,
     begun: &AtomicBool,
     deadline: Instant,
 ) where
     S: Clone + Send + Sync + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let head = async { Some(read_head(stream, peer, &shared.bounds).await) };
+    let head = async { Some(read_head(stream, &shared.bounds).await) };
     let stopped = async {
         let _ = shared.stopping.recv().await;
         None
     };
-    let refusal = match future::or(head, stopped).await {
+    let refused = match future::or(head, stopped).await {
         None | Some(Ok(None)) => return,
         Some(Err(error)) => {
-            let tell = error == HeadError::Version && shared.wrong_version.due(Instant::now());
-            log::log!(if tell { log::Level::Error } else { log::Level::Debug }, "web: request refused: {error}");
-            Some(error.into())
-        }
-        Some(Ok(Some(Head { bytes, client }))) => match shared.admit(client, seat) {
-            Ok(()) => {
-                let most = bytes.len() + CHUNKED * shared.bounds.body_bytes;
-                let stream = Bounded::new(Rewind { bytes, at: 0, inner: &mut *stream }, Budget::of(most));
-                exchange::exchange(shared, stream, Request { client, seat, begun, deadline }).await;
-                None
+            shared.log_refused(peer, error);
+            if let HeadError::Tls | HeadError::ProxyProtocol = error {
+                return;
             }
-            Err(refusal) => Some(refusal),
-        },
+            Err(error.into())
+        }
+        Some(Ok(Some(Head { bytes, end }))) => {
+            let client = client::of(peer, &bytes[..end], &shared.bounds.trusted);
+            match shared.admit(client, connection) {
+                Ok(()) => {
+                    let request = Request { bytes: &bytes, client, connection, begun, deadline };
+                    exchange::exchange(shared, stream, request).await
+                }
+                Err(refused) => Err(refused),
+            }
+        }
     };
-    if let Some(refusal) = refusal {
+    if let Err(answer) = refused {
         begun.store(true, Ordering::Relaxed);
-        let _ = stream.write_all(&refusal.bytes()).await;
-        let _ = stream.close().await;
+        send(stream, answer).await;
     }
     drain(stream).await;
 }
@@ -212,80 +206,33 @@ async fn serve<S, T>(
 struct Head {
     /// All that was read so far; begins with the head.
     bytes: Vec<u8>,
-    client: Client,
+    /// Length of the head.
+    end: usize,
 }
 
 /// The head; `None` when the client went away or never said anything.
-async fn read_head<T: AsyncRead + Unpin>(
-    stream: &mut T,
-    peer: Option<IpAddr>,
-    bounds: &Bounds,
-) -> Result<Option<Head>, HeadError> {
+async fn read_head<T: AsyncRead + Unpin>(stream: &mut T, bounds: &Bounds) -> Result<Option<Head>, HeadError> {
     let mut bytes = Vec::new();
     let whole = async {
         loop {
-            let mut part = [0; 2048];
+            let (seen, mut part) = (bytes.len(), [0; 2048]);
             match stream.read(&mut part).await {
                 Ok(0) | Err(_) => return Ok(None),
                 Ok(count) => bytes.extend_from_slice(&part[..count]),
             }
-            if let Some(end) = head::length(&bytes, bounds.head_bytes)? {
+            if let Some(end) = head::length(&bytes, seen, bounds.head_bytes)? {
                 head::check(&bytes[..end])?;
                 return Ok(Some(end));
             }
         }
     };
-    let late = async {
-        Timer::after(bounds.head).await;
-        Err(HeadError::TooSlow)
-    };
-    match future::or(whole, late).await {
-        Ok(Some(end)) => {
-            let client = client::of(peer, &bytes[..end], &bounds.trusted);
-            Ok(Some(Head { bytes, client }))
-        }
-        Ok(None) => Ok(None),
+    match timeout(bounds.head, whole).await.unwrap_or(Err(HeadError::TooSlow)) {
         Err(HeadError::TooSlow) if bytes.is_empty() => Ok(None),
-        Err(error) => Err(error),
+        read => Ok(read?.map(|end| Head { bytes, end })),
     }
 }
 
 /// Reads what the client still sends, so that it gets to read our answer.
 pub(super) async fn drain<T: AsyncRead + Unpin>(stream: &mut T) {
-    let discard = async {
-        let mut scratch = [0; 4096];
-        let mut left = LINGER_BYTES;
-        while let Ok(count @ 1..) = stream.read(&mut scratch).await {
-            left = left.saturating_sub(count);
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    let enough = async {
-        Timer::after(LINGER).await;
-    };
-    future::or(discard, enough).await;
+    let _ = timeout(LINGER, io::copy(stream.take(LINGER_BYTES), io::sink())).await;
 }
-
-/// A stream that first gives back what was read from it already.
-struct Rewind<T> {
-    bytes: Vec<u8>,
-    at: usize,
-    inner: T,
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Rewind<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        if this.at == this.bytes.len() {
-            return Pin::new(&mut this.inner).poll_read(cx, out);
-        }
-        let count = out.len().min(this.bytes.len() - this.at);
-        out[..count].copy_from_slice(&this.bytes[this.at..this.at + count]);
-        this.at += count;
-        Poll::Ready(Ok(count))
-    }
-}
-
-crate::pass_writes::pass_writes!([] Rewind<T>, T);

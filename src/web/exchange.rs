@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use futures_lite::{AsyncRead, AsyncWrite, FutureExt};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_types::Method;
 use http_types::headers::HeaderValue;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderName};
@@ -17,48 +18,72 @@ use smol::Timer;
 use smol_hyper::rt::FuturesIo;
 
 use super::client::Client;
-use super::connection::Shared;
-use super::half_closed::{End, endless};
-use super::refusal::{Refusal, harden};
-use super::seats::Seat;
+use super::connection::{Bounds, Shared};
+use super::connection_limit::Admitted;
+use super::error_response::{ErrorResponse, harden};
+use super::head::HeadError;
+use super::public_url;
+use super::stream::{EofSignal, RequestStream};
 
-/// What is known of a request besides its bytes.
+/// Bytes read for each byte a body may have: one in a chunk of its own takes six.
+const CHUNKED: usize = 8;
+
+/// A request as far as it was read, and what is known besides.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
+    /// The head, which is checked, and what was read after it.
+    pub(super) bytes: &'a [u8],
     /// Who sent it. Found in the extensions of the application's request.
     pub(super) client: Client,
     /// Told whose turn it is.
-    pub(super) seat: &'a Seat,
+    pub(super) connection: &'a Admitted,
     /// Set once there is an answer: bytes of it may be on their way.
     pub(super) begun: &'a AtomicBool,
     /// When the answer must be out.
     pub(super) deadline: Instant,
 }
 
-/// Has the request at the start of `stream` answered. Its head is checked already.
-pub(super) async fn exchange<S, T>(shared: &Shared<S>, stream: T, about: Request<'_>)
+/// Has the request answered.
+///
+/// # Errors
+/// What to answer where hyper finds no request.
+pub(super) async fn exchange<S, T>(shared: &Shared<S>, stream: &mut T, about: Request<'_>) -> Result<(), ErrorResponse>
 where
     S: Clone + Send + Sync + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let (stream, end) = endless(stream, about.seat);
-    let end = &end;
+    let (open, eof) = EofSignal::new();
+    let (found, eof) = (&AtomicBool::new(false), &eof);
+    let stream = RequestStream {
+        inner: stream,
+        head: about.bytes,
+        budget: CHUNKED * shared.bounds.body_bytes,
+        open: Some(open),
+        connection: about.connection,
+        found,
+    };
     let service = service_fn(|request| async move {
-        let answer = answer(shared, request, about, end).await;
+        found.store(true, Ordering::Relaxed);
+        let answer = answer(shared, request, about, eof).await;
         about.begun.store(true, Ordering::Relaxed);
-        about.seat.waiting();
-        let mut response = answer.unwrap_or_else(|status| Refusal::from(status).response());
+        about.connection.waiting();
+        let mut response = answer.unwrap_or_else(|status| ErrorResponse::from(status).response());
         harden(response.headers_mut());
         Ok::<_, Infallible>(response)
     });
-    let connection = http1::Builder::new()
+    let served = http1::Builder::new()
         .keep_alive(false)
         .header_read_timeout(None)
         // The head is bounded already; this only has to be enough for it.
         .max_buf_size(16 * 1024 + shared.bounds.head_bytes)
-        .serve_connection(FuturesIo::new(stream), service);
-    if let Err(error) = connection.await {
-        log::debug!("web: {error}");
+        .serve_connection(FuturesIo::new(stream), service)
+        .await;
+    let Err(error) = served else { return Ok(()) };
+    log::debug!("web: {error}");
+    match found.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false if error.is_parse_too_large() => Err(HeadError::TooLarge.into()),
+        false => Err(StatusCode::BAD_REQUEST.into()),
     }
 }
 
@@ -67,20 +92,20 @@ async fn answer<S>(
     shared: &Shared<S>,
     request: hyper::Request<Incoming>,
     about: Request<'_>,
-    end: &End,
+    eof: &EofSignal,
 ) -> Result<Response<Full<Bytes>>, StatusCode>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let read = async { to_tide(request, about.client, shared.bounds.body_bytes).await };
+    let read = async { to_tide(request, about.client, &shared.bounds).await };
     // What is not complete when the client has sent its last never will be.
     let cut = async {
-        end.comes().await;
+        eof.wait().await;
         Err(StatusCode::BAD_REQUEST)
     };
     let request = read.or(cut).or(overdue(about.deadline, StatusCode::REQUEST_TIMEOUT)).await?;
-    if !end.is_here() {
-        about.seat.working();
+    if !eof.is_set() {
+        about.connection.working();
     }
     let respond = async {
         match AssertUnwindSafe(shared.app.respond(request)).catch_unwind().await {
@@ -104,25 +129,25 @@ async fn overdue<T>(deadline: Instant, status: StatusCode) -> Result<T, StatusCo
 async fn to_tide(
     request: hyper::Request<Incoming>,
     client: Client,
-    body_bytes: usize,
+    bounds: &Bounds,
 ) -> Result<http_types::Request, StatusCode> {
     let (parts, body) = request.into_parts();
     let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > body_bytes as u64) {
+    if announced.is_some_and(|length| length > bounds.body_bytes as u64) {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    let method: http_types::Method = parts.method.as_str().parse().map_err(|_| StatusCode::METHOD_NOT_ALLOWED)?;
-    if method.as_ref() != parts.method.as_str() {
-        return Err(StatusCode::METHOD_NOT_ALLOWED);
-    }
+    let method = parts.method.as_str().parse().ok().filter(|method: &Method| method.as_ref() == parts.method.as_str());
+    // A method the router has no name for is answered as one that is allowed nowhere.
+    let method = method.unwrap_or(Method::Trace);
     let mut url = http_types::Url::parse("http://localhost/").map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    url.set_path(parts.uri.path());
+    let path = public_url::below(&bounds.prefix, parts.uri.path());
+    url.set_path(path);
     url.set_query(parts.uri.query());
-    if url.path() != parts.uri.path() {
+    if url.path() != path {
         // Not in normal form: no page of ours is spelt so.
         return Err(StatusCode::NOT_FOUND);
     }
-    let body = Limited::new(body, body_bytes).collect().await.map_err(|error| {
+    let body = Limited::new(body, bounds.body_bytes).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }
     })?;
     let mut converted = http_types::Request::new(method, url);

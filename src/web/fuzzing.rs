@@ -7,10 +7,10 @@ use smol::channel;
 
 use super::body::{Body, BodyError};
 use super::connection::{self, Bounds, Shared};
-use super::origin::{self, Hints};
+use super::connection_limit::ConnectionLimit;
 use super::page;
+use super::public_url::{self, Hints};
 use super::register::{self, Claim, Plan, Refused, Saved, Status, Work};
-use super::seats::Seats;
 use crate::account::{Account, Credentials, Endpoint};
 use crate::metrics::Metrics;
 use crate::push::{Delivery, Outcome};
@@ -27,8 +27,8 @@ where
     let bounds = Bounds::new(&Limits::default(), &Timings::default(), Vec::new());
     let (_running, stopping) = channel::bounded(1);
     let shared = Shared::new(app, bounds, Arc::new(Metrics::default()), stopping);
-    if let Ok((seat, _)) = Seats::new(1, 1).take(None) {
-        connection::run(&shared, stream, None, seat).await;
+    if let Ok((admitted, _)) = ConnectionLimit::new(1, 1).admit(None) {
+        connection::run(&shared, stream, None, admitted).await;
     }
 }
 
@@ -123,5 +123,5 @@ fn decide(
 /// The page for a request with these headers.
 pub fn page(host: Option<&str>, original_url: Option<&str>, forwarded_prefix: Option<&str>, vapid: &str) -> String {
     let hints = Hints { host, original_url, forwarded_prefix, forwarded_host: host };
-    page::webserver(origin::public_url(None, hints), vapid)
+    page::webserver(public_url::public_url(None, hints), vapid)
 }

@@ -1,4 +1,4 @@
-//! Accepts connections, seats or turns them away, and ends them in order. Works on any kind of listening socket.
+//! Accepts connections or turns them away, and ends them in order. Works on any kind of listening socket.
 
 use std::io;
 use std::net::IpAddr;
@@ -11,15 +11,16 @@ use smol::{Executor, Timer, channel};
 
 use super::client::Client;
 use super::connection::{self, Bounds, Shared};
-use super::seats::Seats;
-use super::seldom::Seldom;
+use super::connection_limit::ConnectionLimit;
+use super::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
+use crate::runtime::timeout;
 
 /// Pause after a failed accept. Out of descriptors, accept fails at once for ever: without a pause it would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections without a seat that get a moment to read why. Without it some clients would see only a reset.
-const PORCH: usize = 64;
+/// Rejected connections that get a moment to read why. Without it some clients would see only a reset.
+const REJECTED_BACKLOG: usize = 64;
 
 /// A listening socket.
 pub(crate) trait Accept: Send {
@@ -67,10 +68,10 @@ pub(crate) async fn serve<S, L>(
     let (not_cut, cut) = channel::bounded::<()>(1);
     let (open, all_closed) = channel::bounded::<()>(1);
     let grace = bounds.shutdown;
-    let seats = Seats::new(bounds.connections, bounds.connections_per_client);
-    let porch = Arc::new(Semaphore::new(PORCH));
+    let limit = ConnectionLimit::new(bounds.connections, bounds.connections_per_client);
+    let backlog = Arc::new(Semaphore::new(REJECTED_BACKLOG));
     let shared = Arc::new(Shared::new(app, bounds, metrics, stopping));
-    let complaint = Seldom::default();
+    let complaint = LogThrottle::default();
     let accept = async {
         loop {
             let (mut stream, peer) = match listener.accept().await {
@@ -80,31 +81,32 @@ pub(crate) async fn serve<S, L>(
                         log::warn!("web: cannot accept connections: {error}; trying again every 100 ms");
                     }
                     // Accounts and pushes need descriptors, too: who keeps us waiting makes room for them.
-                    seats.shed();
+                    limit.shed();
                     Timer::after(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
             let client = Client::by_peer(peer, &shared.bounds.trusted);
-            match seats.take(client.key()) {
-                Ok((seat, leaving)) => {
-                    if let Some(leaving) = leaving {
-                        leaving.gone().await;
+            match limit.admit(client.key()) {
+                Ok((connection, evicted)) => {
+                    if let Some(evicted) = evicted {
+                        evicted.gone().await;
                     }
                     let (shared, cut, open) = (shared.clone(), cut.clone(), open.clone());
                     let task = async move {
-                        let until_cut = async {
-                            let _ = cut.recv().await;
+                        let run = async {
+                            connection::run(&shared, stream, peer, connection).await;
+                            Ok(())
                         };
-                        future::or(connection::run(&shared, stream, peer, seat), until_cut).await;
+                        let _ = future::or(run, cut.recv()).await;
                         drop(open);
                     };
                     executor.spawn(task).detach();
                 }
                 Err(full) => {
-                    shared.tell_turned_away(client, &full);
+                    shared.turned_away.warn_turned_away(client, full);
                     connection::say(&mut stream, full).await;
-                    if let Some(place) = porch.try_acquire_arc() {
+                    if let Some(place) = backlog.try_acquire_arc() {
                         let task = async move {
                             connection::drain(&mut stream).await;
                             drop(place);
@@ -117,13 +119,7 @@ pub(crate) async fn serve<S, L>(
     };
     future::or(accept, stop).await;
     drop((listener, running, open));
-    let finished = async {
-        let _ = all_closed.recv().await;
-    };
-    let late = async {
-        Timer::after(grace).await;
-    };
-    future::or(finished, late).await;
+    let _ = timeout(grace, all_closed.recv()).await;
     drop(not_cut);
 }
 

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-use super::origin::{Address, Doubt, NoAddress, Source};
+use super::public_url::{Address, Doubt, NoAddress, Source};
 use crate::link::{self, Link};
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -212,7 +212,7 @@ fn fill(content: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::web::origin::{Hints, public_url};
+    use crate::web::public_url::{Hints, public_url};
 
     fn page(hints: Hints<'_>) -> String {
         webserver(public_url(None, hints), &"v".repeat(87))

@@ -255,13 +255,20 @@ fn only_add_and_import_make_a_database() {
 
 #[test]
 fn the_old_database_name_is_found_and_named() {
-    let (world, push) = World::pushing();
+    let (mut world, push) = World::pushing();
     world.add(&push.endpoint(TOKEN)).ok();
     world.sql("PRAGMA wal_checkpoint(TRUNCATE)");
     fs::rename(world.path("db.sqlite"), world.path("mollysocket.db")).unwrap();
-    let run = world.line("connection list");
-    assert!(run.stderr.contains("warning") && run.stderr.contains("mollysocket.db"), "{run:?}");
-    assert!(run.ok().contains(&world.path("mollysocket.db").display().to_string()));
+    // The image of a container sets it, whatever is in the volume.
+    for set in [None, Some(world.path("db.sqlite"))] {
+        if let Some(db) = &set {
+            world.set("MOLLY_DB", db.to_str().unwrap());
+        }
+        let run = world.line("connection list");
+        assert!(run.stderr.contains("warning") && run.stderr.contains("mollysocket.db"), "{run:?}");
+        assert!(run.ok().contains(&world.path("mollysocket.db").display().to_string()), "{set:?}");
+        assert!(!world.path("db.sqlite").exists(), "{set:?}");
+    }
 }
 
 #[test]

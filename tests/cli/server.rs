@@ -37,6 +37,20 @@ fn it_reports_at_start_and_ends_with_0_on_either_signal() {
 }
 
 #[test]
+fn host_and_port_of_the_command_line_win_over_all_else() {
+    let mut world = world();
+    world.set("MOLLY_PORT", "1");
+    world.set("MOLLY_HOST", "192.0.2.1");
+    let mut server = Server::start(&world, &["server", "--port", "0", "--host=127.0.0.1"]);
+    server.wait_for("127.0.0.1:");
+    server.signal("TERM");
+    assert_eq!(server.end().code, Some(0));
+    for port in ["x", "65536", "-1", ""] {
+        world.run(&["server", "--port", port]).fails(2, &["--port needs a number"]);
+    }
+}
+
+#[test]
 fn it_starts_with_nothing_configured_and_makes_key_and_database() {
     let mut world = world();
     world.unset("MOLLY_VAPID_KEY_FILE");

@@ -126,7 +126,7 @@ fn only_the_accounts_that_are_named_are_exported() {
     let missing = "2f2b1a3c-1111-4222-8333-444455556666";
     world.run(&["connection", "export", "--secrets", UUID, missing]).fails(1, &[missing, "connection list"]);
     world.run(&["connection", "export", "me"]).fails(2, &["UUID"]);
-    world.run(&["connection", "export", "--secret"]).fails(2, &["\"--secret\" is no option"]);
+    world.run(&["connection", "export", "--secret"]).fails(2, &["unknown option \"--secret\""]);
     World::keyed().run(&["connection", "export"]).fails(1, &["db.sqlite"]);
 }
 

@@ -9,7 +9,7 @@ use crate::world::{KEY, PASSWORD, PUBLIC, UUID, World};
 #[test]
 fn version_and_help_go_to_stdout() {
     let world = World::new();
-    for line in ["--version", "-V", "server --version", "-v -V"] {
+    for line in ["--version", "-V", "server --version", "-v -V", "-vV", "version"] {
         assert_eq!(world.line(line).ok(), format!("mollysocket {}\n", env!("CARGO_PKG_VERSION")));
     }
     for line in ["--help", "-h", "help"] {
@@ -17,6 +17,14 @@ fn version_and_help_go_to_stdout() {
         for verb in ["server", "vapid", "qrcode", "connection", "test"] {
             assert!(help.contains(verb), "{help}");
         }
+    }
+    for line in ["--help", "server help", "connection help", "c a -h", "c rem -h", "health -h", "qr url -h"] {
+        let help = world.line(line).ok();
+        assert!(help.lines().all(|line| line.chars().count() <= 80), "{line}: {help}");
+    }
+    let help = world.line("server --help").ok();
+    for part in ["MOLLY_CONF", "/etc/mollysocket/config.toml", "MOLLY_PORT"] {
+        assert!(help.contains(part), "{help}");
     }
     for line in ["connection add --help", "help c add", "c a -h"] {
         let help = world.line(line).ok();
@@ -159,7 +167,7 @@ fn qr_codes_come_with_their_link() {
         let out = world.line(line).ok();
         let link = format!("mollysocket://link?vapid={PUBLIC}&type=airgapped");
         assert_eq!(out.lines().last(), Some(link.as_str()));
-        assert!(out.starts_with("\x1b[30;107m"), "colours that do not follow the theme");
+        assert!(!out.contains('\x1b'), "a pipe keeps no colours");
     }
     let out = world.line("qr url https://molly.example/sub?a=b&c=d").ok();
     let url = "https%3A%2F%2Fmolly.example%2Fsub%3Fa%3Db%26c%3Dd";
@@ -167,9 +175,19 @@ fn qr_codes_come_with_their_link() {
         out.lines().last(),
         Some(format!("mollysocket://link?vapid={PUBLIC}&url={url}&type=webserver").as_str())
     );
-    assert!(!world.line("qrcode airgapped --plain").ok().contains('\x1b'));
+    assert_eq!(world.line("qrcode airgapped --plain").ok(), world.line("qrcode airgapped").ok());
     let long = format!("https://molly.example/{}", "x".repeat(4000));
     world.run(&["qrcode", "url", &long]).fails(1, &["too long"]);
+}
+
+#[test]
+fn a_picture_on_standard_output_is_alone_there() {
+    let world = World::keyed();
+    for line in ["qrcode airgapped --svg -", "qr air --svg=-", "--svg - qr url https://molly.example/"] {
+        let out = world.line(line).ok();
+        assert!(out.starts_with('<') && out.trim_end().ends_with("</svg>") && !out.contains("link?vapid"), "{out}");
+    }
+    assert_eq!(world.names(), ["vapid.key"], "no file is named -");
 }
 
 #[test]

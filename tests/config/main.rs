@@ -8,6 +8,7 @@ use mollysocket::config::{Config, Env};
 use tempfile::TempDir;
 
 mod checked;
+mod found;
 mod mistakes;
 mod settings;
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use mollysocket::config::{Config, Env};
@@ -17,11 +18,46 @@ fn a_misspelt_key_or_variable_is_refused_with_the_right_one() {
     complaint("colour = 1", &["colour: there is no such key"]);
     complaint_about("MOLLY_ALLOWED_UUID", "x", &["no such variable", "did you mean MOLLY_ALLOWED_UUIDS?"]);
     complaint_about("MOLLY_CONFIG", "x", &["did you mean MOLLY_CONF?"]);
-    complaint_about("MOLLY_COLOUR", "x", &["no such variable"]);
-    complaint_about("MOLLY_", "x", &["no such variable"]);
+    // A variable of another program in a shared .env.
+    for name in ["MOLLY_DOMAIN", "MOLLY_COLOUR", "MOLLY_", "MOLLY_NAME"] {
+        let why = "a misspelt allow list would leave the server open";
+        complaint_about(name, "x", &["no such variable", why, "another program's", "env_file"]);
+    }
     complaint_about("molly_allowed_uuids", "x", &["did you mean MOLLY_ALLOWED_UUIDS?"]);
     assert!(with("MOLLYSOCKET_PORT", "1").is_ok(), "not ours");
     assert!(with("XMOLLY_PORT", "1").is_ok(), "not ours");
+}
+
+/// As a pod has them, for a Service that is called like the program.
+#[test]
+fn variables_that_kubernetes_makes_for_a_service_are_known() {
+    for service in ["MOLLY", "MOLLY_FLY", "MOLLY_SOCKET", "MOLLYSOCKET"] {
+        let made: Vec<(String, String)> = [
+            ("_SERVICE_HOST", "10.0.0.1"),
+            ("_SERVICE_PORT", "80"),
+            ("_SERVICE_PORT_HTTP", "80"),
+            ("_PORT", "tcp://10.0.0.1:80"),
+            ("_PORT_80_TCP", "tcp://10.0.0.1:80"),
+            ("_PORT_80_TCP_PROTO", "tcp"),
+            ("_PORT_80_TCP_PORT", "80"),
+            ("_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ]
+        .map(|(end, value)| (format!("{service}{end}"), value.to_owned()))
+        .into();
+        let config = Config::from_text(Some((Path::new("c"), "port = 8021")), &made.iter().cloned().collect()).unwrap();
+        assert_eq!(config.port, 8021, "{service}");
+        let ours = usize::from(service != "MOLLYSOCKET");
+        assert_eq!(config.warnings.len(), ours, "{:?}", config.warnings);
+        assert!(config.warnings.iter().all(|said| said.contains("enableServiceLinks: false")), "{:?}", config.warnings);
+        // One alone might be anything: the cause is named.
+        for (name, value) in made.iter().filter(|(name, _)| name.starts_with("MOLLY_")) {
+            complaint_about(name, value, &["Kubernetes", "enableServiceLinks: false"]);
+        }
+    }
+    // Beside the address of a Service everything else still counts.
+    let env = env(&[("MOLLY_SERVICE_HOST", "10.0.0.1"), ("MOLLY_SERVICE_PORT", "80"), ("MOLLY_ALLOWED_UUID", "x")]);
+    let error = Config::load(None, &env).unwrap_err().to_string();
+    assert!(error.contains("did you mean MOLLY_ALLOWED_UUIDS?") && !error.contains("Kubernetes"), "{error}");
 }
 
 #[test]
@@ -38,11 +74,93 @@ fn wrong_types_are_refused_with_an_example() {
     complaint_about("MOLLY_WEBSERVER", "yes", &["true or false"]);
     // What a shell leaves of a list.
     for left in ["[*]", "[0f2b1a3c-1111-4222-8333-444455556666]", "[a,b]"] {
-        let spelling = "between single quotes, like '[\"one\", \"two\"]'";
-        complaint_about("MOLLY_ALLOWED_UUIDS", left, &["a list of strings", "a shell", spelling]);
+        let spelling = "a list of strings like '[\"UUID\", \"UUID\"]'";
+        complaint_about("MOLLY_ALLOWED_UUIDS", left, &["a shell", spelling]);
     }
-    complaint_about("MOLLY_ALLOWED_ENDPOINTS", "[https://ntfy.sh,*]", &["takes quotes away"]);
+    complaint_about("MOLLY_ALLOWED_ENDPOINTS", "[https://ntfy.sh,*]", &["takes away all quotes but"]);
     complaint_about("MOLLY_ALLOWED_UUIDS", "[1, 2]", &["a list of strings"]);
+}
+
+/// Taken for one value, it would match nothing, or be sent to Signal as it is.
+#[test]
+fn several_values_in_one_text_are_refused_with_the_right_spelling() {
+    let id = "0f2b1a3c-1111-4222-8333-444455556666";
+    let other = "1f2b1a3c-1111-4222-8333-444455556666";
+    for (key, one, two, example) in [
+        (
+            "endpoints",
+            "https://a.example",
+            "https://b.example",
+            r#"["https://a.example.org", "https://b.example.org"]"#,
+        ),
+        ("endpoints", "https://a.example/", "*", r#"["https://a.example.org", "https://b.example.org"]"#),
+        ("uuids", id, other, r#"["UUID", "UUID"]"#),
+        ("uuids", "*", id, r#"["UUID", "UUID"]"#),
+        ("trusted_proxies", "10.0.0.1", "10.1.0.0/16", r#"["loopback", "10.0.0.0/8"]"#),
+        ("user_agents", "Name/1 (a; b)", "Other/2", r#"["Name/1.0", "Other/2.0"]"#),
+        ("alert_command", "/bin/alert", "--now", r#"["/usr/local/bin/alert", "argument"]"#),
+    ] {
+        let key = if key.contains('_') { key.to_owned() } else { format!("allowed_{key}") };
+        let name = format!("MOLLY_{}", key.to_uppercase());
+        for separator in [",", ";", ", ", " , ", ";\n", " ", "\n", "\t", "|"] {
+            // Blanks are part of a User-Agent, and a tab or a stroke is refused or sent as it is.
+            if key == "user_agents" && !separator.contains([',', ';', '\n']) {
+                continue;
+            }
+            let value = format!("{one}{separator}{two}");
+            let spelled = format!("must be a single value; write a list of strings like '{example}'");
+            for quoted in [value.clone(), format!("{value:?}"), format!("[{value:?}]")] {
+                complaint_about(&name, &quoted, &["entry 1", &spelled]);
+            }
+            complaint(
+                &format!("{key} = [{value:?}]"),
+                &["entry 1", &format!("write a list of strings like {example}")],
+            );
+        }
+    }
+    for pattern in ["https://*.example.org", "*.example.org", "http://192.168.*.*", "fd00::/8", "10.0.0.0/8"]
+        .into_iter()
+        .chain(["http://10.0.0.0/8", "http://10.0.0.0:8080/8/", "http://10.0.0.0/255.0.0.0", "http://10.0.0.0-20/"])
+    {
+        complaint_about("MOLLY_ALLOWED_ENDPOINTS", pattern, &["entry 1", "like http"]);
+    }
+    for server in ["http://10.0.0.1/8a", "http://10.0.0.1/up/8", "http://3proxy:8080", "https://8.example.org/8"] {
+        with("MOLLY_ALLOWED_ENDPOINTS", server).unwrap();
+    }
+    complaint_about("MOLLY_ALLOWED_UUIDS", "0f2b*", &["entry 1", "UUID like"]);
+    complaint_about("MOLLY_TRUSTED_PROXIES", "10.0.*", &["entry 1", "10.0.0.0/8"]);
+    complaint_about("MOLLY_USER_AGENTS", "Name/*", &["entry 1", "Name/1.0"]);
+    good("alert_command = [\"/opt/My alerts/run\", \"a, b; c\"]\nuser_agents = [\"A/1 (b, c) D/2\"]");
+}
+
+#[test]
+fn a_value_that_begins_with_a_quote_or_bracket_is_toml_or_refused() {
+    let broken = [
+        "\"/data/db",
+        "'/data/db",
+        "\"/data\"/db",
+        "'\"/data/db'",
+        "[/data/db]",
+        "{{ db }}",
+        "\u{201c}/db\u{201d}",
+        "`pwd`",
+    ];
+    for value in broken {
+        for name in ["DB", "HOST", "PUBLIC_URL", "SIGNAL_CA_FILE", "VAPID_KEY_FILE", "ADMIN_SOCKET", "CONF"] {
+            complaint_about(&format!("MOLLY_{name}"), value, &["quote or bracket", "not valid TOML", "a string like"]);
+        }
+        for name in ["ALLOWED_UUIDS", "ALLOWED_ENDPOINTS", "USER_AGENTS", "TRUSTED_PROXIES", "ALERT_COMMAND"] {
+            complaint_about(
+                &format!("MOLLY_{name}"),
+                value,
+                &["quote or bracket", "not valid TOML", "a list of strings"],
+            );
+        }
+        complaint_about("MOLLY_PORT", value, &["not valid TOML", "a whole number"]);
+    }
+    for value in ["[\"/data/db\"]", "[1]", "{ a = 1 }"] {
+        complaint_about("MOLLY_DB", value, &["wrong type", "a string like"]);
+    }
 }
 
 #[test]
@@ -72,7 +190,8 @@ fn malformed_values_are_refused_at_start() {
         ("signal_url = \"chat.signal.org\"", &["signal_url", "wss://"]),
         ("user_agents = []", &["user_agents", "empty"]),
         ("user_agents = [\"\"]", &["user_agents", "entry 1"]),
-        ("user_agents = [\"A/1\", \"B\\r\\nX: y\"]", &["user_agents", "entry 2", "printable"]),
+        ("user_agents = [\"A/1\", \"B\\r\\nX: y\"]", &["user_agents", "entry 2", "single value"]),
+        ("user_agents = [\"A/1\", \"B\\rX: y\"]", &["user_agents", "entry 2", "printable"]),
         ("user_agents = [\"\u{e9}\"]", &["user_agents", "entry 1"]),
         ("trusted_proxies = [\"10.0.0.0/33\"]", &["trusted_proxies", "entry 1"]),
         ("trusted_proxies = [\"loopback\", \"proxy.example\"]", &["trusted_proxies", "entry 2", "10.0.0.0/8"]),

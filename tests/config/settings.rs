@@ -20,7 +20,8 @@ fn defaults_are_the_documented_ones() {
     assert!(matches!(config.vapid, VapidSource::Generated(ref p) if p == Path::new("db.sqlite.vapid")));
     assert_eq!(config.admin_socket, Path::new("db.sqlite.sock"));
     assert_eq!((config.alert_command, config.heartbeat_url), (None, None));
-    assert!(config.vapid_contact.starts_with("https://"));
+    assert!(config.vapid_contact.starts_with("https://") && !config.vapid_contact.contains("mollyim"));
+    assert_eq!(config.vapid_contact, env!("CARGO_PKG_REPOSITORY"), "this project's page, not the reference's");
     assert_eq!(config.public_url, None);
     assert_eq!(config.signal_url.as_str(), "wss://chat.signal.org/v1/websocket/");
     assert_eq!((config.signal_ca_file, config.push_ca_file), (None, None));
@@ -142,7 +143,7 @@ fn variables_are_read_as_toml_or_as_plain_text() {
         assert_eq!(with("MOLLY_HOST", value).unwrap().host, value.trim_matches(['"', '[', ']']).to_owned(), "{value}");
     }
     // Text that TOML would take for something else stays what was written.
-    for value in ["1234", "1.50", "true", "1979-05-27", "1e5", "[1]", "0x10"] {
+    for value in ["1234", "1.50", "true", "1979-05-27", "1e5", "0x10"] {
         let config = with("MOLLY_VAPID_KEY_FILE", value).unwrap();
         assert!(matches!(config.vapid, VapidSource::File(ref p) if p == Path::new(value)), "{value}");
     }
@@ -157,9 +158,15 @@ fn variables_are_read_as_toml_or_as_plain_text() {
     }
     // Digits only is a UUID, too.
     with("MOLLY_ALLOWED_UUIDS", "12345678123456781234567812345678").unwrap();
-    let two = format!("[\"{}\", '{}']", id(0), id(1));
-    let config = with("MOLLY_ALLOWED_UUIDS", &two).unwrap();
-    assert!(config.allowed_uuids.permits(id(0)) && config.allowed_uuids.permits(id(1)));
+    // The single quotes of a shell, as compose files, units and .env files hand them on.
+    for two in [format!("[\"{}\", '{}']", id(0), id(1)), format!("'[\"{}\", \"{}\"]'", id(0), id(1))] {
+        let config = with("MOLLY_ALLOWED_UUIDS", &two).unwrap();
+        assert!(config.allowed_uuids.permits(id(0)) && config.allowed_uuids.permits(id(1)), "{two}");
+        assert!(!config.allowed_uuids.permits(id(2)), "{two}");
+    }
+    for any in ["*", "\"*\"", "'*'", "[\"*\"]", "'[\"*\"]'", "\"['*']\"", "'\"*\"'"] {
+        assert!(with("MOLLY_ALLOWED_UUIDS", any).unwrap().allowed_uuids.permits(id(0)), "{any}");
+    }
     let config = with("MOLLY_ALLOWED_ENDPOINTS", r#"["https://a.example","*"]"#).unwrap();
     assert_eq!(config.allowed_endpoints.permits(&Endpoint::parse("https://a.example/x").unwrap()), Permission::Listed);
     assert_eq!(

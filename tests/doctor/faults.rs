@@ -69,6 +69,27 @@ pub const AT_SIGNAL: &[Fault] = &[
         &[],
     ),
     fault(
+        "a proxy's page in the place of Signal's answer",
+        |case| case.world.signal().set_mode(Mode::Handshake(Handshake::proxy_status(200))),
+        "Signal: answer",
+        &["200", "lacks Signal's time stamp (X-Signal-Timestamp)", "captive portal"],
+        &[],
+    ),
+    fault(
+        "a load balancer that says no",
+        |case| case.world.signal().set_mode(Mode::Handshake(Handshake::proxy_status(503))),
+        "Signal: answer",
+        &["503", "lacks Signal's time stamp (X-Signal-Timestamp)"],
+        &[],
+    ),
+    fault(
+        "something that accepts what Signal should",
+        |case| case.world.signal().set_mode(Mode::TimestampHeader(false)),
+        "Signal: answer",
+        &["accepted", "lacks Signal's time stamp", "look for a proxy"],
+        &[],
+    ),
+    fault(
         "a version Signal does not serve",
         |case| case.world.signal().set_mode(Mode::Handshake(Handshake::status(499))),
         "Signal: User-Agent",
@@ -136,6 +157,13 @@ pub const AT_THE_PUSH_SERVER: &[Fault] = &[
         "endpoint",
         &["not in allowed_endpoints", "add \"https://localhost:"],
         // What is listed instead is Signal.
+        &["push server"],
+    ),
+    fault(
+        "a private server that is not listed",
+        |case| case.set("allowed_endpoints", "[\"https://ntfy.invalid\", \"*\"]"),
+        "endpoint",
+        &["this machine", "allowed_endpoints = [\"https://localhost:"],
         &["push server"],
     ),
     fault(

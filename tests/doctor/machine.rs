@@ -43,7 +43,7 @@ pub const ON_THIS_MACHINE: &[Fault] = &[
         "a database others can read",
         |case| fs::set_permissions(case.world.db(), fs::Permissions::from_mode(0o644)).unwrap(),
         "database",
-        &["0644", "chmod 600 "],
+        &["0644", "chmod 600"],
         &[],
     ),
     fault(
@@ -69,6 +69,20 @@ pub const ON_THIS_MACHINE: &[Fault] = &[
         "server",
         &["private/admin.sock", "Permission denied", "as the user of the server"],
         &[],
+    ),
+    fault(
+        "a server whose database is gone, and another one that is not there either",
+        |case| {
+            case.set("admin_socket", &format!("{:?}", case.path("db.sqlite.sock")));
+            fs::copy(case.path("db.sqlite.vapid"), case.path("other.sqlite.vapid")).unwrap();
+            case.set("db", "\"other.sqlite\"");
+            for file in ["db.sqlite", "db.sqlite-wal", "db.sqlite-shm"] {
+                fs::remove_file(case.path(file)).unwrap();
+            }
+        },
+        "server",
+        &["it uses ", "db.sqlite, this command ", "other.sqlite", "MOLLY_DB"],
+        &["database"],
     ),
     fault("no server", |case| case.world.stop(), "server", &["no server answers", "start it"], &[]),
     fault(

@@ -14,14 +14,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
-use case::Case;
+use case::{Case, Findings};
 use faults::{AT_SIGNAL, AT_THE_PUSH_SERVER, BEFORE_THE_SERVER, Fault};
 use machine::ON_THIS_MACHINE;
 use mollysocket::doctor::{Check, Doctor, Verdict};
 use mollysocket::net::resolve::Resolve;
 use mollysocket::status::State;
 use sim::push::Answer;
-use sim::signal::Envelope;
+use sim::signal::{Envelope, Handshake, Mode, UaRule};
 use support::{DEVICE, PATIENCE, World};
 
 /// Whether a check has this name, perhaps with an account before or a server behind it.
@@ -47,6 +47,12 @@ fn is_found(fault: &Fault) {
     // Without a configuration nothing else can be checked.
     let code = if findings.checks.len() == 1 { 2 } else { i32::from(fails) };
     assert_eq!(findings.code, Some(code), "{}", fault.name);
+    // Whatever is wrong, a report names nobody.
+    let (_, report) = case.run(&["--report"]);
+    let (phone, directory) = (&case.phone, case.world.dir.path().display().to_string());
+    for secret in [&phone.uuid[..8], &phone.password, &phone.token, &directory, "localhost/", ".invalid"] {
+        assert!(!report.contains(secret), "{}: {secret} in {report}", fault.name);
+    }
 }
 
 #[test]
@@ -84,7 +90,43 @@ fn where_all_is_well_there_is_no_complaint() {
         }
     }
     let (code, text) = case.run(&[]);
-    assert!(code == Some(0) && text.ends_with("\nNo fault found.\n"), "{text}");
+    assert!(code == Some(0) && text.ends_with("\nNo fault found.\n"), "{code:?}: {text}");
+    // The simulator's own authority takes the place of the pinned ones.
+    assert!(text.contains("ca.pem (signal_ca_file)") && !text.contains("pinned"), "{text}");
+}
+
+/// Sets what Signal answers to whom has no login; each account's own login is accepted.
+fn findings_where_strangers_get(answer: Handshake) -> Findings {
+    let case = Case::new();
+    let signal = case.world.signal();
+    signal.set_mode_for(&case.phone.uuid, DEVICE, Mode::Handshake(Handshake::Accept));
+    signal.set_mode(Mode::Handshake(answer));
+    case.examine(&[])
+}
+
+#[test]
+fn any_answer_with_signals_time_stamp_shows_that_signal_is_there() {
+    for (code, verdict) in [(403, "ok"), (429, "ok"), (400, "ok"), (500, "warning"), (503, "warning")] {
+        let stamped = Handshake::Status { code, timestamp_header: true, retry_after: None };
+        let findings = findings_where_strangers_get(stamped);
+        let (said, _, what) =
+            findings.checks.iter().find(|(_, name, _)| name == "Signal: answer").expect("it is told").clone();
+        assert_eq!(said, verdict, "{what}");
+        assert!(what.contains("Signal is there") && what.contains(&code.to_string()), "{what}");
+        let login = findings.checks.iter().find(|(_, name, _)| is_check(name, "login")).expect("it is asked");
+        assert_eq!(login.0, "ok", "{login:?}");
+        assert_eq!(findings.code, Some(0));
+    }
+}
+
+#[test]
+fn a_user_agent_that_is_refused_is_no_fault_where_the_next_one_is_accepted() {
+    let case = Case::new();
+    case.world.signal().set_spqr(&case.phone.uuid, DEVICE, false);
+    case.world.signal().set_mode(Mode::Handshake(Handshake::UserAgent(UaRule::require_spqr())));
+    let findings = case.examine(&[]);
+    assert_eq!(findings.complaints().collect::<Vec<_>>(), Vec::<&(String, String, String)>::new());
+    assert_eq!(findings.code, Some(0));
 }
 
 /// The name of Signal's host, at addresses of both families.
@@ -165,7 +207,7 @@ fn a_running_server_keeps_its_connection_and_its_messages() {
     let guid = world.signal().send(&phone.uuid, DEVICE, Envelope::new().urgent(true));
     world.wait_push_state(phone, "retrying");
     let before = world.signal().counters(&phone.uuid, DEVICE);
-    let since = |world: &World| world.daemon.as_ref().unwrap().supervisor.statuses()[0].1.signal.since;
+    let since = |world: &World| world.daemon.as_ref().unwrap().supervisor.snapshots()[0].status.signal.since;
     let connected = since(world);
     case.examine(&[]);
     let after = world.signal().counters(&phone.uuid, DEVICE);
@@ -273,6 +315,44 @@ fn the_report_tells_nothing_about_anybody() {
     for secret in [&phone.uuid, &phone.uuid[..8], &phone.password, &phone.token, "private-name", &directory] {
         assert!(!text.contains(secret), "{secret}: {text}");
     }
+}
+
+#[test]
+fn the_report_garbles_no_word_whatever_things_are_called() {
+    let mut case = Case::new();
+    // Words of the report itself, and single letters.
+    case.set("public_url", "\"https://server/ok\"");
+    case.set("allowed_endpoints", &format!("[{:?}, \"https://e\", \"https://account\"]", case.origin()));
+    case.set("vapid_contact", "\"mailto:a@e\"");
+    case.world.stop();
+    let (_, text) = case.run(&["--report"]);
+    for line in [
+        "FAILURE: server: no server answers at DIRECTORY/db.sqlite.sock",
+        "ok: database: DIRECTORY/db.sqlite: 1 account\n",
+        "ok: account-1: endpoint: https://localhost:",
+        "FAILURE: push server https://host-1: ",
+        "FAILURE: push server https://host-2: ",
+        "FAILURE: public_url: ",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    for secret in ["https://e", "https://account", "https://server", "mailto", "/ok"] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
+}
+
+#[test]
+fn the_report_leaves_out_what_others_wrote() {
+    let case = Case::new();
+    // A configuration that cannot be used is shown in full by the error, but not in a report.
+    case.set("allowed_uuids", "[\"alice-private\"]");
+    let (code, text) = case.run(&["--report"]);
+    assert!(code == Some(2) && !text.contains("alice"), "{text}");
+    assert!(text.contains("FAILURE: configuration: it cannot be used"), "{text}");
+    let case = Case::new();
+    case.world.push.set_default(Answer::status(403));
+    let (_, text) = case.run(&["--report"]);
+    assert!(text.contains("FAILURE: account-1: push: the push server's answer means Unauthorized"), "{text}");
 }
 
 #[test]

@@ -90,16 +90,13 @@ def run(world):
     print("ok: zbarimg reads the terminal's QR codes on dark and light backgrounds")
 
     for name, args in (("short", ["airgapped"]), ("long", ["url", "https://example.org:8443/" + "a-long-path/" * 60])):
-        svg, png = pictures / f"file-{name}.svg", pictures / f"file-{name}.png"
-        link = world.command("qrcode", *args, "--svg", str(svg), f"--png={png}").rstrip("\n").split("\n")[-1]
+        svg = pictures / f"file-{name}.svg"
+        link = world.command("qrcode", *args, "--svg", str(svg)).rstrip("\n").split("\n")[-1]
         check(link.startswith("mollysocket://link?"), f"last line: {link!r}")
-        check_equal(read(png), link, f"PNG of `qrcode {args[0]}` ({name})")
-        with Image.open(png) as picture:
-            picture.verify()
         drawn = pictures / f"file-{name}-svg.png"
         subprocess.run(["rsvg-convert", "--width", "800", "--background-color", "#131316", "--output", drawn, svg], check=True)
         check_equal(read(drawn), link, f"SVG of `qrcode {args[0]}` ({name})")
-    print("ok: zbarimg reads the QR codes in SVG and PNG files")
+    print("ok: zbarimg reads the QR codes in SVG files")
     world.daemon.stop()
 
 

@@ -44,6 +44,7 @@ pub fn fast() -> Timings {
         keepalive: ms(300),
         keepalive_answer: ms(700),
         queue_empty: ms(1000),
+        shared_wake_up: ms(1),
         write: ms(1000),
         backoff_base: ms(20),
         backoff_cap: ms(150),
@@ -269,6 +270,11 @@ impl World {
         }
     }
 
+    /// The daemon has ended without having been asked to.
+    pub fn has_ended(&self) -> bool {
+        self.daemon.as_ref().and_then(|daemon| daemon.thread.as_ref()).is_some_and(JoinHandle::is_finished)
+    }
+
     /// Signal goes away, with all sockets; its queues are kept.
     pub fn stop_signal(&mut self) -> Queues {
         self.signal.take().unwrap().stop()
@@ -340,8 +346,8 @@ impl World {
 
     /// The state and the push state of an account.
     pub fn state(&self, phone: &Phone) -> (String, String) {
-        let statuses = self.daemon.as_ref().unwrap().supervisor.statuses();
-        let status = statuses.into_iter().find(|(id, _)| *id == phone.id()).map(|(_, s)| s);
+        let accounts = self.daemon.as_ref().unwrap().supervisor.snapshots();
+        let status = accounts.into_iter().find(|account| account.id == phone.id()).map(|account| account.status);
         status.map_or((String::new(), String::new()), |s| {
             (s.signal.state.label().to_owned(), s.push.state.label().to_owned())
         })

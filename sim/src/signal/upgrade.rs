@@ -116,15 +116,27 @@ fn timestamp(state: &State) -> String {
     format!("X-Signal-Timestamp: {}", state.now_ms())
 }
 
+/// Jersey answers 404 in JSON; Jetty the rest with its page, in which 403 is called "Unauthorized" (protocol note, 0.1).
 fn answer(status: u16, headers: &[String]) -> Decision {
     let reason = crate::http::reason(status);
-    let body = if status == 403 { "Unauthorized" } else { reason };
-    let body = format!("<html><head><title>Error {status} {body}</title></head><body><h2>{body}</h2></body></html>\n");
+    let message = if status == 403 { "Unauthorized" } else { reason };
+    let (content, body) = match status {
+        404 => ("application/json", format!("{{\"code\":404,\"message\":\"HTTP 404 {reason}\"}}")),
+        _ => (
+            "text/html;charset=iso-8859-1",
+            format!(
+                "<html>\n<head>\n<meta http-equiv=\"Content-Type\" content=\"text/html;charset=ISO-8859-1\"/>\n\
+                 <title>Error {status} {message}</title>\n</head>\n<body><h2>HTTP ERROR {status} {message}</h2>\n\
+                 <table>\n<tr><th>URI:</th><td>{PATH}</td></tr>\n<tr><th>STATUS:</th><td>{status}</td></tr>\n\
+                 <tr><th>MESSAGE:</th><td>{message}</td></tr>\n</table>\n\n</body>\n</html>\n"
+            ),
+        ),
+    };
     let mut response = format!("HTTP/1.1 {status} {reason}\r\n");
     for header in headers {
         response.push_str(&format!("{header}\r\n"));
     }
-    response.push_str("Content-Type: text/html;charset=iso-8859-1\r\nConnection: close\r\n");
+    response.push_str(&format!("Content-Type: {content}\r\nConnection: close\r\n"));
     response.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
     Decision::Answer { status, response }
 }

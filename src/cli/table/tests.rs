@@ -57,13 +57,30 @@ fn a_row_says_since_when_and_when_last() {
     let text =
         render(&overview(vec![account(side("connected", "", ""), side("ok", "", ""))]), None, at(0), Paint::Plain);
     assert!(
-        text.starts_with("MollySocket 2.0.0: up 4d 15h, process 7, no web server, 1 account (1 connected)\n"),
+        text.starts_with("MollySocket 2.0.0: up 4d 15h, process 7, no web server\n1 account (1 connected)\n"),
         "{text}"
     );
     let row = text.lines().find(|line| line.starts_with("0f2b1a3c ")).unwrap();
     let words: Vec<&str> = row.split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
-    assert_eq!(words, ["0f2b1a3c", "connected for 3h 3m", "ok for 3h 3m", "2m 10s ago", "1d 1h ago, took 45ms", "-"]);
+    assert_eq!(words, ["0f2b1a3c", "connected 3h", "ok 3h", "2m ago", "1d ago", "-"]);
     assert!(!text.contains('\x1b') && !text.contains("to do"), "{text}");
+}
+
+#[test]
+fn the_longest_row_has_80_columns_at_most() {
+    let old = |state: &str| SideView {
+        since: Some(Moment(at(365 * 86_400))),
+        retry_at: Some(Moment(at(0) + Duration::from_secs(364 * 86_400))),
+        ..side(state, "", "")
+    };
+    let rows = ["endpoint_gone", "displaced", "connected"].map(|state| AccountView {
+        last_envelope: Some(Moment(at(365 * 86_400))),
+        last_push: Some(Moment(at(365 * 86_400))),
+        ..account(old(state), old("unauthorized"))
+    });
+    let text = render(&overview(rows.to_vec()), None, at(0), Paint::Plain);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(text.contains("endpoint_gone 365d") && text.contains("in 364d"), "{text}");
 }
 
 #[test]
@@ -98,7 +115,7 @@ fn a_clock_that_was_set_back_makes_no_nonsense() {
         at(500_000),
         Paint::Plain,
     );
-    assert!(text.contains("up 0s") && text.contains("connected for 0s"), "{text}");
+    assert!(text.contains("up 0s") && text.contains("connected 0s"), "{text}");
 }
 
 #[test]
@@ -108,5 +125,4 @@ fn times_have_two_units_at_most() {
     {
         assert_eq!(rough(Duration::from_secs(seconds)), expected);
     }
-    assert_eq!((latency(999), latency(61_000)), ("999ms".into(), "1m 1s".into()));
 }

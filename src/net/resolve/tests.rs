@@ -1,5 +1,7 @@
 //! What registrations look up must not cost pushes anything.
 
+use smol::Timer;
+
 use super::*;
 
 /// Never answers for names under `.hangs`.

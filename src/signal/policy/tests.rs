@@ -230,3 +230,13 @@ fn a_socket_that_never_delivered_does_not_reset_the_back_off() {
     let longest = (0..50).map(|_| retry(p.ended(&Ended::Silent, Duration::ZERO, &mut rng)).after).max().unwrap();
     assert!(longest > 20 * S, "{longest:?}");
 }
+
+#[test]
+fn a_close_without_words_is_told_without_a_gap() {
+    let timings = Timings::default();
+    let (mut p, mut rng) = bench(&timings, 1);
+    for (text, told) in [("", "(1001)"), ("Connection Idle Timeout", "(1001 Connection Idle Timeout)")] {
+        let retry = retry(p.ended(&Ended::Closed(1001, text.into()), S, &mut rng));
+        assert!(retry.reason.ends_with(told), "{}", retry.reason);
+    }
+}

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use async_tungstenite::tungstenite::{self, Message, protocol::CloseFrame, protocol::frame::coding::CloseCode};
-use futures_lite::{FutureExt, StreamExt};
+use futures_lite::StreamExt;
 use futures_util::{Sink, Stream};
-use smol::Timer;
 
 use super::flush;
 use crate::live::Halt;
 use crate::printable::printable;
+use crate::runtime::timeout;
 use crate::timings::Timings;
 
 /// How a connection ended.
@@ -54,10 +54,7 @@ where
     let patience = timings.write.min(FAREWELL);
     if flush(socket, vec![close], patience).await.is_ok() {
         let answered = async { while let Some(Ok(_)) = socket.next().await {} };
-        let late = async {
-            Timer::after(patience).await;
-        };
-        answered.or(late).await;
+        timeout(patience, answered).await;
     }
 }
 

@@ -13,6 +13,7 @@ use crate::signal::wire::{Request, WebSocketMessage};
 
 mod invariant;
 mod running;
+mod year;
 
 const MARGIN_MS: u64 = 3000;
 
@@ -73,6 +74,16 @@ fn run_for(session: &mut Session<'_>, start: Instant, seconds: u64) -> Option<(u
         }
     }
     None
+}
+
+#[test]
+fn what_is_due_is_put_off_to_the_next_shared_moment_and_no_further() {
+    let shared = Duration::from_millis(250);
+    for (at, expected) in [(0, 0), (1, 249), (249, 1), (250, 0), (1_000_000_001, 249)] {
+        assert_eq!(put_off(Duration::from_millis(at), shared), Duration::from_millis(expected), "{at} ms");
+    }
+    assert_eq!(put_off(Duration::from_nanos(1), shared), shared - Duration::from_nanos(1));
+    assert_eq!(put_off(Duration::from_millis(7), Duration::ZERO), Duration::ZERO);
 }
 
 #[test]

@@ -23,6 +23,7 @@ fn bounds() -> Bounds {
         requests: Rate { burst: 1000, every: Duration::from_secs(1) },
         clients: 100,
         trusted: Network::LOOPBACK.to_vec(),
+        prefix: String::new(),
         head_bytes: 8 * 1024,
         body_bytes: 100,
         head: Duration::from_millis(300),
@@ -155,6 +156,29 @@ fn what_could_smuggle_a_second_request_is_refused() {
         }
         let pipelined = talk(server.addr, format!("GET / HTTP/1.1\r\nHost: h\r\n\r\n{second}")).await;
         assert!(pipelined.ends_with("hello"), "the second is never looked at: {pipelined}");
+    });
+}
+
+#[test]
+fn other_protocols_are_closed_at_once_without_an_answer() {
+    with_server(Bounds { head: PATIENCE * 2, ..bounds() }, async |server| {
+        let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c";
+        let hello = [0x16, 3, 1, 2, 0, 1, 0];
+        for start in [&hello[..], b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n", b"PROXY TCP6", b"PROXY UNKNOWN\r\n", v2] {
+            let started = Instant::now();
+            for pieces in [1, 2, start.len()] {
+                let mut stream = TcpStream::connect(server.addr).await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                for piece in start.chunks(start.len().div_ceil(pieces)) {
+                    let _ = stream.write_all(piece).await;
+                    Timer::after(Duration::from_millis(2)).await;
+                }
+                assert_eq!(answer(&mut stream).await, "", "{start:?}");
+            }
+            assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        }
+        assert_eq!(status(&talk(server.addr, "PROXY / HTTP/1.1\r\nHost: h\r\n\r\n").await), "405");
+        assert_eq!(status(&talk(server.addr, "\r\n\r\n\0\r\nX\r\n\r\n").await), "400");
     });
 }
 
@@ -295,9 +319,16 @@ fn odd_headers_methods_and_targets_never_panic() {
             ("GET /?\"<> HTTP/1.1", "400"),
             ("PRI * HTTP/2.0", "505"),
             ("nonsense", "400"),
+            ("GET /", "400"),
+            ("GET  / HTTP/1.1", "400"),
+            ("GET / x HTTP/1.1", "400"),
+            ("GET /\u{e9} HTTP/1.1", "400"),
+            (" / HTTP/1.1", "400"),
         ] {
             let got = talk(server.addr, format!("{line}\r\nHost: h\r\n\r\n")).await;
             assert_eq!(status(&got), want, "{line}: {got}");
+            let ours = ["content-security-policy: ", "x-content-type-options: "].iter().all(|name| got.contains(name));
+            assert!(ours && got.matches("content-length: ").count() == 1, "{line}: {got}");
         }
         assert!(server.metrics.render(&Gauges::default()).contains("\nmollysocket_panics_total 0\n"));
     });

@@ -72,7 +72,14 @@ const fn ms(n: u64) -> Duration {
 /// Nothing happens by itself.
 fn calm() -> Timings {
     let long = Duration::from_secs(3600);
-    Timings { keepalive: long, queue_empty: long, shutdown: long, write: ms(200), ..Timings::default() }
+    Timings {
+        keepalive: long,
+        queue_empty: long,
+        shutdown: long,
+        write: ms(200),
+        shared_wake_up: ms(1),
+        ..Timings::default()
+    }
 }
 
 /// Runs the loop beside `script`, which plays Signal and the rest of the program. What the loop said, and how long it
@@ -95,6 +102,65 @@ fn play(timings: &Timings, script: impl AsyncFnOnce(&Peer, &Live)) -> (Ended, Du
     };
     let (((ended, connected), end), script_end) = smol::block_on(future::zip(running, acting).or(late));
     (ended, connected, end.saturating_duration_since(script_end))
+}
+
+/// Answers each keepalive at once, and has nothing else to say. Stops the account after ten.
+struct Idle<'a> {
+    answers: std::collections::VecDeque<Message>,
+    asked: usize,
+    live: &'a Live,
+}
+
+impl Stream for Idle<'_> {
+    type Item = Result<Message, tungstenite::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.answers.pop_front().map_or(Poll::Pending, |answer| Poll::Ready(Some(Ok(answer))))
+    }
+}
+
+impl Sink<Message> for Idle<'_> {
+    type Error = tungstenite::Error;
+
+    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Self::Error> {
+        let Message::Binary(bytes) = message else { return Ok(()) };
+        let id = WebSocketMessage::decode(&bytes[..]).unwrap().request.unwrap().id.unwrap();
+        self.answers.push_back(binary(wire::answer(id, 200, "OK")));
+        self.asked += 1;
+        if self.asked == 10 {
+            self.live.stop();
+        }
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn an_idle_connection_wakes_for_its_keepalives_and_for_nothing_else() {
+    let bench = Bench::new();
+    let timings = Timings { keepalive: ms(60), keepalive_answer: ms(30), ..calm() };
+    let socket = Idle { answers: [].into(), asked: 0, live: &bench.live };
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut session = Box::pin(run(socket, &bench.live, &bench.metrics, &timings, &mut rng));
+    let mut polls = 0;
+    let (ended, _) = smol::block_on(future::poll_fn(|cx| {
+        polls += 1;
+        session.as_mut().poll(cx)
+    }));
+    assert_eq!(ended, Ended::Halted(Halt::Stop));
+    // One for each keepalive, as its answer is there at once; the first poll; those around the end.
+    assert!(polls <= 10 + 4, "{polls} times");
 }
 
 fn urgent() -> Message {

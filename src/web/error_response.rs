@@ -8,8 +8,8 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
+use super::connection_limit::Full;
 use super::head::HeadError;
-use super::seats::Full;
 
 /// When to come again after an overload: slow clients are gone by then.
 const SOON: Duration = Duration::from_secs(5);
@@ -36,13 +36,13 @@ pub(crate) fn retry_after(wait: Duration) -> String {
 
 /// An answer that says no.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct ErrorResponse {
     pub(super) status: StatusCode,
     text: String,
     retry_after: Option<Duration>,
 }
 
-impl Refusal {
+impl ErrorResponse {
     /// 429: this client asks too often. There is a next time after `wait`.
     pub(super) fn too_often(wait: Duration) -> Self {
         let text = "too many requests from one address".to_owned();
@@ -73,26 +73,26 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ErrorResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl From<StatusCode> for Refusal {
+impl From<StatusCode> for ErrorResponse {
     fn from(status: StatusCode) -> Self {
         let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(SOON);
         Self { status, text: status.canonical_reason().unwrap_or("error").to_owned(), retry_after }
     }
 }
 
-impl From<HeadError> for Refusal {
+impl From<HeadError> for ErrorResponse {
     fn from(error: HeadError) -> Self {
         Self { text: error.to_string(), ..Self::from(error.status()) }
     }
 }
 
-impl From<Full> for Refusal {
+impl From<Full> for ErrorResponse {
     fn from(full: Full) -> Self {
         let status = match full {
             Full::Client => StatusCode::TOO_MANY_REQUESTS,
@@ -108,10 +108,10 @@ mod tests {
 
     #[test]
     fn every_refusal_is_whole_hardened_and_says_when_to_come_again_after_an_overload() {
-        let refusals: [Refusal; 5] = [
+        let refusals: [ErrorResponse; 5] = [
             Full::Client.into(),
             Full::All.into(),
-            Refusal::too_often(Duration::from_millis(1)),
+            ErrorResponse::too_often(Duration::from_millis(1)),
             HeadError::TooSlow.into(),
             StatusCode::SERVICE_UNAVAILABLE.into(),
         ];

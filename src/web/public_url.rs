@@ -98,6 +98,33 @@ pub(crate) fn public_url(configured: Option<&Url>, hints: Hints<'_>) -> Result<A
     Ok(Address { url, source, doubts })
 }
 
+/// `path` without `prefix`, where it begins with it. Some proxies leave it on.
+pub(crate) fn below<'a>(prefix: &str, path: &'a str) -> &'a str {
+    match path.strip_prefix(prefix) {
+        Some("") => "/",
+        Some(rest) if rest.starts_with('/') => rest,
+        _ => path,
+    }
+}
+
+/// What to say of a path where there is nothing. It may be one of ours with a sub-path in front of it.
+pub(crate) fn wrong_path(configured: Option<&Url>, path: &str) -> String {
+    let path = path.trim_end_matches('/');
+    let sub_path = ["/discover", "/metrics"].iter().find_map(|route| path.strip_suffix(route)).unwrap_or(path);
+    let is_file = sub_path.rsplit('/').next().is_some_and(|name| name.contains('.'));
+    if sub_path.is_empty() || sub_path.len() > 200 || is_file {
+        return "there is nothing here".to_owned();
+    }
+    let setting = match configured {
+        Some(url) => format!("correct public_url (it is {url})"),
+        None => format!("set public_url = \"https://<public name>{sub_path}/\" (MOLLY_PUBLIC_URL)"),
+    };
+    format!(
+        "there is nothing at {sub_path}. If a reverse proxy forwards that sub-path to this server, {setting} or let the \
+         proxy remove the sub-path"
+    )
+}
+
 /// `https://` + host and port, when they are nothing else (RFC 9110 section 7.2).
 fn parse_host(text: &str) -> Option<Url> {
     let text = text.trim();
