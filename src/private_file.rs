@@ -85,12 +85,6 @@ pub(crate) fn target(path: &Path) -> PathBuf {
     }
 }
 
-/// Where a link leads, whether or not there is a file yet; a path that is no link as it was given.
-pub(crate) fn through_links(path: &Path) -> PathBuf {
-    let is_link = fs::symlink_metadata(path).is_ok_and(|file| file.is_symlink());
-    if is_link { target(path) } else { path.to_owned() }
-}
-
 /// `path` with `suffix` after its last character.
 pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

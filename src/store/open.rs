@@ -29,7 +29,7 @@ const READ_WRITE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags:
 pub(super) fn open(path: &Path, missing: IfMissing) -> Result<Database, StoreError> {
     // SQLite keeps its other files beside the file a link leads to, so that is where to look for them. Found out once: a
     // link that leads elsewhere later is another database, which this process has not locked.
-    let target = private_file::through_links(path);
+    let target = private_file::target(path);
     let path = target.as_path();
     match (exists(path), missing) {
         (Err(StoreError::Missing(_)), IfMissing::Create) => create(path)?,

@@ -1,6 +1,6 @@
 //! Reading a database of any format so that nothing in its directory changes, even while another program uses it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -21,18 +21,17 @@ const FLAGS: OpenFlags =
 
 /// See [`super::Store::read`].
 pub(super) fn read(path: &Path) -> Result<Listing, StoreError> {
-    let target = private_file::through_links(path);
+    let target = private_file::target(path);
     let path = target.as_path();
     open::exists(path)?;
     open::look(path)?;
     rows::list(&connect(path)?).map_err(|error| StoreError::sqlite(path, &error))
 }
 
-/// Opens for reading and refuses what is no sound database of ours or of the reference.
+/// Opens a whole path for reading and refuses what is no sound database of ours or of the reference.
 pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let (settings, prepare) = way(path).map_err(|error| StoreError::io(path, &error))?;
-    let absolute = fs::canonicalize(path).map_err(|error| StoreError::io(path, &error))?;
-    let uri = format!("file:{}?{settings}", percent_encode(absolute.as_os_str().as_bytes(), URI));
+    let uri = format!("file:{}?{settings}", percent_encode(path.as_os_str().as_bytes(), URI));
     let opened = Connection::open_with_flags(uri, FLAGS).and_then(|connection| {
         connection.busy_timeout(open::BUSY)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
