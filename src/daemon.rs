@@ -16,10 +16,11 @@ use crate::config::{Config, Reloadable};
 use crate::metrics::Metrics;
 use crate::net::{Net, NetOptions};
 use crate::overview::Observer;
+use crate::overview::fit::{Settings, beginning};
 use crate::push::Pusher;
 use crate::signal::gate::Gate;
 use crate::signal::{Checker, Signal};
-use crate::store::{DaemonLock, IfMissing, Store, StoreError};
+use crate::store::{DaemonLock, IfMissing, Listing, Store, StoreError};
 use crate::supervisor::{Runner, Supervisor, Tally, Tools};
 use crate::systemd;
 use crate::timings::{Limits, Timings};
@@ -107,13 +108,20 @@ impl Daemon {
         let create = if accounts == 0 { Create::Yes } else { Create::No };
         let (key, key_origin) = VapidKey::load(&config.vapid, create).map_err(|error| {
             StartError::Configuration(match error {
-                VapidError::Missing(file) => key_is_elsewhere(&config, accounts, &file),
+                VapidError::Missing(file) => key_is_elsewhere(&config, &listing, &file),
                 error => error.to_string(),
             })
         })?;
         let vapid = Arc::new(Vapid::new(key, config.vapid_contact.clone()));
+        let store = store.with_key(vapid.public());
+        if writable && listing.keys.len() < accounts {
+            smol::block_on(store.adopt()).map_err(|e| failed(&e))?;
+        }
         let net = Arc::new(net.with_own_address(listener.as_ref().map(|(_, addr)| *addr)));
+        let allowed_uuids = Reloadable::from(config.allowed_uuids.clone());
         let allowed_endpoints = Reloadable::from(config.allowed_endpoints.clone());
+        let settings =
+            Settings::new(&config, vapid.public()).with_lists(allowed_uuids.clone(), allowed_endpoints.clone());
         let pusher = Arc::new(Pusher::new(net.clone(), vapid.clone(), allowed_endpoints.clone()));
         let signal = Arc::new(Signal {
             net: net.clone(),
@@ -148,13 +156,18 @@ impl Daemon {
             let error = StoreError::ReadOnly(config.db.clone());
             let _ = write!(database, "; {error}");
         }
-        let report =
+        let mut report =
             report(&config, &database, &key_origin, listener.as_ref().map(|(_, addr)| *addr), admin.as_ref().err());
+        for misfit in settings.misfits(&listing) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(report, "  {:<18} {misfit}", "warning");
+        }
         let site = listener.as_ref().map(|(_, addr)| format!("http://{addr}/"));
-        let observer = Arc::new(Observer::new(supervisor.clone(), store.clone(), signal.clone(), &config.db, site));
+        let observer =
+            Arc::new(Observer::new(supervisor.clone(), store.clone(), signal.clone(), &config.db, site, settings));
         let app = Arc::new(web::App {
             config: config.clone(),
-            allowed_uuids: config.allowed_uuids.clone().into(),
+            allowed_uuids,
             allowed_endpoints,
             timings,
             limits,
@@ -328,17 +341,23 @@ fn listen(config: &Config, inherited: Option<TcpListener>) -> Result<(smol::net:
 }
 
 /// Why a key is not made where accounts are, and what to do.
-fn key_is_elsewhere(config: &Config, accounts: usize, file: &Path) -> String {
+fn key_is_elsewhere(config: &Config, listing: &Listing, file: &Path) -> String {
     let db = std::path::absolute(&config.db).unwrap_or_else(|_| config.db.clone());
+    let (db, accounts, file) = (db.display(), counted(listing.accounts.len()), file.display());
+    let where_it_is = match listing.keys.values().next() {
+        Some(key) => format!(
+            "Theirs begins with {}…: restore {file} from a backup, or hand the key on by vapid_privkey or vapid_key_file",
+            beginning(key)
+        ),
+        None => "Hand that one on: version 1.x has it in vapid_privkey (MOLLY_VAPID_PRIVKEY), in the file of vapid_key_file \
+             (MOLLY_VAPID_KEY_FILE), or sealed as a credential of its systemd unit (/etc/mollysocket/vapid.key or \
+             SetCredentialEncrypted=ms_vapid); docs/migration.md says how for each"
+            .to_owned(),
+    };
     format!(
-        "{} holds {}, but there is no VAPID key ({} is not there), and no phone can be woken with another than the one it \
-         was linked with. Hand that one on: version 1.x has it in vapid_privkey (MOLLY_VAPID_PRIVKEY), in the file of \
-         vapid_key_file (MOLLY_VAPID_KEY_FILE), or sealed as a credential of its systemd unit (/etc/mollysocket/vapid.key \
-         or SetCredentialEncrypted=ms_vapid); docs/migration.md says how for each. If there never was one, or to start anew \
-         and link every phone again: `mollysocket vapid generate > FILE`, and set vapid_key_file to FILE",
-        db.display(),
-        counted(accounts),
-        file.display(),
+        "{db} holds {accounts}, but there is no VAPID key ({file} is not there), and no phone can be woken with another than \
+         the one it was linked with. {where_it_is}. If there never was one, or to start anew and link every phone again: \
+         `mollysocket vapid generate > FILE`, and set vapid_key_file to FILE",
     )
 }
 

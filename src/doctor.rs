@@ -15,6 +15,7 @@ use crate::net::{Net, NetError, NetOptions};
 use crate::push::Pusher;
 use crate::signal::gate::Gate;
 use crate::signal::{Checker, Signal};
+use crate::store::Listing;
 use crate::timings::{Limits, Timings};
 use crate::vapid::Vapid;
 use shown::Shown;
@@ -106,6 +107,8 @@ pub struct Doctor<'a> {
     clocks: Vec<clock::Heard>,
     /// Whether each push server that was asked can be reached.
     origins: HashMap<String, bool>,
+    /// What the database holds, where it can be read.
+    stored: Listing,
     /// The public VAPID key.
     key: Option<String>,
     shown: Shown,
@@ -128,8 +131,19 @@ impl<'a> Doctor<'a> {
         // Nobody waits for an answer here as a phone does.
         let timings = Timings { check: Duration::from_secs(30), ..Timings::default() };
         let resolver = Arc::new(SystemResolver);
-        let (clocks, origins, shown) = (Vec::new(), HashMap::new(), Shown::default());
-        Self { config, only, timings, resolver, tell, clocks, origins, key: None, shown, in_use: false }
+        Self {
+            config,
+            only,
+            timings,
+            resolver,
+            tell,
+            clocks: Vec::new(),
+            origins: HashMap::new(),
+            stored: Listing::default(),
+            key: None,
+            shown: Shown::default(),
+            in_use: false,
+        }
     }
 
     /// The same for a report that everybody may read: no check names an account, a directory, a host or an address.

@@ -15,6 +15,7 @@ use crate::store::{Listing, Store};
 use crate::supervisor::{Snapshot, suspension};
 use crate::systemd;
 
+pub mod fit;
 mod observer;
 
 pub use observer::{Observer, Readiness};
@@ -82,6 +83,9 @@ pub struct Overview {
     pub accounts: Vec<AccountView>,
     /// Each row of the database that is left out, because no account can be made of it: what is wrong with it.
     pub unreadable: Vec<String>,
+    /// What of the accounts does not fit the settings any more, and what to do: [`fit`].
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// The running server.
@@ -227,7 +231,7 @@ impl AccountView {
 
 impl Overview {
     /// What the database alone tells.
-    pub fn stored(listing: Listing, now: SystemTime) -> Self {
+    pub fn stored(listing: &Listing, warnings: Vec<String>, now: SystemTime) -> Self {
         let mut accounts: Vec<_> = listing.accounts.iter().map(AccountView::stored).collect();
         accounts.sort_by(|a, b| a.uuid.cmp(&b.uuid));
         Self {
@@ -237,6 +241,7 @@ impl Overview {
             server: None,
             accounts,
             unreadable: listing.unreadable.iter().map(ToString::to_string).collect(),
+            warnings,
         }
     }
 }

@@ -135,7 +135,7 @@ impl Pusher {
             Permission::Listed => Reach::Anywhere,
             Permission::IfPublic => Reach::Public,
             Permission::No => {
-                let reason = format!("{origin} is not in allowed_endpoints any more");
+                let reason = format!("{origin} is not in allowed_endpoints any more: add \"{origin}\" to it");
                 return Delivery { outcome: Outcome::Failed, reason };
             }
         };

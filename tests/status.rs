@@ -13,7 +13,9 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use mollysocket::daemon::Daemon;
 use mollysocket::status::{PushState, State};
+use mollysocket::vapid::{Create, VapidKey};
 use program::{Program, command, command_as};
 use serde_json::Value;
 use sim::push::Answer;
@@ -153,6 +155,75 @@ fn without_a_server_the_database_alone_is_shown() {
     assert_eq!(code, Some(1));
     assert!(line.starts_with("unhealthy: no server answers at "), "{line}");
     assert_eq!(health_of(&world, &["health", "--live"]).0, Some(1));
+}
+
+/// What `status` warns of, with a server or without; the start report says the same.
+fn warnings(world: &World) -> Vec<String> {
+    let json = status(world).1;
+    let all = json["warnings"].as_array().unwrap().iter().map(|warning| warning.as_str().unwrap().to_owned());
+    let all: Vec<String> = all.collect();
+    let text = stdout(&run(world, &["status"]));
+    assert!(all.iter().all(|warning| text.contains(&format!("warning: {warning}"))), "{all:?}: {text}");
+    all
+}
+
+#[test]
+fn accounts_that_fit_the_allow_lists_no_more_are_told_with_the_line_to_add() {
+    let (mut world, phone) = World::connected();
+    assert_eq!(warnings(&world), [""; 0]);
+    let origin = format!("https://localhost:{}", world.push.addr().port());
+    let other = Phone::number(2);
+    world.settings =
+        format!("allowed_uuids = [\"{}\"]\nallowed_endpoints = [\"https://elsewhere.example\"]\n", other.uuid);
+    world.start();
+    let running = warnings(&world);
+    let [uuids, endpoints] = &running[..] else { panic!("{running:?}") };
+    assert!(uuids.contains("not in allowed_uuids: 1 account (00000001)"), "{uuids}");
+    assert!(endpoints.contains(&format!("{origin} is not in allowed_endpoints")), "{endpoints}");
+    assert!(endpoints.contains(&format!("add \"{origin}\"")) && !endpoints.contains(&phone.token), "{endpoints}");
+    let report = &world.daemon.as_ref().unwrap().report;
+    assert!(running.iter().all(|warning| report.contains(warning)), "{report}");
+    world.stop();
+    assert_eq!(warnings(&world), running, "without a server");
+}
+
+#[test]
+fn a_key_other_than_the_one_the_accounts_know_is_told() {
+    let (mut world, phone) = World::connected();
+    world.stop();
+    let first = &VapidKey::load(&world.config().vapid, Create::Look).unwrap().0.public()[..12];
+    let second = VapidKey::generate();
+    world.settings = format!("vapid_privkey = {:?}\n", second.to_private().expose());
+    world.start();
+    let running = warnings(&world);
+    let [told] = &running[..] else { panic!("{running:?}") };
+    for part in [first, &second.public()[..12], "1 account (00000001)", "link these phones again"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(world.daemon.as_ref().unwrap().report.contains(told));
+    // A phone that comes with the new key gets a new endpoint.
+    let moved = Phone { token: "upMOVED".to_owned(), ..phone };
+    assert_eq!(world.register(&moved, false), "ok");
+    assert_eq!(warnings(&world), [""; 0]);
+    world.stop();
+    assert_eq!(warnings(&world), [""; 0]);
+}
+
+#[test]
+fn a_key_file_that_vanished_is_told_before_the_next_start_and_at_it() {
+    let (mut world, _) = World::connected();
+    let file = world.dir.path().join("db.sqlite.vapid");
+    let key = VapidKey::load(&world.config().vapid, Create::Look).unwrap().0.public();
+    fs::remove_file(&file).unwrap();
+    let running = warnings(&world);
+    assert!(running.len() == 1 && running[0].contains("db.sqlite.vapid is gone"), "{running:?}");
+    assert!(running[0].contains("restore it from a backup"), "{running:?}");
+    world.stop();
+    let started = Daemon::new(world.config(), world.timings.clone(), world.limits.clone());
+    let error = started.err().expect("no key").to_string();
+    assert!(error.contains(&key[..12]) && error.contains("from a backup") && !error.contains("1.x"), "{error}");
+    assert!(!file.exists());
+    assert_eq!(warnings(&world).len(), 1, "without a server");
 }
 
 #[test]

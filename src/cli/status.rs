@@ -5,9 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use super::args::Status;
 use super::output::Paint;
+use super::reach::public_key;
 use super::{Answer, CliError, table};
 use crate::config::Config;
 use crate::net::ask_socket;
+use crate::overview::fit::Settings;
 use crate::overview::{Overview, absence, admin_socket};
 use crate::printable::{printable, printable_json};
 use crate::store::Store;
@@ -24,7 +26,13 @@ pub(super) fn run(config: &Config, args: &Status, paint: Paint, out: &mut impl W
     let (overview, absent) = match running(config) {
         Ok(overview) => (overview, None),
         Err(error) => {
-            let overview = Overview::stored(Store::read(&config.db)?, now);
+            let listing = Store::read(&config.db)?;
+            let warnings = match public_key(config) {
+                Ok(key) => Settings::new(config, &key).misfits(&listing).iter().map(ToString::to_string).collect(),
+                Err(_) if listing.accounts.is_empty() => Vec::new(),
+                Err(error) => vec![error.to_string()],
+            };
+            let overview = Overview::stored(&listing, warnings, now);
             let (what, remedy) = absence(&admin_socket(config), &error);
             (overview, Some(format!("{what}: {remedy}")))
         }

@@ -32,6 +32,9 @@ pub(super) fn render(overview: &Overview, absent: Option<&str>, now: SystemTime,
         text.push('\n');
         table(&mut text, &overview.accounts, now, paint);
     }
+    for warning in &overview.warnings {
+        let _ = writeln!(text, "\n{}: {warning}", coloured("warning", YELLOW, paint));
+    }
     for row in &overview.unreadable {
         let _ = writeln!(text, "\nleft out: {row}");
     }

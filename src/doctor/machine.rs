@@ -13,9 +13,10 @@ use super::{Check, Doctor, Verdict, halves};
 use crate::account::{Account, AccountId};
 use crate::config::VapidSource;
 use crate::net::ask_socket;
+use crate::overview::fit::{Misfit, other_keys};
 use crate::overview::{AccountView, Overview, Server, SideView, absence, admin_socket};
 use crate::private_file;
-use crate::store::{Listing, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::vapid::{Create, Vapid, VapidError, VapidKey};
 
 /// How long the server may take to say how it is.
@@ -84,6 +85,9 @@ impl Doctor<'_> {
             self.add(Check::warning("VAPID key", what, format!("{remedy} {file}")));
         }
         let vapid = Vapid::new(key, self.config.vapid_contact.clone());
+        for Misfit { what, remedy } in other_keys(&self.stored, vapid.public()) {
+            self.add(Check::warning("VAPID key", what, remedy));
+        }
         self.key = Some(vapid.public().to_owned());
         Some(vapid)
     }
@@ -109,7 +113,8 @@ impl Doctor<'_> {
                     let remedy = "give it and its directory to the user that runs mollysocket";
                     self.add(Check::failure("database", what, remedy));
                 }
-                self.rows(listing)
+                self.stored = listing;
+                self.rows()
             }
             Err(error) => {
                 self.in_use |= !matches!(error, StoreError::Missing(_) | StoreError::NoDirectory(_));
@@ -120,16 +125,16 @@ impl Doctor<'_> {
         }
     }
 
-    fn rows(&mut self, listing: Listing) -> Vec<Account> {
-        if listing.accounts.is_empty() {
+    fn rows(&mut self) -> Vec<Account> {
+        if self.stored.accounts.is_empty() {
             self.add(Check::note("accounts", "there is none yet; link Molly to add one"));
         }
-        for row in listing.unreadable {
+        for row in std::mem::take(&mut self.stored.unreadable) {
             let remedy =
                 format!("`mollysocket connection list` shows it, `connection remove {}` removes it", row.name());
             self.add(Check::new("accounts", Verdict::Note, format!("left out: {}", row.anonymized()), remedy));
         }
-        listing.accounts
+        self.stored.accounts.clone()
     }
 
     /// What the running server says of itself and its accounts.

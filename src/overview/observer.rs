@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::fit::Settings;
 use super::{AccountView, Moment, Overview, Server};
 use crate::runtime::timeout;
 use crate::signal::Signal;
@@ -19,6 +20,7 @@ pub struct Observer {
     since: SystemTime,
     database: PathBuf,
     web: Option<String>,
+    settings: Settings,
 }
 
 /// Whether the server does its work.
@@ -38,9 +40,10 @@ impl Observer {
         signal: Arc<Signal>,
         database: &Path,
         web: Option<String>,
+        settings: Settings,
     ) -> Self {
         let database = std::path::absolute(database).unwrap_or_else(|_| database.to_owned());
-        Self { supervisor, store, signal, since: SystemTime::now(), database, web }
+        Self { supervisor, store, signal, since: SystemTime::now(), database, web, settings }
     }
 
     /// Every account as it is now.
@@ -74,6 +77,7 @@ impl Observer {
             }),
             accounts,
             unreadable: listing.unreadable.iter().map(ToString::to_string).collect(),
+            warnings: self.settings.misfits(&listing).iter().map(ToString::to_string).collect(),
         }
     }
 

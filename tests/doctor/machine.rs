@@ -100,6 +100,17 @@ pub const ON_THIS_MACHINE: &[Fault] = &[
         &[],
     ),
     fault(
+        "a key that is another one than the phones know",
+        |case| {
+            case.world.stop();
+            fs::remove_file(case.path("db.sqlite.vapid")).unwrap();
+            case.set("vapid_privkey", "\"DSqYuWchrB6yIMYJtidvqANeRQic4uWy34afzZRsZnI\"");
+        },
+        "VAPID key",
+        &["registered with another VAPID key", "BOniQ9xHBPNY…", "1 account (", "link these phones again"],
+        &["server", "public_url"],
+    ),
+    fault(
         "a key file others can read",
         |case| case.key_file(0o644),
         "VAPID key",

@@ -262,7 +262,12 @@ impl World {
     }
 
     pub fn stop(&mut self) {
-        self.daemon = None;
+        if self.daemon.take().is_some() {
+            let lock = self.dir.path().join("db.sqlite.lock");
+            // A child that another test starts just now shares it until it runs its own program.
+            let free = || std::fs::File::open(&lock).map_or(true, |file| file.try_lock().is_ok());
+            eventually("the lock of the database is free", free);
+        }
     }
 
     /// The daemon has ended without having been asked to.

@@ -48,6 +48,7 @@ fn overview(accounts: Vec<AccountView>) -> Overview {
         }),
         accounts,
         unreadable: vec![],
+        warnings: vec![],
     }
 }
 
