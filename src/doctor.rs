@@ -20,7 +20,6 @@ use crate::timings::{Limits, Timings};
 use crate::vapid::Vapid;
 
 mod clock;
-mod dial;
 mod login;
 mod machine;
 mod public;

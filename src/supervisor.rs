@@ -4,15 +4,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt;
 use smol::channel::{self, Receiver, Sender};
 use smol::{Executor, Task, Timer};
 
-use crate::account::{Account, AccountId, Credentials};
+use crate::account::{Account, AccountId, Credentials, Endpoint};
 use crate::live::Live;
 use crate::metrics::Gauges;
+use crate::push::Delivery;
 use crate::signal::session::FAREWELL;
 use crate::status::{State, Status};
 use crate::store::{OddRow, StoreError};
@@ -100,6 +101,14 @@ impl Supervisor {
     pub async fn alive(&self) -> bool {
         let (answer, answered) = channel::bounded(1);
         self.questions.send(answer).await.is_ok() && answered.recv().await.is_ok()
+    }
+
+    /// A test push for `id` that was sent to `endpoint` beside its task ended.
+    pub fn test_ended(&self, id: AccountId, endpoint: &Endpoint, delivery: &Delivery) {
+        let live = lock(&self.entries).get(&id).map(|entry| entry.live.clone());
+        if let Some(live) = live {
+            live.test_ended(endpoint, delivery, Instant::now());
+        }
     }
 
     /// The status of every account.
@@ -297,7 +306,7 @@ impl Runner {
             Phase::Resting => match suspended {
                 None => self.start(entry),
                 Some((state, reason)) if live.status().signal.state != state => {
-                    live.enter(state, state.label(), reason, None);
+                    task::suspend(&live, state, reason);
                 }
                 Some(_) => {}
             },

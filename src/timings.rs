@@ -43,9 +43,6 @@ pub struct Timings {
     /// Age at which a healthy connection is renewed (75 % to 100 % of it). Signal unlinks devices that log in less
     /// often than every 45 days.
     pub renew: Duration,
-    /// Age at which a connection is renewed after a large message (half to all of it): the buffers that message needed
-    /// stay with the connection, up to 100 KiB.
-    pub renew_large: Duration,
     /// First back-off step to Signal.
     pub backoff_base: Duration,
     /// Longest back-off to Signal.
@@ -167,7 +164,6 @@ impl Default for Timings {
             queue_empty: secs(60),
             write: secs(10),
             renew: secs(24 * 3600),
-            renew_large: secs(30),
             backoff_base: secs(1),
             backoff_cap: secs(60),
             not_found_cap: secs(600),

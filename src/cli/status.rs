@@ -20,12 +20,11 @@ const MOST: usize = 64 * 1024 * 1024;
 
 /// `status`.
 pub(super) fn run(config: &Config, args: &Status, paint: Paint, out: &mut impl Write) -> Result<Answer, CliError> {
-    let now = SystemTime::now();
     let (overview, absent) = match running(config) {
         Ok(overview) => (overview, None),
         Err(error) => {
             let store = Store::open(&config.db, IfMissing::Fail)?;
-            let overview = Overview::stored(smol::block_on(store.list())?, now);
+            let overview = Overview::stored(smol::block_on(store.list())?, SystemTime::now());
             let (what, remedy) = absence(&admin_socket(config), &error);
             (overview, Some(format!("{what}: {remedy}")))
         }
@@ -41,7 +40,7 @@ pub(super) fn run(config: &Config, args: &Status, paint: Paint, out: &mut impl W
         }
     } else {
         let absent = absent.as_deref().map(printable);
-        out.write_all(table::render(&overview, absent.as_deref(), now, paint).as_bytes())?;
+        out.write_all(table::render(&overview, absent.as_deref(), paint).as_bytes())?;
     }
     Ok(if overview.healthy { Answer::Yes } else { Answer::No })
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use smol::channel::Receiver;
 use smol::{Executor, Task, Timer};
@@ -79,7 +79,7 @@ impl Counts {
     }
 
     fn tally(&self) -> Tally {
-        self.supervisor.tally(SystemTime::now(), self.timings.attention)
+        self.supervisor.tally(Instant::now(), self.timings.attention)
     }
 
     /// The line to tell at a reload.

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt as _;
 use smol::Timer;
 
-use super::{AccountView, Moment, Overview, Server};
+use super::{AccountView, Moment, Now, Overview, Server};
 use crate::signal::Signal;
 use crate::status::State;
 use crate::store::{Listing, Store, StoreError};
@@ -18,7 +18,7 @@ pub struct Observer {
     supervisor: Supervisor,
     store: Store,
     signal: Arc<Signal>,
-    since: SystemTime,
+    since: Instant,
     database: PathBuf,
     web: Option<String>,
 }
@@ -42,12 +42,16 @@ impl Observer {
         web: Option<String>,
     ) -> Self {
         let database = std::path::absolute(database).unwrap_or_else(|_| database.to_owned());
-        Self { supervisor, store, signal, since: SystemTime::now(), database, web }
+        Self { supervisor, store, signal, since: Instant::now(), database, web }
     }
 
     /// Every account as it is now.
     pub fn accounts(&self) -> Vec<AccountView> {
-        let (now, grace) = (SystemTime::now(), self.signal.timings.attention);
+        self.accounts_at(Now::read())
+    }
+
+    fn accounts_at(&self, now: Now) -> Vec<AccountView> {
+        let grace = self.signal.timings.attention;
         self.supervisor.snapshots().iter().map(|snapshot| AccountView::of(snapshot, now, grace)).collect()
     }
 
@@ -58,17 +62,18 @@ impl Observer {
             Err(problem) => (Listing::default(), Some(problem)),
         };
         let signal_reachable = self.signal_reachable(&self.supervisor.snapshots());
-        let accounts = self.accounts();
+        let now = Now::read();
+        let accounts = self.accounts_at(now);
         let healthy = database_problem.is_none()
             && signal_reachable != Some(false)
             && !accounts.iter().any(|account| account.needs_attention);
         Overview {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            at: Moment(SystemTime::now()),
+            at: Moment(now.date),
             healthy,
             server: Some(Server {
                 pid: std::process::id(),
-                since: Moment(self.since),
+                since: now.date_of(self.since),
                 database: self.database.display().to_string(),
                 database_problem,
                 web: self.web.clone(),

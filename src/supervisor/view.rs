@@ -1,6 +1,6 @@
 //! What is seen of the running accounts from outside.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::{Supervisor, lock};
 use crate::account::{AccountId, DeviceId};
@@ -36,7 +36,7 @@ pub struct Tally {
 
 impl Supervisor {
     /// Counts the accounts at `now`. Trouble that may pass counts after `grace`.
-    pub fn tally(&self, now: SystemTime, grace: Duration) -> Tally {
+    pub fn tally(&self, now: Instant, grace: Duration) -> Tally {
         let entries = lock(&self.entries);
         let mut tally = Tally { accounts: entries.len(), connected: 0, in_trouble: 0 };
         for entry in entries.values() {
