@@ -31,16 +31,17 @@ pub fn admin_socket(config: &Config) -> PathBuf {
 
 /// What is wrong when nobody answers at the admin socket, and what to do. A server may run there all the same.
 pub fn absence(socket: &Path, error: &io::Error) -> (String, String) {
-    let remedy = match error.kind() {
-        io::ErrorKind::PermissionDenied => "run this as the user of the server, or as root".to_owned(),
+    let (why, remedy) = match error.kind() {
+        io::ErrorKind::PermissionDenied => ("", "run this as the user of the server, or as root".to_owned()),
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             let elsewhere = systemd::service_hint(socket);
-            format!("start it, or use its configuration and variables here (db, admin_socket){elsewhere}")
+            let remedy = format!("start it, or use its settings here (db, admin_socket){elsewhere}");
+            ("; the server is not running, or it uses another database", remedy)
         }
-        _ => "look at its log".to_owned(),
+        _ => ("", "look at its log".to_owned()),
     };
     let socket = std::path::absolute(socket).unwrap_or_else(|_| socket.to_owned());
-    (format!("no server answers at {} ({error})", socket.display()), remedy)
+    (format!("no server answers at {} ({error}){why}", socket.display()), remedy)
 }
 
 /// A moment, to the second; RFC 3339 in JSON.
