@@ -232,3 +232,10 @@ fn what_cannot_be_answered_is_followed_by_a_new_connection_soon() {
     session.on_frame(binary(vec![0xff; 9]), bench.now).unwrap();
     assert_eq!(run_for(&mut session, bench.now, 600), Some((60, Ended::Renewed)), "it may have been a message");
 }
+
+#[test]
+fn a_connection_that_just_ends_is_told_in_plain_words() {
+    let text = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/";
+    let error = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, text);
+    assert_eq!(lost(&tungstenite::Error::Io(error)), Ended::Lost("it ended without a goodbye".into()));
+}
