@@ -21,7 +21,6 @@ use crate::vapid::Vapid;
 use shown::Shown;
 
 mod clock;
-mod dial;
 mod login;
 mod machine;
 mod public;
