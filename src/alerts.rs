@@ -1,4 +1,4 @@
-//! Tells the operator by himself: runs a command when an account needs attention and when it is well again, and visits a
+//! Tells the operator unasked: runs a command when an account needs attention and when it is well again, and visits a
 //! URL each minute while the server does its work, so that whoever watches that URL notices when it does not
 //! (docs/operations.md).
 

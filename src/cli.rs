@@ -185,9 +185,15 @@ struct Start<'a> {
 
 impl Start<'_> {
     /// Reads the configuration and shows what the operator should know about it.
-    fn config(&self) -> Result<Config, CliError> {
+    fn read(&self) -> Result<Config, CliError> {
         let config = Config::load(self.config.as_deref(), self.env)?;
         config.warnings.iter().for_each(warn);
+        Ok(config)
+    }
+
+    /// The same for verbs without a start report.
+    fn config(&self) -> Result<Config, CliError> {
+        let config = self.read()?;
         if let Some(file) = &config.file {
             log::info!("configuration file: {}", file.display());
         }
@@ -207,7 +213,7 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
             env.extend(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
             let start = &Start { config: config.clone(), env: &env.clone() };
             let reread = move || Config::load(config.as_deref(), &env);
-            server::run(start.env, start.config()?, reread)
+            server::run(start.env, start.read()?, reread)
         }
         Verb::Vapid(vapid) => match vapid.verb {
             // Works before there is any configuration: its output goes into one.
@@ -249,7 +255,7 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
 }
 
 fn set_up_logging(env: &Env, verb: &Verb, verbose: u8) {
-    let default = if matches!(verb, Verb::Server(_)) { LevelFilter::Error } else { LevelFilter::Info };
+    let default = if matches!(verb, Verb::Server(_)) { LevelFilter::Info } else { LevelFilter::Warn };
     match logging::init(env, default, logging::raised_by(verbose)) {
         Ok(problems) => problems.iter().for_each(warn),
         Err(error) => warn(&error),

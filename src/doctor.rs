@@ -21,7 +21,6 @@ use crate::vapid::Vapid;
 use shown::Shown;
 
 mod clock;
-mod dial;
 mod login;
 mod machine;
 mod public;
@@ -131,9 +130,19 @@ impl<'a> Doctor<'a> {
         // Nobody waits for an answer here as a phone does.
         let timings = Timings { check: Duration::from_secs(30), ..Timings::default() };
         let resolver = Arc::new(SystemResolver);
-        let (clocks, origins, shown) = (Vec::new(), HashMap::new(), Shown::default());
-        let stored = Listing::default();
-        Self { config, only, timings, resolver, tell, clocks, origins, stored, key: None, shown, in_use: false }
+        Self {
+            config,
+            only,
+            timings,
+            resolver,
+            tell,
+            clocks: Vec::new(),
+            origins: HashMap::new(),
+            stored: Listing::default(),
+            key: None,
+            shown: Shown::default(),
+            in_use: false,
+        }
     }
 
     /// The same for a report that everybody may read: no check names an account, a directory, a host or an address.

@@ -4,7 +4,7 @@
 //! changes. It outlives both loops, so that what is owed survives reconnects, endpoint changes and suspensions.
 
 use std::sync::Mutex;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use event_listener::{Event, EventListener};
 use fastrand::Rng;
@@ -16,7 +16,7 @@ use crate::notifier::{Next, Notifier, Ticket, Verdict};
 use crate::push::{Delivery, Kind, Outcome};
 use crate::runtime::lock;
 use crate::signal::wire::Envelope;
-use crate::status::{PushState, State, Status};
+use crate::status::{Cause, PushState, State, Status};
 use crate::timings::Timings;
 
 /// Why an account's loops must end.
@@ -81,8 +81,9 @@ impl Live {
                 covered_saved: account.covered_until,
                 halt: None,
                 gone: None,
-                status: Status::new(State::Connecting, SystemTime::now()),
-                announced: Vec::new(),
+                status: Status::new(State::Connecting, Instant::now()),
+                // The first connection is told as well.
+                announced: vec!["start"],
                 announced_push: Vec::new(),
                 alert: None,
             }),
@@ -141,7 +142,7 @@ impl Live {
     /// A message arrived. The ticket to wait for before it may be acked; `None` when it may be acked at once.
     pub fn take_in(&self, envelope: Option<Envelope>, now: Instant) -> Option<Ticket> {
         let mut inner = lock(&self.inner);
-        inner.status.last_envelope = Some(SystemTime::now());
+        inner.status.last_envelope = Some(now);
         if let Some(envelope) = envelope {
             let own = envelope.from_own_phone && !self.wake_for_own_sync;
             // A time of an earlier run counts only once Signal's clock was heard.
@@ -223,11 +224,8 @@ impl Live {
             return None;
         }
         let verdict = inner.notifier.finished(&delivery.outcome, now, rng);
-        let wall = SystemTime::now();
         match verdict {
             Verdict::Accepted(latency) => {
-                inner.status.last_push = Some(wall);
-                inner.status.last_latency = latency;
                 if kind == Kind::Wake
                     && let Some(ServerTime(sent)) = inner.sent_at
                 {
@@ -235,43 +233,34 @@ impl Live {
                     inner.covered = inner.covered.max(Some(until));
                     inner.notifier.cover(until);
                 }
-                if inner.status.push.state != PushState::Ok {
-                    log::info!("{}: pushes are accepted again by {}", self.id.short(), inner.endpoint.origin());
-                }
-                // It cannot be repeated for ever, so it counts; but people should know.
-                let doubtful = if delivery.halves().1.is_empty() { "" } else { delivery.reason.as_str() };
-                if !doubtful.is_empty() && inner.status.push.reason != doubtful {
-                    log::warn!(
-                        "{}: push accepted, but whether by a push server is doubtful: {doubtful}",
-                        self.id.short()
-                    );
-                }
-                inner.status.push.enter(PushState::Ok, doubtful, None, wall);
-                inner.announced_push.clear();
+                self.push_accepted(&mut inner, delivery, latency, now);
             }
-            Verdict::Retry(at) => {
-                let until = wall + at.saturating_duration_since(now);
-                self.push_trouble(&mut inner, PushState::Retrying, delivery, until);
-            }
-            Verdict::Unauthorized(at) => {
-                let until = wall + at.saturating_duration_since(now);
-                self.push_trouble(&mut inner, PushState::Unauthorized, delivery, until);
-            }
-            Verdict::TestFailed => {
-                let id = self.id.short();
-                log::warn!("{id}: test push failed: {}", delivery.reason);
-                if delivery.outcome == Outcome::Unauthorized && !inner.notifier.owes() {
-                    inner.status.push.enter(PushState::Unauthorized, delivery.reason.as_str(), None, wall);
-                }
-            }
+            Verdict::Retry(at) => self.push_trouble(&mut inner, delivery, at, now),
+            Verdict::TestFailed => self.test_failed(&mut inner, delivery, now),
             Verdict::Gone => {
                 inner.halt = inner.halt.or(Some(Halt::EndpointGone));
-                inner.gone = Some((inner.endpoint.clone(), delivery.halves().0.to_owned()));
+                inner.gone = Some((inner.endpoint.clone(), delivery.reason.clone()));
             }
         }
         drop(inner);
         self.changed.notify(usize::MAX);
         Some(verdict)
+    }
+
+    /// A test push to `endpoint` that was sent beside the loop ended. When it was accepted, what is owed goes out at once.
+    pub fn test_ended(&self, endpoint: &Endpoint, delivery: &Delivery, now: Instant) {
+        let mut inner = lock(&self.inner);
+        if inner.endpoint != *endpoint {
+            return;
+        }
+        if delivery.outcome == Outcome::Accepted {
+            inner.notifier.works();
+            self.push_accepted(&mut inner, delivery, None, now);
+        } else {
+            self.test_failed(&mut inner, delivery, now);
+        }
+        drop(inner);
+        self.changed.notify(usize::MAX);
     }
 
     /// The endpoint that made the loops halt with [`Halt::EndpointGone`], and what its server answered last.
@@ -307,7 +296,7 @@ impl Live {
         inner.endpoint_generation += 1;
         inner.notifier.endpoint_changed();
         if !inner.notifier.is_limited() {
-            inner.status.push.enter(PushState::Ok, "", None, SystemTime::now());
+            inner.status.push.enter(PushState::Ok, Cause::default(), None, Instant::now());
             inner.announced_push.clear();
         }
         drop(inner);
@@ -350,9 +339,8 @@ impl Live {
     }
 
     /// Enters a state. Logged once, until all is well again; `trouble` names the kind of trouble.
-    pub fn enter(&self, state: State, trouble: &'static str, reason: &str, until: Option<SystemTime>) {
+    pub fn enter(&self, state: State, trouble: &'static str, cause: Cause, until: Option<Instant>) {
         let mut inner = lock(&self.inner);
-        inner.status.signal.enter(state, reason, until, SystemTime::now());
         let id = self.id.short();
         match state {
             State::Connecting => log::debug!("{id}: connecting to Signal"),
@@ -362,28 +350,50 @@ impl Live {
                 let level = if told { log::Level::Info } else { log::Level::Debug };
                 log::log!(level, "{id}: connected to Signal");
             }
-            _ if inner.announced.contains(&trouble) => log::debug!("{id}: {}: {reason}", state.label()),
+            _ if inner.announced.contains(&trouble) => log::debug!("{id}: {}: {}", state.label(), cause.reason),
             _ => {
                 inner.announced.push(trouble);
-                let remedy = state.remedy();
                 let harmless = matches!(state, State::Waiting | State::Paused);
                 let level = if harmless { log::Level::Info } else { log::Level::Warn };
-                log::log!(level, "{id}: {}: {reason}. To do: {remedy}", state.label());
+                log::log!(level, "{id}: {}: {cause}", state.label());
             }
+        }
+        inner.status.signal.enter(state, cause, until, Instant::now());
+    }
+
+    fn push_accepted(&self, inner: &mut Inner, delivery: &Delivery, latency: Option<Duration>, now: Instant) {
+        inner.status.last_push = Some(now);
+        inner.status.last_latency = latency;
+        let id = self.id.short();
+        if inner.status.push.state != PushState::Ok {
+            log::info!("{id}: pushes are accepted again by {}", inner.endpoint.origin());
+        }
+        // One with a remedy cannot be repeated for ever, so it counts; but people should know.
+        let doubt = if delivery.remedy.is_empty() { Cause::default() } else { delivery.cause() };
+        if doubt != Cause::default() && inner.status.push.reason != doubt.reason {
+            log::warn!("{id}: push accepted, but whether by a push server is doubtful: {doubt}");
+        }
+        inner.status.push.enter(PushState::Ok, doubt, None, now);
+        inner.announced_push.clear();
+    }
+
+    /// Of a wake-up, which is tried again at `at`. Logged once per kind of failure until a push is accepted.
+    fn push_trouble(&self, inner: &mut Inner, delivery: &Delivery, at: Instant, now: Instant) {
+        inner.status.push.enter(delivery.outcome.state(), delivery.cause(), Some(at), now);
+        let (id, kind) = (self.id.short(), delivery.outcome.result());
+        if inner.announced_push.contains(&kind) {
+            log::debug!("{id}: push failed again: {}", delivery.reason);
+        } else {
+            inner.announced_push.push(kind);
+            log::warn!("{id}: push failed: {}", delivery.cause());
         }
     }
 
-    /// Logged once per kind of failure until a push is accepted.
-    fn push_trouble(&self, inner: &mut Inner, state: PushState, delivery: &Delivery, until: SystemTime) {
-        inner.status.push.enter(state, delivery.reason.as_str(), Some(until), SystemTime::now());
-        let (id, reason) = (self.id.short(), &delivery.reason);
-        let kind = delivery.outcome.result();
-        if inner.announced_push.contains(&kind) {
-            log::debug!("{id}: push failed again: {reason}");
-        } else {
-            inner.announced_push.push(kind);
-            log::warn!("{id}: push failed: {reason}. To do: {}", state.remedy());
-        }
+    /// Of a test, which nobody tries again. A wake-up that is owed keeps its turn.
+    fn test_failed(&self, inner: &mut Inner, delivery: &Delivery, now: Instant) {
+        let until = inner.status.push.until.filter(|_| inner.notifier.owes());
+        inner.status.push.enter(delivery.outcome.state(), delivery.cause(), until, now);
+        log::warn!("{}: test push failed: {}", self.id.short(), delivery.cause());
     }
 
     fn less_margin(&self, time: ServerTime) -> ServerTime {

@@ -27,6 +27,7 @@ mod guard;
 pub(crate) mod http;
 mod pool;
 mod probe;
+mod remedy;
 pub mod resolve;
 mod slots;
 pub mod tls;
@@ -34,8 +35,9 @@ pub mod tls;
 /// A connection whose other end cannot keep a thread busy for ever: deadlines are looked at between its reads.
 type Tcp = Paced<smol::net::TcpStream>;
 
-pub use fetch::{SocketAnswer, ask_socket};
+pub use fetch::{SocketAnswer, ask_socket, tell_socket};
 pub(crate) use probe::{GetError, NoTcp, Page};
+pub(crate) use remedy::{Server, remedy};
 pub use slots::{Lane, Slot};
 
 /// How we introduce ourselves to push servers and to all others but Signal.

@@ -107,8 +107,6 @@ pub enum Verdict {
     Accepted(Option<Duration>),
     /// Failed; tried again at this moment if a wake-up is owed.
     Retry(Instant),
-    /// Failed as a matter of permission; tried again at this moment.
-    Unauthorized(Instant),
     /// A test failed. It is not tried again: whoever asked for it looks at the phone now, not in an hour.
     TestFailed,
     /// The push server has said for long enough that the endpoint is gone; the account must be suspended.
@@ -221,8 +219,7 @@ impl Notifier {
         }
         match outcome {
             Outcome::Accepted => {
-                self.forget_failures();
-                self.forget_limit();
+                self.works();
                 if push.kind == Kind::Wake {
                     self.accepted = push.covers;
                     self.lengthen_or_shorten_quiet(push.trailing, now);
@@ -251,7 +248,7 @@ impl Notifier {
                 }
                 Verdict::Retry(self.retry_in(now, Retry::Gone, rng))
             }
-            Outcome::Unauthorized => Verdict::Unauthorized(self.retry_in(now, Retry::Unauthorized, rng)),
+            Outcome::Unauthorized => Verdict::Retry(self.retry_in(now, Retry::Unauthorized, rng)),
             Outcome::Failed => Verdict::Retry(self.retry_in(now, Retry::Failed, rng)),
             Outcome::Rejected => Verdict::Retry(self.retry_in(now, Retry::Rejected, rng)),
         }
@@ -272,6 +269,12 @@ impl Notifier {
         self.suspended = false;
         self.quiet_until = None;
         self.forget_failures();
+    }
+
+    /// The push server accepts pushes: what is owed may go out at once.
+    pub fn works(&mut self) {
+        self.forget_failures();
+        self.forget_limit();
     }
 
     /// A push was accepted, or the phone went to another push server: nobody limits it.

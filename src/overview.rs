@@ -4,13 +4,14 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::account::Account;
 use crate::config::Config;
-use crate::status::{PushState, Side, State};
+use crate::push::{Delivery, Outcome};
+use crate::status::{Side, State};
 use crate::store::{Listing, Store};
 use crate::supervisor::{Snapshot, suspension};
 use crate::systemd;
@@ -31,16 +32,17 @@ pub fn admin_socket(config: &Config) -> PathBuf {
 
 /// What is wrong when nobody answers at the admin socket, and what to do. A server may run there all the same.
 pub fn absence(socket: &Path, error: &io::Error) -> (String, String) {
-    let remedy = match error.kind() {
-        io::ErrorKind::PermissionDenied => "run this as the user of the server, or as root".to_owned(),
+    let (why, remedy) = match error.kind() {
+        io::ErrorKind::PermissionDenied => ("", "run this as the user of the server, or as root".to_owned()),
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             let elsewhere = systemd::service_hint(socket);
-            format!("start it, or use its configuration and variables here (db, admin_socket){elsewhere}")
+            let remedy = format!("start it, or use its settings here (db, admin_socket){elsewhere}");
+            ("; the server is not running, or it uses another database", remedy)
         }
-        _ => "look at its log".to_owned(),
+        _ => ("", "look at its log".to_owned()),
     };
     let socket = std::path::absolute(socket).unwrap_or_else(|_| socket.to_owned());
-    (format!("no server answers at {} ({error})", socket.display()), remedy)
+    (format!("no server answers at {} ({error}){why}", socket.display()), remedy)
 }
 
 /// A moment, to the second; RFC 3339 in JSON.
@@ -65,6 +67,32 @@ impl From<Moment> for String {
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_rfc3339_seconds(self.0).fmt(f)
+    }
+}
+
+/// The same moment on both clocks. Everything is measured with the monotonic one; the other, which may be wrong and set at
+/// any time, only makes dates of it, as it goes now.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// On the monotonic clock.
+    pub instant: Instant,
+    /// As a date.
+    pub date: SystemTime,
+}
+
+impl Now {
+    /// Reads both.
+    pub fn read() -> Self {
+        Self { instant: Instant::now(), date: SystemTime::now() }
+    }
+
+    /// The date of another moment, not before 1970: a machine without a clock of its own begins there.
+    pub fn date_of(self, moment: Instant) -> Moment {
+        let date = match self.instant.checked_duration_since(moment) {
+            Some(age) => self.date.checked_sub(age),
+            None => self.date.checked_add(moment.duration_since(self.instant)),
+        };
+        Moment(date.unwrap_or(self.date).max(UNIX_EPOCH))
     }
 }
 
@@ -151,14 +179,16 @@ pub struct SideView {
 }
 
 impl SideView {
-    fn of<S>(side: &Side<S>, needs_attention: bool, label: &str, remedy: &str) -> Self {
+    fn of<S>(side: &Side<S>, needs_attention: bool, label: &str, now: Now) -> Self {
+        // An account that never got its turn has met no trouble of its own.
+        let remedy = if needs_attention && side.reason.is_empty() { State::Waiting.remedy() } else { side.remedy };
         Self {
             state: label.to_owned(),
             needs_attention,
-            since: Some(Moment(side.since)),
+            since: Some(now.date_of(side.since)),
             reason: side.reason.clone(),
             remedy: remedy.to_owned(),
-            retry_at: side.until.map(Moment),
+            retry_at: side.until.map(|until| now.date_of(until)),
         }
     }
 
@@ -177,26 +207,44 @@ impl SideView {
     }
 }
 
+/// What a test push met, as `POST /ping/UUID` of the admin socket answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pinged {
+    /// The push server accepted it.
+    pub accepted: bool,
+    /// What it answered, for people.
+    pub reason: String,
+    /// What people can do; may be empty.
+    pub remedy: String,
+}
+
+impl From<Delivery> for Pinged {
+    fn from(delivery: Delivery) -> Self {
+        let accepted = delivery.outcome == Outcome::Accepted;
+        Self { accepted, reason: delivery.reason, remedy: delivery.remedy.to_owned() }
+    }
+}
+
 /// The state of both sides when only the row was read and does not tell.
 pub const UNKNOWN: &str = "unknown";
 
 impl AccountView {
     /// A running account at `now`. Trouble that may pass counts after `grace`.
-    pub fn of(snapshot: &Snapshot, now: SystemTime, grace: Duration) -> Self {
+    pub fn of(snapshot: &Snapshot, now: Now, grace: Duration) -> Self {
         let status = &snapshot.status;
         let (signal, push) = (status.signal.state, status.push.state);
-        let signal_needs = status.signal.needs_attention(now, grace);
-        let push_needs = status.push.needs_attention(now, grace);
+        let signal_needs = status.signal.needs_attention(now.instant, grace);
+        let push_needs = status.push.needs_attention(now.instant, grace);
         Self {
             uuid: snapshot.id.to_string(),
             device_id: snapshot.device.get(),
             push_server: snapshot.push_server.clone(),
             needs_attention: signal_needs || push_needs,
-            signal: SideView::of(&status.signal, signal_needs, signal.label(), signal.remedy()),
-            push: SideView::of(&status.push, push_needs, push.label(), push.remedy()),
+            signal: SideView::of(&status.signal, signal_needs, signal.label(), now),
+            push: SideView::of(&status.push, push_needs, push.label(), now),
             owes_wakeup: snapshot.owes,
-            last_envelope: status.last_envelope.map(Moment),
-            last_push: status.last_push.map(Moment),
+            last_envelope: status.last_envelope.map(|at| now.date_of(at)),
+            last_push: status.last_push.map(|at| now.date_of(at)),
             last_push_latency_ms: status.last_latency.and_then(|latency| u64::try_from(latency.as_millis()).ok()),
             notice: snapshot.notice.clone(),
         }
@@ -214,7 +262,7 @@ impl AccountView {
             push_server: account.endpoint.origin(),
             needs_attention: signal.needs_attention,
             signal,
-            push: SideView::stored(UNKNOWN, "", PushState::Ok.remedy()),
+            push: SideView::stored(UNKNOWN, "", ""),
             owes_wakeup: false,
             last_envelope: None,
             last_push: None,
@@ -243,5 +291,25 @@ impl Overview {
             unreadable: listing.unreadable.iter().map(ToString::to_string).collect(),
             warnings,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_changes_dates_and_no_age() {
+        let (instant, day) = (Instant::now() + Duration::from_secs(9000), 86_400);
+        let past = instant - Duration::from_secs(130);
+        for date in [5 * day, 20_000 * day, 20_001 * day] {
+            let now = Now { instant, date: UNIX_EPOCH + Duration::from_secs(date) };
+            assert_eq!(now.date.duration_since(now.date_of(past).0).unwrap().as_secs(), 130);
+            let next = now.date_of(instant + Duration::from_secs(59));
+            assert_eq!(next.0.duration_since(now.date).unwrap().as_secs(), 59);
+        }
+        // A machine whose clock begins in 1970.
+        let now = Now { instant, date: UNIX_EPOCH + Duration::from_secs(3) };
+        assert_eq!(String::from(now.date_of(past)), "1970-01-01T00:00:00Z");
     }
 }

@@ -10,7 +10,8 @@ use crate::account::Endpoint;
 use crate::config::{AllowedEndpoints, Permission, Reloadable};
 use crate::metrics::PushResult;
 use crate::net::http::{self, Route, Status};
-use crate::net::{AGENT, Lane, Net, Reach, Slot};
+use crate::net::{AGENT, DialError, Lane, Net, Reach, Server, Slot, Stage, remedy};
+use crate::status::{Cause, PushState};
 use crate::vapid::Vapid;
 
 mod answer;
@@ -50,6 +51,10 @@ impl Kind {
     }
 }
 
+/// What an accepted test push comes to. A push server accepts it as well for a phone that is off, and stores it; Molly,
+/// while it is locked, shows nothing.
+pub const SHOWS: &str = "the phone shows a notification once it is online, unless Molly is locked";
+
 /// What an answer, or its absence, means for the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -68,6 +73,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The state of the push side it means, whichever push met it.
+    pub fn state(&self) -> PushState {
+        match self {
+            Self::Accepted => PushState::Ok,
+            Self::Unauthorized => PushState::Unauthorized,
+            Self::Gone | Self::Limited(_) | Self::Failed | Self::Rejected => PushState::Retrying,
+        }
+    }
+
     /// How it is counted.
     pub fn result(&self) -> PushResult {
         match self {
@@ -88,16 +102,19 @@ pub struct Delivery {
     pub outcome: Outcome,
     /// For people: status or error with an explanation where we know one. Never holds the endpoint's path or a secret.
     pub reason: String,
+    /// What people can do; empty when there is nothing to do.
+    pub remedy: &'static str,
 }
 
 impl Delivery {
-    /// The reason in two halves: what happened, and what is usually behind it, if that is known.
-    pub fn halves(&self) -> (&str, &str) {
-        let status = self.reason.find(" answered ").unwrap_or(self.reason.len());
-        match self.reason[status..].find(": ") {
-            Some(colon) => (&self.reason[..status + colon], &self.reason[status + colon + 2..]),
-            None => (&self.reason, ""),
-        }
+    /// Why it ended so, and what people can do.
+    pub fn cause(&self) -> Cause {
+        Cause::new(self.reason.clone(), self.remedy)
+    }
+
+    /// There was no answer.
+    fn failed(reason: String, remedy: &'static str) -> Self {
+        Self { outcome: Outcome::Failed, reason, remedy }
     }
 }
 
@@ -135,8 +152,9 @@ impl Pusher {
             Permission::Listed => Reach::Anywhere,
             Permission::IfPublic => Reach::Public,
             Permission::No => {
-                let reason = format!("{origin} is not in allowed_endpoints any more: add \"{origin}\" to it");
-                return Delivery { outcome: Outcome::Failed, reason };
+                let reason = format!("{origin} is not in allowed_endpoints any more");
+                let remedy = "add it to allowed_endpoints, or choose another push server on the phone";
+                return Delivery::failed(reason, remedy);
             }
         };
         let kept = self.vapid.kept(&origin, SystemTime::now());
@@ -156,16 +174,19 @@ impl Pusher {
         let origin = endpoint.origin();
         match self.client.send(self.request(endpoint, kind, reach)).await {
             Ok(answer) => {
-                let answer: surf::http::Response = answer.into();
-                let (status, outcome) = meaning(&answer, SystemTime::now());
-                let author = answer::author(status, |name| header(&answer, name));
-                Delivery { outcome, reason: answer::explain(&origin, status, author) }
+                let mut answer: surf::http::Response = answer.into();
+                let body = answer.body_bytes().await.unwrap_or_default();
+                let (target, token) = (endpoint.target(), self.vapid.authorization(&origin, SystemTime::now()));
+                let told = answer::reason(&body, &secrets(&target, &token));
+                judge(&origin, &answer, told.as_deref(), SystemTime::now())
             }
             Err(error) => {
-                // Why there is no connection names the host by itself.
-                let (error, host) = (error.to_string(), endpoint.host().to_string());
-                let reason = if error.contains(&host) { error } else { format!("{origin}: {error}") };
-                Delivery { outcome: Outcome::Failed, reason }
+                // What says where it failed names the server as well.
+                let (reason, stage) = match error.downcast_ref::<DialError>() {
+                    Some(error) => (error.reason.clone(), error.stage),
+                    None => (format!("{origin}: {error}"), Stage::Tcp),
+                };
+                Delivery::failed(reason, remedy(Server::Push, stage))
             }
         }
     }
@@ -189,10 +210,19 @@ impl Pusher {
     }
 }
 
-/// Status and meaning of an answer that arrived at `now`.
-fn meaning(answer: &surf::http::Response, now: SystemTime) -> (u16, Outcome) {
+/// What an answer that arrived at `now`, and gives this reason, means.
+fn judge(origin: &str, answer: &surf::http::Response, reason: Option<&str>, now: SystemTime) -> Delivery {
     let status = answer.ext().get::<Status>().map_or_else(|| answer.status().into(), |status| status.0);
-    (status, answer::outcome(status, header(answer, "retry-after"), header(answer, "date"), now))
+    let author = answer::author(status, |name| header(answer, name));
+    let (retry_after, date) = (header(answer, "retry-after"), header(answer, "date"));
+    answer::judge(origin, &answer::Answer { status, retry_after, date, author, reason }, now)
+}
+
+/// The parts of a request that nobody else may see, in case the answer repeats them: of the target what is long enough to
+/// be a token, and the VAPID token.
+fn secrets<'a>(target: &'a str, authorization: &'a str) -> Vec<&'a str> {
+    let parts = target.split(['/', '?', '&', '=']).chain(authorization.split(['=', ',']));
+    parts.filter(|part| part.len() >= 8).collect()
 }
 
 fn header<'a>(answer: &'a surf::http::Response, name: &str) -> Option<&'a str> {

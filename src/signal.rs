@@ -1,7 +1,7 @@
 //! Signal's side: one account's life, and the question whether credentials are good.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use futures_lite::FutureExt;
 use smol::Timer;
@@ -12,7 +12,7 @@ use crate::live::{Halt, Live};
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::runtime::timeout;
-use crate::status::State;
+use crate::status::{Cause, State};
 use crate::timings::{Limits, Timings};
 
 pub mod connect;
@@ -100,7 +100,7 @@ pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credenti
     let mut policy = Policy::new(&signal.timings, signal.user_agents.len());
     let mut first = true;
     loop {
-        live.enter(State::Connecting, "", "", None);
+        live.enter(State::Connecting, "", Cause::default(), None);
         if !std::mem::take(&mut first) {
             signal.metrics.reconnection();
         }
@@ -139,8 +139,8 @@ pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credenti
 
 /// Waits as the policy says. Ends early when the outage is over or the account is told to end.
 async fn wait(signal: &Signal, live: &Live, retry: &Retry) -> Option<Halt> {
-    let until = SystemTime::now().checked_add(retry.after);
-    live.enter(retry.state, retry.trouble, &retry.reason, until);
+    let until = Instant::now().checked_add(retry.after);
+    live.enter(retry.state, retry.trouble, retry.cause.clone(), until);
     let halted = async { Some(live.halted().await) };
     let released = async {
         if !retry.ends_with_outage {
@@ -241,4 +241,15 @@ pub enum Denial {
     /// No answer within the deadline.
     #[error("Signal did not answer in time")]
     Late,
+}
+
+impl Denial {
+    /// What people can do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Refused => State::Unlinked.remedy(),
+            Self::Failed(error) => error.remedy(),
+            Self::Late => ConnectError::Timeout("").remedy(),
+        }
+    }
 }

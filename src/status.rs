@@ -1,6 +1,7 @@
 //! What an account is doing, since when, why, and what people can do about it (design, section 3).
 
-use std::time::{Duration, SystemTime};
+use std::fmt;
+use std::time::{Duration, Instant};
 
 use crate::printable::printable;
 
@@ -55,10 +56,8 @@ impl State {
     /// What people can do, in one line; empty when there is nothing to do.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::Connected => "",
-            Self::Connecting | Self::Waiting => {
-                "nothing to do if it passes; else check this machine's network, DNS and clock"
-            }
+            Self::Connected | Self::Connecting => "",
+            Self::Waiting => "Wait a few minutes. If it lasts, check network, DNS and clock.",
             Self::Displaced => {
                 "stop the other MollySocket that uses this account, or register again from Molly to get a new device"
             }
@@ -66,11 +65,14 @@ impl State {
                 "update MollySocket or set `user_agents` to a current Signal-Android version; \
                  if that does not help, link the device again from Molly"
             }
-            Self::Unlinked => "open Molly's UnifiedPush settings: it links a new device and registers it",
+            Self::Unlinked => {
+                "open Molly's UnifiedPush settings: Molly links a new device and registers it; if not, switch \
+                 UnifiedPush off and on there"
+            }
             Self::EndpointGone => {
                 "open Molly's UnifiedPush settings, or the UnifiedPush app, so that it gets a new endpoint"
             }
-            Self::Paused => "`mollysocket connection resume` with its UUID lets it go on",
+            Self::Paused => "`mollysocket connection resume UUID` lets it go on",
         }
     }
 }
@@ -80,9 +82,9 @@ impl State {
 pub enum PushState {
     /// The last push was accepted, or there was none yet.
     Ok,
-    /// A push failed and is tried again.
+    /// The last push failed. A wake-up is tried again, a test is not.
     Retrying,
-    /// The push server does not accept our key, or an access list or a firewall forbids the request.
+    /// The push server did not accept our token, or an access list or a firewall forbids the request.
     Unauthorized,
 }
 
@@ -95,28 +97,45 @@ impl PushState {
             Self::Unauthorized => "unauthorized",
         }
     }
+}
 
-    /// What people can do, in one line; empty when there is nothing to do.
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Self::Ok => "",
-            Self::Retrying => "nothing to do if it passes; else check that this machine reaches the push server",
-            Self::Unauthorized => "do what the reason says; it is tried again by itself, less and less often",
-        }
+/// Why something is as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cause {
+    /// What happened, for people; empty when there is nothing to say.
+    pub reason: String,
+    /// What they can do; empty when there is nothing to do.
+    pub remedy: &'static str,
+}
+
+impl fmt::Display for Cause {
+    /// Both, in one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)?;
+        if self.remedy.is_empty() { Ok(()) } else { write!(f, ". To do: {}", self.remedy) }
     }
 }
 
-/// One side of an account at a moment.
+impl Cause {
+    /// A reason and its remedy.
+    pub fn new(reason: impl Into<String>, remedy: &'static str) -> Self {
+        Self { reason: reason.into(), remedy }
+    }
+}
+
+/// One side of an account at a moment. Times are those of the monotonic clock, which nobody sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Side<S> {
     /// The state.
     pub state: S,
     /// Since when it is in this state.
-    pub since: SystemTime,
+    pub since: Instant,
     /// Why, for people.
     pub reason: String,
+    /// What they can do; empty when there is nothing to do.
+    pub remedy: &'static str,
     /// When it tries again, if it waits.
-    pub until: Option<SystemTime>,
+    pub until: Option<Instant>,
 }
 
 /// A state that knows which others are only another phase of it.
@@ -138,17 +157,16 @@ impl Phases for PushState {}
 
 impl<S: Phases> Side<S> {
     /// Enters `state`; `since` moves only when it is more than another phase.
-    pub fn enter(&mut self, state: S, reason: impl Into<String>, until: Option<SystemTime>, now: SystemTime) {
+    pub fn enter(&mut self, state: S, cause: Cause, until: Option<Instant>, now: Instant) {
         let continues = self.state.continues_as(&state);
         if !continues {
             self.since = now;
         }
-        let reason = printable(&reason.into());
         // While it tries again, why it has to is still of interest.
-        let keeps_reason = continues && self.state != state && reason.is_empty();
+        let keeps_cause = continues && self.state != state && cause == Cause::default();
         self.state = state;
-        if !keeps_reason {
-            self.reason = reason;
+        if !keeps_cause {
+            (self.reason, self.remedy) = (printable(&cause.reason), cause.remedy);
         }
         self.until = until;
     }
@@ -162,19 +180,19 @@ pub struct Status {
     /// The push side.
     pub push: Side<PushState>,
     /// Last message from Signal.
-    pub last_envelope: Option<SystemTime>,
+    pub last_envelope: Option<Instant>,
     /// Last accepted push.
-    pub last_push: Option<SystemTime>,
+    pub last_push: Option<Instant>,
     /// How long its oldest envelope had waited then. `None` when it covered none, as a test push.
     pub last_latency: Option<Duration>,
 }
 
 impl Status {
     /// The status of an account nothing was done for yet.
-    pub fn new(state: State, now: SystemTime) -> Self {
+    pub fn new(state: State, now: Instant) -> Self {
         Self {
-            signal: Side { state, since: now, reason: String::new(), until: None },
-            push: Side { state: PushState::Ok, since: now, reason: String::new(), until: None },
+            signal: Side { state, since: now, reason: String::new(), remedy: "", until: None },
+            push: Side { state: PushState::Ok, since: now, reason: String::new(), remedy: "", until: None },
             last_envelope: None,
             last_push: None,
             last_latency: None,
@@ -182,18 +200,13 @@ impl Status {
     }
 }
 
-/// Whether trouble since `since` has lasted for `grace`. A clock that was set back makes the age unknown: then it is young.
-fn lasts(since: SystemTime, now: SystemTime, grace: Duration) -> bool {
-    now.duration_since(since).is_ok_and(|age| age >= grace)
-}
-
 impl Side<State> {
     /// Whether somebody should look at it: something is wrong that does not pass by itself, or that has not passed
     /// within `grace`.
-    pub fn needs_attention(&self, now: SystemTime, grace: Duration) -> bool {
+    pub fn needs_attention(&self, now: Instant, grace: Duration) -> bool {
         match self.state {
             State::Connected | State::Paused => false,
-            State::Connecting | State::Waiting => lasts(self.since, now, grace),
+            State::Connecting | State::Waiting => now.saturating_duration_since(self.since) >= grace,
             State::Displaced | State::Refused | State::Unlinked | State::EndpointGone => true,
         }
     }
@@ -201,10 +214,10 @@ impl Side<State> {
 
 impl Side<PushState> {
     /// As on Signal's side.
-    pub fn needs_attention(&self, now: SystemTime, grace: Duration) -> bool {
+    pub fn needs_attention(&self, now: Instant, grace: Duration) -> bool {
         match self.state {
             PushState::Ok => false,
-            PushState::Retrying => lasts(self.since, now, grace),
+            PushState::Retrying => now.saturating_duration_since(self.since) >= grace,
             PushState::Unauthorized => true,
         }
     }
@@ -212,7 +225,7 @@ impl Side<PushState> {
 
 impl Status {
     /// Whether one of its sides needs attention.
-    pub fn needs_attention(&self, now: SystemTime, grace: Duration) -> bool {
+    pub fn needs_attention(&self, now: Instant, grace: Duration) -> bool {
         self.signal.needs_attention(now, grace) || self.push.needs_attention(now, grace)
     }
 }
@@ -223,7 +236,8 @@ mod tests {
 
     #[test]
     fn what_may_pass_needs_attention_only_when_it_lasts() {
-        let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
         let grace = Duration::from_secs(300);
         for state in State::ALL {
             let status = Status::new(state, at(1000));
@@ -234,7 +248,6 @@ mod tests {
                 _ => (true, true),
             };
             assert_eq!((soon, late), expected, "{state:?}");
-            assert!(!Status::new(State::Waiting, at(9999)).needs_attention(at(0), grace), "the clock was set back");
         }
         let mut status = Status::new(State::Connected, at(1000));
         for (push, expected) in [
@@ -249,15 +262,16 @@ mod tests {
 
     #[test]
     fn an_outage_lasts_since_its_first_failure() {
-        let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
         let mut side = Status::new(State::Connected, at(0)).signal;
         for (s, state, why) in [(10, State::Waiting, "why"), (11, State::Connecting, ""), (12, State::Waiting, "why")] {
-            side.enter(state, why, None, at(s));
+            side.enter(state, Cause::new(why, ""), None, at(s));
             assert_eq!((side.since, side.reason.as_str()), (at(10), "why"));
         }
-        side.enter(State::Connected, "", None, at(20));
+        side.enter(State::Connected, Cause::default(), None, at(20));
         assert_eq!((side.since, side.reason.as_str()), (at(20), ""));
-        side.enter(State::Displaced, "", None, at(30));
+        side.enter(State::Displaced, Cause::default(), None, at(30));
         assert_eq!(side.since, at(30));
     }
 }

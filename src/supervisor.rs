@@ -4,14 +4,15 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt;
 use smol::channel::{self, Receiver, Sender};
 use smol::{Executor, Task, Timer};
 
-use crate::account::{Account, AccountId, Credentials};
+use crate::account::{Account, AccountId, Credentials, Endpoint};
 use crate::live::Live;
+use crate::push::Delivery;
 use crate::runtime::lock;
 use crate::signal::session::FAREWELL;
 use crate::status::State;
@@ -102,6 +103,14 @@ impl Supervisor {
         // The channel has no bound, and is closed only when the program ends.
         let _ = self.questions.try_send(answer);
         answered
+    }
+
+    /// A test push for `id` that was sent to `endpoint` beside its task ended.
+    pub fn test_ended(&self, id: AccountId, endpoint: &Endpoint, delivery: &Delivery) {
+        let live = lock(&self.entries).get(&id).map(|entry| entry.live.clone());
+        if let Some(live) = live {
+            live.test_ended(endpoint, delivery, Instant::now());
+        }
     }
 }
 
@@ -287,7 +296,7 @@ impl Runner {
             Phase::Resting => match suspended {
                 None => self.start(entry),
                 Some((state, reason)) if live.status().signal.state != state => {
-                    live.enter(state, state.label(), reason, None);
+                    task::suspend(&live, state, reason);
                 }
                 Some(_) => {}
             },

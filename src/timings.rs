@@ -47,9 +47,6 @@ pub struct Timings {
     /// Age at which a healthy connection is renewed (75 % to 100 % of it). Signal unlinks devices that log in less
     /// often than every 45 days.
     pub renew: Duration,
-    /// Age at which a connection is renewed after a large message (half to all of it): the buffers that message needed
-    /// stay with the connection, up to 100 KiB.
-    pub renew_large: Duration,
     /// First back-off step to Signal.
     pub backoff_base: Duration,
     /// Longest back-off to Signal.
@@ -170,7 +167,6 @@ impl Default for Timings {
             shared_wake_up: Duration::from_millis(250),
             write: secs(10),
             renew: secs(24 * 3600),
-            renew_large: secs(30),
             backoff_base: secs(1),
             backoff_cap: secs(60),
             not_found_cap: secs(600),

@@ -27,12 +27,10 @@ pub enum VapidError {
         /// What to do.
         remedy: &'static str,
     },
-    /// There is no key and this verb makes none. Does not say to make one: the server may have one of which we do not
-    /// know, and with another every phone must be linked again.
+    /// There is no key and this verb makes none.
     #[error(
-        "there is no VAPID key {}, as a server makes it at its first start: use the server's configuration and \
-         variables here (vapid_privkey, vapid_key_file); for a sealed key \
-         CREDENTIALS_DIRECTORY=/run/credentials/mollysocket.service, the credentials directory of the service",
+        "no VAPID key at {}: start the server once, or run this with the server's settings (vapid_privkey, \
+         vapid_key_file; of a sealed key CREDENTIALS_DIRECTORY=/run/credentials/mollysocket.service)",
         .0.display()
     )]
     Missing(PathBuf),

@@ -91,6 +91,24 @@ impl Timed {
         assert!(used < Duration::from_millis(200), "{used:?} of processor time in an idle second");
     }
 
+    /// Nothing in `status` is older than this test, whatever the clocks of the server and of whoever asks show.
+    fn tells_true_ages(&self, offset: i64) {
+        let output = command(&self.world, &["status", "--json"]).output().unwrap();
+        assert!(output.status.success(), "{offset:+} s: {output:?}");
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let moment = |value: &serde_json::Value| humantime::parse_rfc3339(value.as_str().unwrap()).unwrap();
+        let (at, account) = (moment(&status["at"]), &status["accounts"][0]);
+        let since = [&account["signal"]["since"], &account["push"]["since"], &account["last_push"]];
+        for since in since.into_iter().chain([&status["server"]["since"]]).map(moment) {
+            let age = at.duration_since(since).unwrap();
+            assert!(age < 5 * PATIENCE, "{offset:+} s: {age:?} in {status:#}");
+        }
+        let table = command(&self.world, &["status"]).output().unwrap().stdout;
+        let table = String::from_utf8(table).unwrap();
+        let long = |word: &str| word.strip_suffix(['d', 'h']).is_some_and(|number| number.parse::<u32>().is_ok());
+        assert!(!table.split_whitespace().any(long), "{offset:+} s: {table}");
+    }
+
     fn connects(&self) -> u64 {
         self.world.signal().counters(&self.phone.uuid, DEVICE).connects
     }
@@ -106,6 +124,7 @@ fn a_clock_that_jumps_a_year_either_way_is_no_trouble() {
     for offset in [0, YEAR, -YEAR, 0, 13 * HOUR, 0] {
         timed.set(offset);
         timed.wakes(offset);
+        timed.tells_true_ages(offset);
         timed.rests();
     }
     assert_eq!(timed.connects(), 1, "the connection did not mind");

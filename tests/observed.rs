@@ -1,7 +1,12 @@
 //! What operators see: counters that follow what happens, and trouble that is told once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/phones.rs"]
+mod phones;
 mod support;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use sim::push::Answer;
 use sim::signal::{Envelope, Handshake};
@@ -115,4 +120,54 @@ fn the_admin_socket_serves_the_metrics_to_the_daemon_s_user_only() {
     assert!(path.exists());
     world.start();
     assert!(ask("/metrics").contains("mollysocket_connections"));
+}
+
+#[test]
+fn a_healthy_day_is_a_handful_of_lines_and_no_alarm() {
+    let mut world = phones::world();
+    // Many days in a moment.
+    world.timings.renew = Duration::from_millis(400);
+    world.start();
+    let phone = world.phone(7531);
+    assert_eq!(world.register(&phone, false), "ok");
+    let mut states = BTreeSet::new();
+    for _ in 0..25 {
+        let guid = world.signal().send(&phone.uuid, phone.device, Envelope::new().urgent(true));
+        eventually("acked", || {
+            states.insert(world.state(&phone).0);
+            world.signal().wait_acked(&phone.uuid, phone.device, guid, Duration::from_millis(1))
+        });
+    }
+    eventually("renewed", || {
+        states.insert(world.state(&phone).0);
+        phones::connects(&world, &phone) >= phones::ASKED_AND_CONNECTED + 3
+    });
+    assert!(!states.contains("waiting"), "{states:?}");
+    let lines = phones::logged_about(&phone);
+    let shown: Vec<_> = lines.iter().filter(|line| !line.starts_with("DEBUG") && !line.starts_with("TRACE")).collect();
+    assert!(lines.len() > shown.len(), "they were collected");
+    // Registered, connected, and its test push.
+    assert!((2..=5).contains(&shown.len()), "{shown:#?}");
+    assert!(shown.iter().all(|line| line.starts_with("INFO ")), "{shown:#?}");
+}
+
+#[test]
+fn the_end_of_a_trouble_is_logged_as_its_beginning_was() {
+    let (world, phone) = phones::linked(7532);
+    let shown = || {
+        let lines = phones::logged_about(&phone);
+        lines.into_iter().filter(|line| line.starts_with("WARN") || line.starts_with("INFO")).collect::<Vec<_>>()
+    };
+    world.push.set_default(Answer::status(401).body(r#"{"code":401,"message":"VAPID public key mismatch"}"#));
+    world.signal().send(&phone.uuid, phone.device, Envelope::new().urgent(true));
+    world.wait_push_state(&phone, "unauthorized");
+    world.push.set_default(Answer::created());
+    world.wait_push_state(&phone, "ok");
+    world.signal().unlink(&phone.uuid, phone.device);
+    world.wait_state(&phone, "unlinked");
+    let lines = shown();
+    let at =
+        |part: &str| lines.iter().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {lines:#?}"));
+    assert!(at("connected to Signal") < at("VAPID public key mismatch"));
+    assert!(at("VAPID public key mismatch") < at("accepted again") && at("accepted again") < at("unlinked"));
 }

@@ -371,3 +371,27 @@ fn odd_answers_are_understood_and_monstrous_ones_cut() {
         assert_eq!(delivery.outcome, expected, "{shown:?}: {}", delivery.reason);
     }
 }
+
+#[test]
+fn a_refusal_is_told_with_its_reason_and_a_clock_that_is_wrong() {
+    let (server, sender) = pair();
+    let away = httpdate::fmt_http_date(SystemTime::now() - Duration::from_secs(13 * 3600 + 5));
+    let body = r#"{"code":401,"errno":109,"error":"Unauthorized","message":"Expired\u001bSignature"}"#;
+    let answer = Answer::status(401).header("Content-Type", "application/json").body(body);
+    for behaviour in [Behaviour::Normal, Behaviour::CloseAfter, Behaviour::DripBody(40, Duration::from_millis(5))] {
+        server.set_default(answer.clone().header("Date", &away).behaviour(behaviour));
+        let told = sender.wake(&server.endpoint("upSECRET"));
+        assert_eq!(told.outcome, Outcome::Unauthorized);
+        assert!(told.reason.contains("(\"ExpiredSignature\")"), "{}", told.reason);
+        assert!(told.reason.contains("clock is 13h ahead of"), "{}", told.reason);
+        assert!(told.remedy.contains("set this machine's clock"), "{}", told.remedy);
+    }
+    // What repeats a secret is not told; what never ends costs a moment and changes nothing.
+    server.set_default(Answer::status(404).body(r#"{"message":"no endpoint upSECRET0000 here"}"#));
+    let told = sender.wake(&server.endpoint("upSECRET0000"));
+    assert!(told.outcome == Outcome::Gone && !told.reason.contains("SECRET"), "{}", told.reason);
+    for behaviour in [Behaviour::EndlessBody, Behaviour::HangAfterHead, Behaviour::CutMidBody] {
+        server.set_default(answer.clone().behaviour(behaviour));
+        assert_eq!(sender.wake(&server.endpoint("up")).outcome, Outcome::Unauthorized, "{behaviour:?}");
+    }
+}

@@ -14,7 +14,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use mollysocket::daemon::Daemon;
-use mollysocket::status::{PushState, State};
+use mollysocket::status::State;
 use mollysocket::vapid::{Create, VapidKey};
 use program::{Program, command, command_as};
 use serde_json::Value;
@@ -113,7 +113,7 @@ fn a_failing_push_server_is_shown_with_the_next_try() {
     let account = &json["accounts"][0];
     assert_eq!((code, &account["needs_attention"], &account["owes_wakeup"]), (Some(1), &true.into(), &true.into()));
     assert!(account["push"]["retry_at"].is_string(), "{account:#}");
-    assert_eq!(account["push"]["remedy"], PushState::Retrying.remedy());
+    assert!(account["push"]["remedy"].as_str().unwrap().contains("distributor app"), "{account:#}");
     let text = stdout(&run(&world, &["status"]));
     assert!(text.contains("507") && text.contains("in "), "{text}");
 }
@@ -524,4 +524,37 @@ fn a_socket_of_another_user_is_not_asked() {
     assert!(stdout(&output).contains("belongs to user 12345, and this is user 65534"), "{output:?}");
     listener.set_nonblocking(true).unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody connected");
+}
+
+#[test]
+fn a_ping_tells_what_else_keeps_wake_ups_away_and_the_server_learns_of_it() {
+    let (mut world, phone) = World::connected();
+    world.timings.push_retry_base = Duration::from_secs(3600);
+    world.timings.push_retry_cap = Duration::from_secs(3600);
+    world.start();
+    world.wait_state(&phone, "connected");
+    let ping = |world: &World| {
+        let output = run(world, &["connection", "ping", &phone.uuid]);
+        (output.status.code(), stdout(&output) + &String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, text) = ping(&world);
+    assert!(code == Some(0) && text.contains("push OK") && text.contains("once it is online"), "{text}");
+    // Refused: the server's status says so, though the server sent nothing of its own.
+    world.push.set_default(Answer::status(401).body(r#"{"message":"VAPID public key mismatch"}"#));
+    let (code, text) = ping(&world);
+    assert!(code == Some(1) && text.contains("VAPID public key mismatch") && !text.contains("tried again"), "{text}");
+    assert_eq!(world.state(&phone), ("connected".into(), "unauthorized".into()));
+    assert_eq!(status(&world).0, Some(1));
+    // Repaired: what is owed does not wait for its hour.
+    world.push.set_default(Answer::status(500));
+    let guid = world.signal().send(&phone.uuid, DEVICE, Envelope::new().urgent(true));
+    world.wait_push_state(&phone, "retrying");
+    world.push.set_default(Answer::created());
+    assert_eq!(ping(&world).0, Some(0));
+    assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
+    world.stop_signal();
+    world.wait_state(&phone, "waiting");
+    let (code, text) = ping(&world);
+    assert!(code == Some(1) && text.contains("push OK") && text.contains("no wake-ups come from Signal: "), "{text}");
+    assert!(text.contains("waiting") && text.contains("To do: "), "{text}");
 }

@@ -223,7 +223,7 @@ impl<'a> World<'a> {
     fn end_push(&mut self, outcome: Outcome) {
         let Some(push) = self.push.take() else { return };
         let accepted = outcome == Outcome::Accepted && push.kind == Kind::Wake;
-        let delivery = Delivery { outcome, reason: String::new() };
+        let delivery = Delivery { outcome, reason: String::new(), remedy: "" };
         let told = self.live.push_finished(push.kind, push.generation, &delivery, self.now, &mut self.rng);
         assert!(told.is_some(), "the endpoint is the same");
         if accepted {
@@ -240,7 +240,7 @@ impl<'a> World<'a> {
         if !how.is_multiple_of(4) {
             // The push loop gives up the push on its way; what it says later counts for nothing.
             if let Some(push) = self.push.take() {
-                let delivery = Delivery { outcome: Outcome::Accepted, reason: String::new() };
+                let delivery = Delivery { outcome: Outcome::Accepted, reason: String::new(), remedy: "" };
                 let told = self.live.push_finished(push.kind, push.generation, &delivery, self.now, &mut self.rng);
                 assert!(told.is_none(), "an old endpoint's answer was taken for the new one's");
             }

@@ -1,7 +1,7 @@
 //! `connection`: the accounts in the database.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,9 +13,13 @@ use super::status::running;
 use super::{Answer, CliError};
 use crate::account::{Account, AccountId, Credentials, DeviceId, Endpoint, Secret};
 use crate::config::Config;
+use crate::net::tell_socket;
+use crate::overview::{Pinged, SideView, admin_socket};
 use crate::printable::{printable, printable_json};
-use crate::push::{Delivery, Kind, Outcome};
+use crate::push::{Delivery, Kind, Outcome, SHOWS};
+use crate::status::State;
 use crate::store::{IfMissing, OddRow, Store};
+use crate::supervisor::suspension;
 use crate::systemd;
 
 /// When a change of the database takes effect, for people. Whoever works in the wrong directory learns it from this.
@@ -86,10 +90,10 @@ pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -
         let pusher = reach.pusher(config).map_err(|error| kept(&error))?;
         match pusher.send(&endpoint, Kind::Test).await {
             Delivery { outcome: Outcome::Accepted, .. } => {
-                writeln!(out, "test push accepted by {}: the phone shows a notification", endpoint.origin())?;
+                writeln!(out, "test push accepted by {}: {SHOWS}", endpoint.origin())?;
                 Ok(Answer::Yes)
             }
-            delivery => Err(kept(&delivery.reason)),
+            delivery => Err(kept(&delivery.cause())),
         }
     })
 }
@@ -177,45 +181,76 @@ pub(super) enum PauseChange {
     Resume,
 }
 
-/// `connection ping UUID`: a test push, and whether anything else keeps wake-ups from this phone.
+/// `connection ping UUID`: a test push, and what else keeps wake-ups from this phone. The running server sends it, so that
+/// it knows of the answer; without one this process does.
 pub(super) fn ping(config: &Config, uuid: &str, out: &mut impl Write) -> Result<Answer, CliError> {
     let id = AccountId::parse(uuid)?;
     let mut accounts = Store::read(&config.db)?.accounts.into_iter();
     let account = accounts.find(|account| account.id() == id).ok_or_else(|| unknown(id, &config.db))?;
-    let reach = Reach::new(config)?;
-    reach.block_on(async {
-        let delivery = reach.pusher(config)?.send(&account.endpoint, Kind::Test).await;
-        if delivery.outcome != Outcome::Accepted {
-            return Err(CliError::failed(format_args!("the test push failed: {}", delivery.reason)));
+    let pinged = match pinged_by_server(config, id) {
+        Ok(pinged) => pinged,
+        Err(_) => {
+            let reach = Reach::new(config)?;
+            reach.block_on(reach.pusher(config)?.send(&account.endpoint, Kind::Test)).into()
         }
-        let origin = account.endpoint.origin();
-        if account.paused {
-            let resume = format!("mollysocket connection resume {id}");
-            writeln!(out, "push OK ({origin}), but the account is paused; `{resume}` lets it go on")?;
-            return Ok(Answer::No);
-        }
-        if account.forbidden {
-            writeln!(out, "push OK ({origin}), but the Signal side is disabled because {UNLINKED}")?;
-            return Ok(Answer::No);
-        }
-        if account.endpoint_gone {
-            // The push server was wrong, or changed its mind; the account may go on.
-            let store = Store::open(&config.db, IfMissing::Fail)?;
-            store.set_endpoint_gone(id, account.endpoint, false).await?;
+    };
+    let Pinged { accepted, reason, remedy } = pinged;
+    if !accepted {
+        return Err(CliError::failed(format_args!("the test push failed: {reason}. To do: {remedy}")));
+    }
+    let origin = account.endpoint.origin();
+    if account.endpoint_gone && !account.paused && !account.forbidden {
+        // The push server was wrong, or changed its mind; the account may go on.
+        let store = Store::open(&config.db, IfMissing::Fail)?;
+        smol::block_on(store.set_endpoint_gone(id, account.endpoint, false))?;
+        let label = State::EndpointGone.label();
+        writeln!(out, "push OK ({origin}); the account was {label} and is resumed: {}", noticed(config))?;
+        return Ok(Answer::Yes);
+    }
+    if let Some((state, reason)) = suspension(&account) {
+        let (label, remedy) = (state.label(), state.remedy());
+        writeln!(out, "push OK ({origin}), but the account is {label}: {reason}. To do: {remedy}")?;
+        return Ok(Answer::No);
+    }
+    let signal = running(config).ok().and_then(|overview| {
+        overview.accounts.into_iter().find(|account| account.uuid == id.to_string()).map(|account| account.signal)
+    });
+    match signal {
+        Some(signal) if signal.state != State::Connected.label() => {
+            let SideView { state, reason, remedy, .. } = signal;
+            let remedy = if remedy.is_empty() { remedy } else { format!(". To do: {remedy}") };
             writeln!(
                 out,
-                "push OK ({origin}); the account was suspended because {GONE}; it is resumed, {}",
-                noticed(config)
+                "push OK ({origin}), but no wake-ups come from Signal: {state}: {}{}",
+                printable(&reason),
+                printable(&remedy)
             )?;
-            return Ok(Answer::Yes);
+            Ok(Answer::No)
         }
-        writeln!(out, "push OK ({origin}): the phone shows a notification")?;
-        Ok(Answer::Yes)
-    })
+        Some(_) => {
+            writeln!(out, "push OK ({origin}): {SHOWS}")?;
+            Ok(Answer::Yes)
+        }
+        None => {
+            writeln!(out, "push OK ({origin}): {SHOWS}; {}", noticed(config))?;
+            Ok(Answer::Yes)
+        }
+    }
 }
 
-const UNLINKED: &str = "Signal no longer knows this device; register again from Molly";
-const GONE: &str = "the push server said that the endpoint no longer exists";
+/// Has the running server send the test push.
+fn pinged_by_server(config: &Config, id: AccountId) -> io::Result<Pinged> {
+    let target = format!("/ping/{id}");
+    let answer = smol::block_on(tell_socket(&admin_socket(config), &target, PATIENCE, 64 * 1024))?;
+    // No such account, or none of its verbs: an older server, or one with another database.
+    if answer.status != 200 {
+        return Err(io::Error::other(format!("it answered {}", answer.status)));
+    }
+    serde_json::from_str(&answer.body).map_err(io::Error::other)
+}
+
+/// A push has ten seconds, and may have to wait for its turn.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) fn unknown(id: AccountId, db: &Path) -> CliError {
     CliError::failed(format_args!("{id} is not in {}; `mollysocket connection list` shows what is", shown(db)))
@@ -257,15 +292,18 @@ impl Row {
 
     /// Scripts look for `forbidden: true` and `forbidden: false`, as in the reference implementation's list.
     fn to_text(&self) -> String {
-        let why = |state: bool, why: &str| if state { format!("true ({why})") } else { "false".to_owned() };
+        let why = |is: bool, state: State| match is {
+            true => format!("true ({}: {})", state.label(), state.remedy()),
+            false => "false".to_owned(),
+        };
         format!(
             "account: {}\n  device: {}\n  endpoint: {}\n  forbidden: {}\n  endpoint gone: {}\n  paused: {}\n  \
              last registration: {}",
             self.uuid,
             self.device,
             self.endpoint,
-            why(self.forbidden, UNLINKED),
-            why(self.endpoint_gone, GONE),
+            why(self.forbidden, State::Unlinked),
+            why(self.endpoint_gone, State::EndpointGone),
             self.paused,
             self.last_registration.as_deref().unwrap_or("unknown"),
         )

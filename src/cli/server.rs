@@ -31,10 +31,11 @@ pub(super) fn run(
     if let Some(problem) = problem {
         warn(&problem);
     }
-    descriptors::raise_limit();
     let signals = watch_signals()?;
     let daemon = Daemon::with_listener(config, Timings::default(), Limits::default(), inherited)?;
     note(&daemon.report().lines().map(printable).collect::<Vec<_>>().join("\n"));
+    // A start that fails needs none.
+    descriptors::raise_limit();
     if !daemon.config().webserver {
         note(&airgapped(daemon.vapid_public(), Paint::of(env, &stderr()))?);
     }

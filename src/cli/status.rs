@@ -22,7 +22,6 @@ const MOST: usize = 64 * 1024 * 1024;
 
 /// `status`.
 pub(super) fn run(config: &Config, args: &Status, paint: Paint, out: &mut impl Write) -> Result<Answer, CliError> {
-    let now = SystemTime::now();
     let (overview, absent) = match running(config) {
         Ok(overview) => (overview, None),
         Err(error) => {
@@ -32,7 +31,7 @@ pub(super) fn run(config: &Config, args: &Status, paint: Paint, out: &mut impl W
                 Err(_) if listing.accounts.is_empty() => Vec::new(),
                 Err(error) => vec![error.to_string()],
             };
-            let overview = Overview::stored(&listing, warnings, now);
+            let overview = Overview::stored(&listing, warnings, SystemTime::now());
             let (what, remedy) = absence(&admin_socket(config), &error);
             (overview, Some(format!("{what}: {remedy}")))
         }
@@ -48,7 +47,7 @@ pub(super) fn run(config: &Config, args: &Status, paint: Paint, out: &mut impl W
         }
     } else {
         let absent = absent.as_deref().map(printable);
-        out.write_all(table::render(&overview, absent.as_deref(), now, paint).as_bytes())?;
+        out.write_all(table::render(&overview, absent.as_deref(), paint).as_bytes())?;
     }
     Ok(if overview.healthy { Answer::Yes } else { Answer::No })
 }

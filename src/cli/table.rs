@@ -1,7 +1,7 @@
-//! The table of `status`. Pure: takes the time, returns the text.
+//! The table of `status`. Pure. Ages are counted to the moment the server answered: they are right whatever the clocks do.
 
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::output::Paint;
 use crate::overview::{AccountView, Moment, Overview, Server, SideView};
@@ -18,7 +18,8 @@ const HEAD: [&str; 6] = ["ACCOUNT", "SIGNAL", "PUSH", "MESSAGE", "PUSHED", "NEXT
 type Cell = (String, Option<&'static str>);
 
 /// The whole text. `absent` is why no server answered. All texts are printable already.
-pub(super) fn render(overview: &Overview, absent: Option<&str>, now: SystemTime, paint: Paint) -> String {
+pub(super) fn render(overview: &Overview, absent: Option<&str>, paint: Paint) -> String {
+    let now = overview.at;
     let mut text = String::new();
     // Writing to a String cannot fail.
     match (&overview.server, absent) {
@@ -41,7 +42,7 @@ pub(super) fn render(overview: &Overview, absent: Option<&str>, now: SystemTime,
     text
 }
 
-fn head(text: &mut String, overview: &Overview, server: &Server, now: SystemTime, paint: Paint) {
+fn head(text: &mut String, overview: &Overview, server: &Server, now: Moment, paint: Paint) {
     let title = format!("MollySocket {}", overview.version);
     let web = server.web.as_deref().unwrap_or("no web server");
     let up = age(server.since, now);
@@ -79,7 +80,7 @@ fn accounts(overview: &Overview) -> String {
     }
 }
 
-fn table(text: &mut String, accounts: &[AccountView], now: SystemTime, paint: Paint) {
+fn table(text: &mut String, accounts: &[AccountView], now: Moment, paint: Paint) {
     let rows: Vec<[Cell; 6]> = accounts.iter().map(|account| cells(account, now)).collect();
     let widths: [usize; 6] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].0.chars().count());
@@ -109,7 +110,7 @@ fn line(text: &mut String, cells: &[Cell; 6], widths: &[usize; 6], paint: Paint)
     let _ = writeln!(text, "{}", shown.trim_end());
 }
 
-fn cells(account: &AccountView, now: SystemTime) -> [Cell; 6] {
+fn cells(account: &AccountView, now: Moment) -> [Cell; 6] {
     let state = |side: &SideView| {
         let since = side.since.map(|since| format!(" {}", coarse(&age(since, now))));
         (format!("{}{}", side.state, since.unwrap_or_default()), colour(&side.state))
@@ -169,13 +170,13 @@ fn coarse(rough: &str) -> &str {
     rough.split(' ').next().unwrap_or(rough)
 }
 
-/// How long ago; nothing when the clock was set back.
-fn age(at: Moment, now: SystemTime) -> String {
-    rough(now.duration_since(at.0).unwrap_or_default())
+/// How long ago.
+fn age(at: Moment, now: Moment) -> String {
+    rough(now.0.duration_since(at.0).unwrap_or_default())
 }
 
-fn until(at: Moment, now: SystemTime) -> String {
-    match at.0.duration_since(now) {
+fn until(at: Moment, now: Moment) -> String {
+    match at.0.duration_since(now.0) {
         Ok(left) if left.as_secs() > 0 => format!("in {}", coarse(&rough(left))),
         _ => "now".to_owned(),
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use smol::Timer;
 use smol::channel::Receiver;
@@ -81,7 +81,7 @@ pub(super) struct StatusLine {
 impl StatusLine {
     /// The accounts as they are now.
     pub(super) fn now(&self) -> String {
-        self.of(Tally::of(&self.supervisor.snapshots(), SystemTime::now(), self.grace))
+        self.of(Tally::of(&self.supervisor.snapshots(), Instant::now(), self.grace))
     }
 
     /// The line for these counts.

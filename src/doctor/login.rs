@@ -4,10 +4,9 @@ use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::clock::Whose;
-use super::dial::{Server, remedy};
 use super::{Check, Doctor, Way};
 use crate::account::{Account, ServerTime};
-use crate::net::{DNS_FILTER, NoTcp, Stage, is_sent_here};
+use crate::net::{DNS_FILTER, NoTcp, Server, Stage, is_sent_here, remedy};
 use crate::signal::connect::ConnectError;
 use crate::signal::{Answered, Denial};
 use crate::status::State;
@@ -157,7 +156,7 @@ impl Doctor<'_> {
             self.add(Check::note(name("paused"), what));
         }
         if account.forbidden {
-            let what = "Signal refused the login three times and it was given up";
+            let what = "unlinked: Signal refused the login three times and it was given up";
             self.add(Check::failure(name("login"), what, State::Unlinked.remedy()));
         } else if reachable {
             self.login(way, account).await;
@@ -207,25 +206,10 @@ fn from_signal(denial: &Denial) -> Option<u16> {
 
 /// Which check it concerns, and what to do.
 fn why(denial: &Denial) -> (&'static str, &'static str) {
-    const ANSWER: &str = "Signal: answer";
-    match denial {
-        Denial::Refused => (ANSWER, State::Unlinked.remedy()),
-        Denial::Late | Denial::Failed(ConnectError::Timeout(_)) => {
-            (ANSWER, "check the network: something on the way swallows packets or is very slow")
-        }
-        Denial::Failed(ConnectError::Dial(error)) => {
-            let name = if error.stage == Stage::Tls { "Signal: TLS" } else { ANSWER };
-            (name, remedy(Server::Signal, error.stage))
-        }
-        Denial::Failed(ConnectError::Handshake(_)) => {
-            (ANSWER, "something on the way is no WebSocket server: look for a proxy; check signal_url")
-        }
-        Denial::Failed(ConnectError::Refused(refusal)) => match refusal.status {
-            499 => ("Signal: User-Agent", State::Refused.remedy()),
-            200..=399 | 403 => (ANSWER, PROXY),
-            404 => (ANSWER, "correct signal_url, or remove it"),
-            429 => (ANSWER, "wait; it is a limit for this address"),
-            _ => (ANSWER, State::Waiting.remedy()),
-        },
-    }
+    let name = match denial {
+        Denial::Failed(ConnectError::Dial(error)) if error.stage == Stage::Tls => "Signal: TLS",
+        Denial::Failed(ConnectError::Refused(refusal)) if refusal.status == 499 => "Signal: User-Agent",
+        _ => "Signal: answer",
+    };
+    (name, denial.remedy())
 }

@@ -263,16 +263,18 @@ fn open_to_others(path: &Path) -> Option<u32> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::path::PathBuf;
-    use std::time::{Duration, SystemTime};
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::account::DeviceId;
-    use crate::status::{PushState, State, Status};
+    use crate::overview::Now;
+    use crate::status::{Cause, PushState, State, Status};
     use crate::supervisor::Snapshot;
 
     #[test]
     fn only_sides_that_need_attention_are_failures_and_each_has_a_remedy() {
-        let (then, grace) = (SystemTime::UNIX_EPOCH, Duration::from_secs(300));
+        let (then, grace) = (Instant::now(), Duration::from_secs(300));
+        let later = Now { instant: then + grace, ..Now::read() };
         for (signal, push, failures) in [
             (State::Connected, PushState::Ok, 0),
             (State::Paused, PushState::Ok, 0),
@@ -283,7 +285,7 @@ mod tests {
             (State::Unlinked, PushState::Ok, 1),
         ] {
             let mut status = Status::new(signal, then);
-            status.push.state = push;
+            status.push.enter(push, Cause::new("why", "do"), None, then);
             let snapshot = Snapshot {
                 id: AccountId::parse("0f2b1a3c-1111-4222-8333-444455556666").unwrap(),
                 device: DeviceId::new(2).unwrap(),
@@ -292,7 +294,7 @@ mod tests {
                 owes: false,
                 notice: None,
             };
-            let checks = attention(&Shown::default(), &AccountView::of(&snapshot, then + grace, grace));
+            let checks = attention(&Shown::default(), &AccountView::of(&snapshot, later, grace));
             assert_eq!(checks.len(), failures, "{signal:?}, {push:?}: {checks:?}");
             assert!(checks.iter().all(|check| !check.remedy.is_empty()), "{checks:?}");
         }

@@ -3,11 +3,10 @@
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::dial::{Server, remedy};
 use super::push::is_ours;
 use super::{Check, Doctor, Verdict, Way};
 use crate::account::Endpoint;
-use crate::net::{AGENT, GetError, Page, Reach, Stage};
+use crate::net::{AGENT, GetError, Page, Reach, Server, Stage, remedy};
 
 /// The longest page that is read, in bytes. Ours is some kilobytes, mostly QR code.
 const MOST: usize = 512 * 1024;

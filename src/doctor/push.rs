@@ -1,13 +1,11 @@
 //! The push side: whether each endpoint may be used, its server can be reached, and it accepts a push signed by us.
 
 use super::clock::Whose;
-use super::dial::{Server, remedy};
 use super::{Check, Doctor, Way};
 use crate::account::{Account, Endpoint};
 use crate::config::Permission;
-use crate::net::{AGENT, Checked, GetError, Page, Reach, Stage};
-use crate::push::{Kind, Outcome};
-use crate::status::{PushState, State};
+use crate::net::{AGENT, Checked, GetError, Page, Reach, Server, Stage, remedy};
+use crate::push::{Kind, Outcome, SHOWS};
 
 /// The longest answer of a discovery that is read, in bytes.
 const MOST: usize = 64 * 1024;
@@ -52,36 +50,28 @@ impl Doctor<'_> {
         };
         let kind = if self.only.is_some() { Kind::Test } else { Kind::Wake };
         let delivery = pusher.send(&account.endpoint, kind).await;
-        let (mut what, mut hint) = delivery.halves();
-        let outcome = format!("the push server's answer means {:?}", delivery.outcome);
-        if self.shown.report {
-            (what, hint) = (&outcome, "");
-        }
-        let usual = match delivery.outcome {
-            Outcome::Accepted if !hint.is_empty() => return self.add(Check::warning(name, what, hint)),
-            Outcome::Accepted => {
-                let sent = match kind {
-                    Kind::Test => "a test push, signed by our VAPID key, is accepted: the phone shows a notification",
-                    Kind::Wake => "a wake-up, signed by our VAPID key, is accepted",
-                };
-                if account.endpoint_gone {
-                    let remedy = format!("mollysocket connection ping {}", self.shown.account(account.id()));
-                    let what = "the endpoint was gone and works again; the account is still suspended";
-                    return self.add(Check::failure(name, what, format!("resume it: {remedy}")));
-                }
-                return self.add(Check::ok(name, sent));
-            }
-            Outcome::Gone => State::EndpointGone.remedy(),
-            Outcome::Unauthorized => PushState::Unauthorized.remedy(),
-            Outcome::Limited(_) => {
-                "Wait a few minutes. If it lasts, ask the push server's operator for a higher limit."
-            }
-            Outcome::Failed => PushState::Retrying.remedy(),
-            Outcome::Rejected => "report it, with the name and version of the push server",
+        let reason = match self.shown.report {
+            true => format!("the push server's answer means {:?}", delivery.outcome),
+            false => delivery.reason,
         };
-        let remedy = if hint.is_empty() { usual } else { hint };
-        let limited = matches!(delivery.outcome, Outcome::Limited(_));
-        self.add(if limited { Check::warning(name, what, remedy) } else { Check::failure(name, what, remedy) });
+        if delivery.outcome != Outcome::Accepted {
+            let limited = matches!(delivery.outcome, Outcome::Limited(_));
+            let check = if limited { Check::warning } else { Check::failure };
+            return self.add(check(name, reason, delivery.remedy));
+        }
+        if !delivery.remedy.is_empty() {
+            return self.add(Check::warning(name, reason, delivery.remedy));
+        }
+        if account.endpoint_gone {
+            let remedy = format!("mollysocket connection ping {}", self.shown.account(account.id()));
+            let what = "the endpoint was gone and works again; the account is still suspended";
+            return self.add(Check::failure(name, what, format!("resume it: {remedy}")));
+        }
+        let sent = match kind {
+            Kind::Test => format!("a test push, signed by our VAPID key, is accepted: {SHOWS}"),
+            Kind::Wake => "a wake-up, signed by our VAPID key, is accepted".to_owned(),
+        };
+        self.add(Check::ok(name, sent));
     }
 
     /// The push servers the allow list names, also those no account uses yet.

@@ -17,7 +17,7 @@ fn urgent(ms: u64) -> Option<Envelope> {
 fn push(live: &Live, outcome: Outcome, meanwhile: impl FnOnce()) -> Option<Verdict> {
     let (_, generation) = live.push_started(Kind::Wake, Instant::now());
     meanwhile();
-    let delivery = Delivery { outcome, reason: "told".into() };
+    let delivery = Delivery { outcome, reason: "told".into(), remedy: "" };
     live.push_finished(Kind::Wake, generation, &delivery, Instant::now(), &mut Rng::with_seed(1))
 }
 
@@ -93,9 +93,9 @@ fn a_failed_test_push_promises_nothing() {
     let live = Live::new(&account(), false, &Timings::default());
     live.owe_test();
     let (_, generation) = live.push_started(Kind::Test, Instant::now());
-    let delivery = Delivery { outcome: Outcome::Failed, reason: "told".into() };
+    let delivery = Delivery { outcome: Outcome::Failed, reason: "told".into(), remedy: "" };
     live.push_finished(Kind::Test, generation, &delivery, Instant::now(), &mut Rng::with_seed(1));
-    assert_eq!((live.status().push.state, live.status().push.until), (PushState::Ok, None));
+    assert_eq!((live.status().push.state, live.status().push.until), (PushState::Retrying, None));
     assert_eq!(live.next_push(Instant::now()), Next::Idle);
 }
 
@@ -115,17 +115,54 @@ fn a_limit_follows_the_account_to_its_next_endpoint_and_not_to_another_push_serv
 }
 
 #[test]
-fn a_refused_test_push_is_told_as_such_until_a_push_is_accepted() {
-    let live = Live::new(&account(), false, &Timings::default());
-    let test = |outcome| {
-        live.owe_test();
-        let (_, generation) = live.push_started(Kind::Test, Instant::now());
-        let delivery = Delivery { outcome, reason: "told".into() };
-        live.push_finished(Kind::Test, generation, &delivery, Instant::now(), &mut Rng::with_seed(1));
-        live.status().push.state
-    };
-    assert_eq!(test(Outcome::Unauthorized), PushState::Unauthorized);
-    assert_eq!(test(Outcome::Accepted), PushState::Ok);
+fn the_push_side_takes_the_state_an_answer_means_whichever_push_met_it() {
+    let refusals = [
+        (Outcome::Unauthorized, PushState::Unauthorized),
+        (Outcome::Gone, PushState::Retrying),
+        (Outcome::Rejected, PushState::Retrying),
+        (Outcome::Failed, PushState::Retrying),
+        (Outcome::Limited(None), PushState::Retrying),
+    ];
+    for beside_the_loop in [false, true] {
+        for owes in [false, true] {
+            for (outcome, state) in refusals.clone() {
+                let live = Live::new(&account(), false, &Timings::default());
+                let test = |outcome: &Outcome| {
+                    let delivery = Delivery { outcome: outcome.clone(), reason: "told".into(), remedy: "do" };
+                    if beside_the_loop {
+                        return live.test_ended(&live.endpoint(), &delivery, Instant::now());
+                    }
+                    live.owe_test();
+                    let (_, generation) = live.push_started(Kind::Test, Instant::now());
+                    live.push_finished(Kind::Test, generation, &delivery, Instant::now(), &mut Rng::with_seed(1));
+                };
+                if owes {
+                    live.take_in(urgent(1), Instant::now());
+                }
+                test(&outcome);
+                let push = live.status().push;
+                assert_eq!((push.state, push.until), (state, None), "{outcome:?}");
+                assert_eq!((push.reason.as_str(), push.remedy), ("told", "do"), "{outcome:?}");
+                test(&Outcome::Accepted);
+                assert_eq!(live.status().push.state, PushState::Ok, "{outcome:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_accepted_ping_sends_what_is_owed_at_once() {
+    for outcome in [Outcome::Failed, Outcome::Unauthorized, Outcome::Rejected, Outcome::Limited(None)] {
+        let live = Live::new(&account(), false, &Timings::default());
+        live.take_in(urgent(1), Instant::now());
+        push(&live, outcome.clone(), || ());
+        assert!(matches!(live.next_push(Instant::now()), Next::Wait(_)), "{outcome:?}");
+        let accepted = Delivery { outcome: Outcome::Accepted, reason: "told".into(), remedy: "" };
+        live.test_ended(&endpoint("elsewhere"), &accepted, Instant::now());
+        assert!(matches!(live.next_push(Instant::now()), Next::Wait(_)), "of another endpoint it says nothing");
+        live.test_ended(&endpoint("old"), &accepted, Instant::now());
+        assert_eq!(live.next_push(Instant::now()), Next::Send(Kind::Wake), "{outcome:?}");
+    }
 }
 
 #[test]
@@ -138,10 +175,11 @@ fn an_acceptance_that_is_doubtful_counts_and_is_told_until_a_better_one() {
     ] {
         let ticket = live.take_in(urgent(1), Instant::now()).unwrap();
         let (_, generation) = live.push_started(Kind::Wake, Instant::now());
-        let delivery = Delivery { outcome: Outcome::Accepted, reason: reason.into() };
+        let remedy = if told { "check" } else { "" };
+        let delivery = Delivery { outcome: Outcome::Accepted, reason: reason.into(), remedy };
         live.push_finished(Kind::Wake, generation, &delivery, Instant::now(), &mut Rng::with_seed(1));
         let push = live.status().push;
         assert!(live.accepted() >= ticket && push.state == PushState::Ok);
-        assert_eq!(push.reason.contains("web page"), told, "{}", push.reason);
+        assert_eq!(push.reason.contains("web page"), told, "{push:?}");
     }
 }

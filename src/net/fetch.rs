@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST};
-use hyper::http::response;
+use hyper::http::{request, response};
 use smol::net::unix::UnixStream;
 use smol_hyper::rt::FuturesIo;
 
@@ -70,6 +70,18 @@ pub struct SocketAnswer {
 /// When nobody listens there, what does is no such server, or the socket belongs to neither this user nor root. Root asks
 /// the sockets of all users.
 pub async fn ask_socket(path: &Path, target: &str, deadline: Duration, most: usize) -> io::Result<SocketAnswer> {
+    exchange(path, hyper::Request::get(target), deadline, most).await
+}
+
+/// The same with POST, for what the server is to do (`/ping/UUID`).
+///
+/// # Errors
+/// As [`ask_socket`].
+pub async fn tell_socket(path: &Path, target: &str, deadline: Duration, most: usize) -> io::Result<SocketAnswer> {
+    exchange(path, hyper::Request::post(target), deadline, most).await
+}
+
+async fn exchange(path: &Path, request: request::Builder, deadline: Duration, most: usize) -> io::Result<SocketAnswer> {
     let ask = async {
         let (owner, us) = (fs::metadata(path)?.uid(), rustix::process::geteuid().as_raw());
         let trusted = owner == us || owner == 0 || us == 0;
@@ -78,7 +90,7 @@ pub async fn ask_socket(path: &Path, target: &str, deadline: Duration, most: usi
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
         }
         let stream = UnixStream::connect(path).await?;
-        let request = hyper::Request::get(target).header(HOST, "localhost").header(CONNECTION, "close");
+        let request = request.header(HOST, "localhost").header(CONNECTION, "close");
         let request = request.body(Empty::new()).map_err(io::Error::other)?;
         let whole = fetch(stream, request, most).await.map_err(io::Error::other)?;
         let body = String::from_utf8(whole.body).map_err(io::Error::other)?;

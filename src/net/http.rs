@@ -1,15 +1,15 @@
 //! HTTP requests to push servers: surf's client interface over hyper's HTTP/1.1.
 //!
 //! Nothing is taken from the environment (no proxies), nothing is followed (no redirects), and of an answer only the head
-//! is waited for: a server that sends more, or slowly, or for ever costs one deadline and one buffer. The connection may
-//! serve the next push ([`super::pool`]).
+//! is waited for, and of a refusal the beginning of its body: a server that sends more, or slowly, or for ever costs one
+//! deadline and one buffer. The connection may serve the next push ([`super::pool`]).
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt as _;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use http_client::HttpClient;
 use http_types::headers::HeaderValue;
 use http_types::url::{Position, Url};
@@ -21,9 +21,14 @@ use hyper::http::{request, response};
 
 use super::pool::Connection;
 use super::resolve::Purpose;
-use super::{Net, Reach};
+use super::{DialError, Net, Reach};
 use crate::bounded::{Bounded, Budget};
 use crate::runtime::{lock, timeout};
+
+/// So much of a refusal's body is read, in bytes. Push servers give their reason in a line of JSON.
+const REASON: usize = 1024;
+/// A reason that takes longer is not worth waiting for.
+const REASON_TIME: Duration = Duration::from_secs(1);
 
 /// How a request is sent, beside what surf's request type can say. Travels in its extensions.
 #[derive(Debug, Clone)]
@@ -68,12 +73,20 @@ impl HttpClient for Backend {
             let what = *lock(&progress.0);
             Err(failure(format!("no answer within {:?} ({what})", net.timings.push)))
         });
-        Ok(answer(&head.inspect_err(|_| net.pool.forget(&origin))?))
+        let (head, reason) = head.inspect_err(|_| net.pool.forget(&origin))?;
+        let mut answer = answer(&head);
+        answer.set_body(reason);
+        Ok(answer)
     }
 }
 
 impl Backend {
-    async fn exchange(&self, mut request: http_types::Request, progress: &Progress) -> Result<response::Parts, Error> {
+    /// The head of the answer, and what a refusal gives as its reason.
+    async fn exchange(
+        &self,
+        mut request: http_types::Request,
+        progress: &Progress,
+    ) -> Result<(response::Parts, Vec<u8>), Error> {
         let net = &self.net;
         let url = request.url().clone();
         let host = url.host().ok_or_else(|| failure("the URL has no host"))?.to_owned();
@@ -85,13 +98,13 @@ impl Backend {
         let request = head(&request, &url, &target)?.body(Full::new(Bytes::from(body))).map_err(failure)?;
 
         // Before anything else, also for a connection that is there: the guard judges each push.
-        let addresses = net.addresses(&host, port, Purpose::Push, reach).await.map_err(failure)?;
+        let addresses = net.addresses(&host, port, Purpose::Push, reach).await.map_err(undialled)?;
         let origin = url.origin().ascii_serialization();
         let patience = net.timings.push_kept.min(net.timings.push / 4);
         if let Some(mut connection) = net.pool.take(&origin, &addresses) {
             progress.now("waiting for the answer");
             match timeout(patience, connection.send(request.clone())).await {
-                Some(Ok(answer)) => return Ok(self.keep(origin, connection, answer)),
+                Some(Ok(answer)) => return Ok(self.keep(origin, connection, answer).await),
                 // What came was an answer, and a bad one.
                 Some(Err(error)) if error.is_parse() => return Err(describe(error)),
                 // The server had closed it, or did so just now, or is gone without a word: that is no news about the push.
@@ -102,12 +115,12 @@ impl Backend {
             }
         }
         progress.now("connecting");
-        let tcp = net.tcp(&host, port, &addresses).await.map_err(failure)?;
+        let tcp = net.tcp(&host, port, &addresses).await.map_err(undialled)?;
         let peer = tcp.get_ref().peer_addr().map_err(failure)?;
         let (limit, executor) = (net.limits.push_head, net.pool.executor());
         let opened = if url.scheme() == "https" {
             progress.now("shaking hands over TLS");
-            let tls = net.tls(&net.push, &host, tcp).await.map_err(failure)?;
+            let tls = net.tls(&net.push, &host, tcp).await.map_err(undialled)?;
             Connection::open(tls, peer, limit, executor).await
         } else {
             Connection::open(tcp, peer, limit, executor).await
@@ -116,19 +129,44 @@ impl Backend {
         let mut connection = opened.map_err(describe)?;
         let asked = Instant::now();
         let answer = connection.send(request).await.map_err(describe)?;
-        if asked.elapsed() >= patience {
+        if asked.elapsed() >= patience && answer.status().is_success() {
             // The next push would give it up, and be sent twice. Beside such a wait a handshake is nothing.
-            return Ok(answer.into_parts().0);
+            return Ok((answer.into_parts().0, Vec::new()));
         }
-        Ok(self.keep(origin, connection, answer))
+        Ok(self.keep(origin, connection, answer).await)
     }
 
-    /// The head of the answer. The connection waits for the next push if it can.
-    fn keep(&self, origin: String, connection: Connection, answer: hyper::Response<Incoming>) -> response::Parts {
+    /// The head of the answer, and of a refusal the beginning of its body. The connection waits for the next push if it
+    /// can.
+    async fn keep(
+        &self,
+        origin: String,
+        connection: Connection,
+        answer: hyper::Response<Incoming>,
+    ) -> (response::Parts, Vec<u8>) {
         let (head, body) = answer.into_parts();
-        self.net.pool.give_back(origin, connection, head.status, body);
-        head
+        if head.status.is_success() {
+            self.net.pool.give_back(origin, connection, head.status, body);
+            return (head, Vec::new());
+        }
+        let reason = beginning(body).await;
+        (head, reason)
     }
+}
+
+/// The first bytes of a body, as far as they come in time.
+async fn beginning(mut body: Incoming) -> Vec<u8> {
+    let mut read = Vec::new();
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await
+            && read.len() < REASON
+        {
+            read.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        }
+    };
+    timeout(REASON_TIME, reading).await;
+    read.truncate(REASON);
+    read
 }
 
 /// Sends one request on a stream of its own and reads the head of the answer, as [`Connection`] does.
@@ -188,6 +226,11 @@ fn describe(error: hyper::Error) -> Error {
         Some(cause) => failure(format!("{error}: {cause}")),
         None => failure(error),
     }
+}
+
+/// Keeps what is known of it: whoever sent the push can tell at which stage it failed.
+fn undialled(error: DialError) -> Error {
+    Error::new(StatusCode::BadGateway, error)
 }
 
 fn failure(what: impl Display) -> Error {

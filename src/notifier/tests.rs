@@ -130,7 +130,7 @@ fn refused_pushes_are_retried_from_a_minute_doubling_to_an_hour() {
     let mut b = Bench::new();
     b.owe();
     for ceiling in [60, 120, 240, 480, 960, 1920, 3600, 3600] {
-        assert!(matches!(b.push(Outcome::Unauthorized), Verdict::Unauthorized(_)));
+        assert!(matches!(b.push(Outcome::Unauthorized), Verdict::Retry(_)));
         let waited = b.advance();
         assert!(waited <= ceiling * S && waited >= ceiling * S * 3 / 4, "{waited:?} of {ceiling}");
     }
@@ -366,7 +366,7 @@ fn what_is_told_of_the_next_attempt_is_when_it_happens() {
     for outcome in [Outcome::Failed, Outcome::Gone, Outcome::Unauthorized, Outcome::Rejected, Outcome::Limited(None)] {
         let mut b = Bench::new();
         b.owe();
-        let (Verdict::Retry(at) | Verdict::Unauthorized(at)) = b.push(outcome.clone()) else { panic!("{outcome:?}") };
+        let Verdict::Retry(at) = b.push(outcome.clone()) else { panic!("{outcome:?}") };
         assert_eq!(b.next(), Next::Wait(at), "{outcome:?}");
     }
 }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::fit::Settings;
-use super::{AccountView, Moment, Overview, Server};
+use super::{AccountView, Moment, Now, Overview, Server};
 use crate::runtime::timeout;
 use crate::signal::Signal;
 use crate::status::State;
@@ -17,7 +17,7 @@ pub struct Observer {
     supervisor: Supervisor,
     store: Store,
     signal: Arc<Signal>,
-    since: SystemTime,
+    since: Instant,
     database: PathBuf,
     web: Option<String>,
     settings: Settings,
@@ -43,12 +43,16 @@ impl Observer {
         settings: Settings,
     ) -> Self {
         let database = std::path::absolute(database).unwrap_or_else(|_| database.to_owned());
-        Self { supervisor, store, signal, since: SystemTime::now(), database, web, settings }
+        Self { supervisor, store, signal, since: Instant::now(), database, web, settings }
     }
 
     /// Every account as it is now.
     pub fn accounts(&self) -> Vec<AccountView> {
-        let (now, grace) = (SystemTime::now(), self.signal.timings.attention);
+        self.accounts_at(Now::read())
+    }
+
+    fn accounts_at(&self, now: Now) -> Vec<AccountView> {
+        let grace = self.signal.timings.attention;
         self.supervisor.snapshots().iter().map(|snapshot| AccountView::of(snapshot, now, grace)).collect()
     }
 
@@ -59,17 +63,18 @@ impl Observer {
             Err(problem) => (Listing::default(), Some(problem)),
         };
         let signal_reachable = self.signal_reachable(&self.supervisor.snapshots());
-        let accounts = self.accounts();
+        let now = Now::read();
+        let accounts = self.accounts_at(now);
         let healthy = database_problem.is_none()
             && signal_reachable != Some(false)
             && !accounts.iter().any(|account| account.needs_attention);
         Overview {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            at: Moment(SystemTime::now()),
+            at: Moment(now.date),
             healthy,
             server: Some(Server {
                 pid: std::process::id(),
-                since: Moment(self.since),
+                since: now.date_of(self.since),
                 database: self.database.display().to_string(),
                 database_problem,
                 web: self.web.clone(),

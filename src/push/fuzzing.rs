@@ -7,7 +7,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use http_body_util::Full;
 use hyper::Request;
 
-use super::{Kind, Outcome, meaning};
+use super::{Kind, Outcome, judge};
 use crate::net::http;
 use crate::timings::Limits;
 
@@ -22,5 +22,6 @@ where
     let body = Full::new(Kind::Wake.body().into());
     let request = Request::post("/x").header("host", "h").body(body).map_err(|error| error.to_string())?;
     let head = http::post(stream, request, Limits::default().push_head).await.map_err(|error| error.to_string())?;
-    Ok(meaning(&http::answer(&head), now))
+    let outcome = judge("https://h", &http::answer(&head), None, now).outcome;
+    Ok((head.status.as_u16(), outcome))
 }

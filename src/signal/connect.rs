@@ -14,12 +14,13 @@ use futures_lite::AsyncReadExt;
 use url::Url;
 
 use crate::account::{Credentials, ServerTime};
-use crate::net::{DialError, Net, tls};
+use crate::net::{DialError, Net, Server, remedy, tls};
 use crate::paced::Paced;
 use crate::retry_after;
 use crate::runtime::timeout;
 use crate::signal::session::FAREWELL;
 use crate::signal::upgrade::upgrade;
+use crate::status::State;
 use crate::timings::{Limits, Timings};
 
 /// What a connection reads with before it got a message that needs more, in bytes.
@@ -80,6 +81,32 @@ impl std::fmt::Display for Refusal {
             (404, _) => f.write_str("404: the address of Signal is wrong (`signal_url`)"),
             (429, _) => f.write_str("Signal asks for fewer requests (429)"),
             _ => write!(f, "Signal answered {status}"),
+        }
+    }
+}
+
+impl Refusal {
+    /// What people can do.
+    pub fn remedy(&self) -> &'static str {
+        match (self.status, self.by_signal) {
+            (403, true) => State::Unlinked.remedy(),
+            (403, false) => "look for a proxy, a firewall or a captive portal between this machine and Signal",
+            (404, _) => "correct signal_url, or remove it",
+            (429, _) => "wait; it is a limit for this address",
+            (499, _) => State::Refused.remedy(),
+            _ => State::Waiting.remedy(),
+        }
+    }
+}
+
+impl ConnectError {
+    /// What people can do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Dial(error) => remedy(Server::Signal, error.stage),
+            Self::Timeout(_) => "check the network: something on the way swallows packets or is very slow",
+            Self::Refused(refusal) => refusal.remedy(),
+            Self::Handshake(_) => "something on the way is no WebSocket server: look for a proxy; check signal_url",
         }
     }
 }

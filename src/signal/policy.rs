@@ -7,7 +7,7 @@ use fastrand::Rng;
 use crate::backoff::Backoff;
 use crate::signal::connect::{ConnectError, Refusal};
 use crate::signal::session::Ended;
-use crate::status::State;
+use crate::status::{Cause, State};
 use crate::timings::Timings;
 
 /// The longest `Retry-After` of Signal that is believed. A day without wake-ups is worse than one request too many.
@@ -34,8 +34,8 @@ pub struct Retry {
     pub state: State,
     /// Kind of trouble: each kind is logged once until all is well again.
     pub trouble: &'static str,
-    /// For people.
-    pub reason: String,
+    /// Why, and what people can do.
+    pub cause: Cause,
     /// Whether the wait ends early when Signal's host is reachable again.
     pub ends_with_outage: bool,
 }
@@ -85,33 +85,34 @@ impl<'a> Policy<'a> {
 
     /// No connection came about.
     pub fn failed(&mut self, error: &ConnectError, rng: &mut Rng) -> Step {
-        let reason = error.to_string();
+        let cause = Cause::new(error.to_string(), error.remedy());
         match error {
-            ConnectError::Refused(refusal) => self.refused(refusal, reason, rng),
+            ConnectError::Refused(refusal) => self.refused(refusal, cause, rng),
             ConnectError::Dial(_) | ConnectError::Timeout(_) | ConnectError::Handshake(_) => {
                 let after = self.backoff.full(rng);
-                wait(after, "unreachable", reason, true)
+                wait(after, "unreachable", cause, true)
             }
         }
     }
 
-    fn refused(&mut self, refusal: &Refusal, reason: String, rng: &mut Rng) -> Step {
+    fn refused(&mut self, refusal: &Refusal, cause: Cause, rng: &mut Rng) -> Step {
         if refusal.status == 403 && refusal.by_signal {
             self.refusals += 1;
             if self.refusals >= REFUSALS {
                 return Step::Unlinked;
             }
             let after = self.timings.confirm.mul_f64(1.0 + 0.1 * rng.f64());
-            return wait(after, "login refused", format!("{reason}; asking again to be sure"), false);
+            let reason = format!("{}; asking again to be sure", cause.reason);
+            return wait(after, "login refused", Cause::new(reason, ""), false);
         }
         self.refusals = 0;
         if refusal.status == 499 {
-            return self.refused_agent(reason, refusal.retry_after, rng);
+            return self.refused_agent(cause.reason, refusal.retry_after, rng);
         }
         let cap = if refusal.status == 404 { self.timings.not_found_cap } else { self.timings.backoff_cap };
         let backoff = self.backoff.full_up_to(cap, rng);
         let after = refusal.retry_after.map_or(backoff, |asked| self.asked_to_wait(asked, backoff, rng));
-        wait(after, refusal.label(), reason, false)
+        wait(after, refusal.label(), cause, false)
     }
 
     /// What Signal asks for, and up to a second more so that a crowd does not return as one. "No wait" is not believed:
@@ -128,7 +129,8 @@ impl<'a> Policy<'a> {
         self.refused_agents += 1;
         if self.refused_agents < self.agents {
             let after = self.timings.backoff_base.mul_f64(0.5 + 0.5 * rng.f64());
-            return wait(after, "user agent", format!("{reason}; trying the next User-Agent"), false);
+            let cause = Cause::new(format!("{reason}; trying the next User-Agent"), "");
+            return wait(after, "user agent", cause, false);
         }
         self.refused_agents = 0;
         let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
@@ -136,7 +138,10 @@ impl<'a> Policy<'a> {
             after: self.timings.refused.mul_f64(0.9 + 0.2 * rng.f64()).max(asked),
             state: State::Refused,
             trouble: "refused",
-            reason: format!("{reason}: every configured User-Agent is refused, or the device lacks a capability"),
+            cause: Cause::new(
+                format!("{reason}: every configured User-Agent is refused, or the device lacks a capability"),
+                State::Refused.remedy(),
+            ),
             ends_with_outage: false,
         })
     }
@@ -157,42 +162,53 @@ impl<'a> Policy<'a> {
                 after: self.displaced.spread(rng),
                 state: State::Displaced,
                 trouble: "displaced",
-                reason: "Signal says this device is connected elsewhere".into(),
+                cause: Cause::new("Signal says this device is connected elsewhere", State::Displaced.remedy()),
                 ends_with_outage: false,
             }),
             Ended::Closed(4401, _) => {
                 // Once at once; a server that asks each time must not be stormed.
                 let again = std::mem::replace(&mut self.asked_to_log_in, true);
                 let after = if again { self.backoff.full(rng) } else { t.reauthenticate.mul_f64(rng.f64()) };
-                wait(after, "reauthenticate", "Signal asks for a new login".into(), false)
+                wait(after, "reauthenticate", Cause::new("Signal asks for a new login", ""), false)
             }
             Ended::Closed(code, text) => {
-                let after = self.backoff.full(rng);
-                let why = format!("{code} {text}");
-                wait(after, "closed", format!("Signal closed the connection ({})", why.trim_end()), true)
+                let said = format!("{code} {text}");
+                self.back_off("closed", format!("Signal closed the connection ({})", said.trim_end()), true, rng)
             }
-            Ended::Lost(why) => wait(self.backoff.full(rng), "lost", format!("connection lost: {why}"), true),
-            Ended::KeepaliveTimeout => {
-                wait(self.backoff.full(rng), "keepalive", "Signal did not answer a keepalive".into(), true)
-            }
+            Ended::Lost(why) => self.back_off("lost", format!("connection lost: {why}"), true, rng),
+            Ended::KeepaliveTimeout => self.back_off("keepalive", "Signal did not answer a keepalive", true, rng),
             Ended::Silent => {
                 let why = "Signal did not announce the end of its queue: not authenticated, or stalled";
-                wait(self.backoff.full(rng), "silent", why.into(), false)
+                self.back_off("silent", why, false, rng)
             }
-            Ended::WriteTimeout => wait(self.backoff.full(rng), "write", "Signal stopped reading".into(), true),
-            Ended::TooLarge => {
-                wait(self.backoff.full(rng), "protocol", "Signal sent a message larger than 1 MiB".into(), false)
-            }
-            Ended::Protocol(why) => wait(self.backoff.full(rng), "protocol", format!("protocol error: {why}"), false),
-            Ended::Renewed | Ended::Halted(_) => {
-                wait(t.backoff_base.mul_f64(rng.f64()), "renewed", "renewing an old connection".into(), false)
-            }
+            Ended::WriteTimeout => self.back_off("write", "Signal stopped reading", true, rng),
+            Ended::TooLarge => self.back_off("protocol", "Signal sent a message larger than 1 MiB", false, rng),
+            Ended::Protocol(why) => self.back_off("protocol", format!("protocol error: {why}"), false, rng),
+            // All is well: a moment later it is connected again.
+            Ended::Renewed | Ended::Halted(_) => Step::Retry(Retry {
+                after: t.backoff_base.mul_f64(rng.f64()),
+                state: State::Connecting,
+                trouble: "renewed",
+                cause: Cause::new("the connection is renewed, as it is once a day", ""),
+                ends_with_outage: false,
+            }),
         }
+    }
+
+    /// A wait after a connection that was lost.
+    fn back_off(
+        &mut self,
+        trouble: &'static str,
+        reason: impl Into<String>,
+        ends_with_outage: bool,
+        rng: &mut Rng,
+    ) -> Step {
+        wait(self.backoff.full(rng), trouble, Cause::new(reason, State::Waiting.remedy()), ends_with_outage)
     }
 }
 
-fn wait(after: Duration, trouble: &'static str, reason: String, ends_with_outage: bool) -> Step {
-    Step::Retry(Retry { after, state: State::Waiting, trouble, reason, ends_with_outage })
+fn wait(after: Duration, trouble: &'static str, cause: Cause, ends_with_outage: bool) -> Step {
+    Step::Retry(Retry { after, state: State::Waiting, trouble, cause, ends_with_outage })
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::notifier::Ticket;
 use crate::runtime::timeout;
 use crate::signal::keepalive::{Beat, Keepalive};
 use crate::signal::wire::{self, Incoming};
-use crate::status::State;
+use crate::status::{Cause, State};
 use crate::timings::Timings;
 
 mod ended;
@@ -30,9 +30,6 @@ pub use self::ended::{Ended, FAREWELL};
 
 /// More owed acks than Signal's window of 256 can explain: the peer is not Signal.
 const MAX_OWED: usize = 4096;
-
-/// A frame from this size on leaves buffers behind that are worth a new connection, in bytes. Few messages are larger.
-const LARGE: usize = 16 * 1024;
 
 /// Frames taken in before other tasks have their turn, whether or not the next one is there already.
 const TURN: u32 = 32;
@@ -52,7 +49,6 @@ pub struct Session<'a> {
     idle_since: Instant,
     queue_empty_patience: Duration,
     renew_at: Instant,
-    renew_large: Duration,
 }
 
 impl<'a> Session<'a> {
@@ -71,7 +67,6 @@ impl<'a> Session<'a> {
             idle_since: now,
             queue_empty_patience: t.queue_empty,
             renew_at: now + t.renew.mul_f64(0.75 + 0.25 * rng.f64()),
-            renew_large: t.renew_large.mul_f64(0.5 + 0.5 * rng.f64()),
         }
     }
 
@@ -85,12 +80,7 @@ impl<'a> Session<'a> {
             self.keepalive.heard();
         }
         match frame {
-            Message::Binary(bytes) => {
-                if bytes.len() >= LARGE {
-                    self.renew_at = self.renew_at.min(now + self.renew_large);
-                }
-                self.on_binary(&bytes, now)
-            }
+            Message::Binary(bytes) => self.on_binary(&bytes, now),
             Message::Close(frame) => Err(closed(frame)),
             // Text frames mean nothing here; pings are answered by the WebSocket layer.
             _ => Ok(()),
@@ -218,7 +208,7 @@ impl<'a> Session<'a> {
     fn became_connected(&mut self, now: Instant) {
         if self.connected_at.is_none() {
             self.connected_at = Some(now);
-            self.live.enter(State::Connected, "", "", None);
+            self.live.enter(State::Connected, "", Cause::default(), None);
         }
     }
 }

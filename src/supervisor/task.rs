@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt;
 use smol::Timer;
@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::push::Pusher;
 use crate::runtime::timeout;
 use crate::signal::{self, End, Signal};
-use crate::status::State;
+use crate::status::{Cause, State};
 use crate::store::{Store, StoreError};
 use crate::timings::Timings;
 use crate::wakeup::Wakeup;
@@ -49,17 +49,22 @@ async fn live_and_write_down(tools: &Tools, live: &Live, credentials: &Credentia
         End::Halted(Halt::Stop) => {}
         End::Halted(Halt::EndpointGone) => {
             if let Some((endpoint, answered)) = live.gone_endpoint() {
-                let reason = format!("{answered} to every wake-up for half an hour or longer");
-                live.enter(State::EndpointGone, State::EndpointGone.label(), &reason, None);
+                let reason = format!("for half an hour or longer {answered}");
+                suspend(live, State::EndpointGone, reason);
                 let gone = || tools.store.set_endpoint_gone(credentials.id, endpoint.clone(), true);
                 Box::pin(persist(tools, live, gone)).await;
             }
         }
         End::Unlinked => {
-            live.enter(State::Unlinked, State::Unlinked.label(), "Signal refused the login three times (403)", None);
+            suspend(live, State::Unlinked, "Signal refused the login three times (403)");
             Box::pin(persist(tools, live, || tools.store.set_forbidden(credentials.clone()))).await;
         }
     }
+}
+
+/// Enters a state that stays.
+pub(super) fn suspend(live: &Live, state: State, reason: impl Into<String>) {
+    live.enter(state, state.label(), Cause::new(reason, state.remedy()), None);
 }
 
 /// Lives again, after a back-off, whenever a life panics: a fault in one account costs that account a moment and nobody
@@ -94,7 +99,8 @@ fn panicked(live: &Live, metrics: &Metrics, wait: Duration) {
         "{}: the program failed at this account and starts it again in {wait:.0?}. Please report this",
         live.id().short()
     );
-    live.enter(State::Waiting, "panic", "the program failed at this account", SystemTime::now().checked_add(wait));
+    let cause = Cause::new("the program failed at this account", "please report it, with the lines of the log before");
+    live.enter(State::Waiting, "panic", cause, Instant::now().checked_add(wait));
 }
 
 pub(super) async fn lives(tools: &Tools, live: &Live, credentials: &Credentials) -> End {

@@ -1,6 +1,6 @@
 //! What is seen of the running accounts from outside.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::Supervisor;
 use crate::account::{AccountId, DeviceId};
@@ -38,7 +38,7 @@ pub struct Tally {
 
 impl Tally {
     /// Counts the accounts at `now`. Trouble that may pass counts after `grace`.
-    pub fn of(accounts: &[Snapshot], now: SystemTime, grace: Duration) -> Self {
+    pub fn of(accounts: &[Snapshot], now: Instant, grace: Duration) -> Self {
         let count = |of: &dyn Fn(&Status) -> bool| accounts.iter().filter(|account| of(&account.status)).count();
         Self {
             accounts: accounts.len(),

@@ -1,5 +1,5 @@
 //! The admin socket: a Unix socket only the daemon's user may use (docs/operations.md). Serves `/status`, `/healthz`,
-//! `/readyz` and, whatever `metrics` says, `/metrics`.
+//! `/readyz` and, whatever `metrics` says, `/metrics`; `POST /ping/UUID` sends a test push.
 
 use std::fs;
 use std::io;
@@ -14,9 +14,11 @@ use tide::Request;
 
 use super::connection::Bounds;
 use super::{App, answer, listener, not_allowed, text};
+use crate::account::AccountId;
 use crate::metrics;
-use crate::overview::Observer;
+use crate::overview::{Observer, Pinged};
 use crate::private_file;
+use crate::push::Kind;
 use crate::runtime::timeout;
 
 /// Waiting connections, as in std.
@@ -85,6 +87,7 @@ pub async fn serve(
     let mut routes = tide::with_state(Admin { app, observer });
     routes.at("*").all(|_| async { text(404, "there is nothing here") });
     routes.at("/status").get(status).head(status).all(|_| not_allowed("GET, HEAD"));
+    routes.at("/ping/:uuid").post(ping).all(|_| not_allowed("POST"));
     routes.at("/healthz").get(healthz).head(healthz).all(|_| not_allowed("GET, HEAD"));
     routes.at("/readyz").get(readyz).head(readyz).all(|_| not_allowed("GET, HEAD"));
     routes.at("/metrics").get(show_metrics).head(show_metrics).all(|_| not_allowed("GET, HEAD"));
@@ -99,6 +102,21 @@ async fn status(request: Request<Admin>) -> tide::Result {
     timeout(app.timings.status, app.supervisor.look()).await;
     let overview = request.state().observer.look().await;
     Ok(answer(200, serde_json::to_string(&overview)?, "application/json"))
+}
+
+/// A test push, and what it met. The account's own loop learns of it: what it owes goes out when this one was accepted.
+async fn ping(request: Request<Admin>) -> tide::Result {
+    let app = &request.state().app;
+    let id = request.param("uuid").ok().and_then(|uuid| AccountId::parse(uuid).ok());
+    let account = match id {
+        Some(id) => app.store.get(id).await?,
+        None => None,
+    };
+    let Some(account) = account else { return text(404, "no such account") };
+    let delivery = app.pusher.send(&account.endpoint, Kind::Test).await;
+    app.metrics.push(delivery.outcome.result());
+    app.supervisor.test_ended(account.id(), &account.endpoint, &delivery);
+    Ok(answer(200, serde_json::to_string(&Pinged::from(delivery))?, "application/json"))
 }
 
 /// The process works.

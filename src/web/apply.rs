@@ -27,18 +27,7 @@ pub(crate) struct Registrar {
 }
 
 /// What is going on, for the log line of a registration that hung.
-#[derive(Default)]
-struct Progress(Mutex<&'static str>);
-
-impl Progress {
-    fn enter(&self, step: &'static str) {
-        *lock(&self.0) = step;
-    }
-
-    fn step(&self) -> &'static str {
-        *lock(&self.0)
-    }
-}
+type Progress = Mutex<&'static str>;
 
 impl Registrar {
     pub(crate) fn new(app: Arc<App>, executor: Arc<Executor<'static>>) -> Self {
@@ -55,7 +44,7 @@ impl Registrar {
         let refused = match timeout(self.app.timings.answer, decided).await {
             Some(Ok(())) => return Status::Ok,
             Some(Err(refused)) => refused,
-            None => Refused::for_now(format_args!("no decision in time; it was still {}", progress.step())),
+            None => Refused::for_now(format_args!("no decision in time; it was still {}", lock(&progress))),
         };
         subject.log_refusal(&refused);
         refused.status
@@ -70,7 +59,7 @@ impl Registrar {
         subject.account = Some((id, claim.endpoint.origin()));
         let (mut in_progress, mut verdict) = (None, None);
         loop {
-            progress.enter("reading the database");
+            *lock(progress) = "reading the database";
             let known = app.store.look(id).await?;
             if in_progress.is_none() {
                 let same = matches!(&known, Known::Yes(account) if account.credentials == claim.credentials);
@@ -80,9 +69,9 @@ impl Registrar {
             match register::decide(&claim, &known, verdict.as_ref(), app.config.max_accounts, now)? {
                 Plan::Ask(asked) => verdict = Some(self.ask(asked, &claim, progress).await?),
                 Plan::Do(work) => {
-                    progress.enter("looking up the endpoint's host");
+                    *lock(progress) = "looking up the endpoint's host";
                     self.check_endpoint(&claim, verdict.as_ref()).await?;
-                    progress.enter(if matches!(work, Work::Probe) { "sending a test push" } else { "saving it" });
+                    *lock(progress) = if matches!(work, Work::Probe) { "sending a test push" } else { "saving it" };
                     let carried_out = carry_out(app.clone(), in_progress.clone(), claim.clone(), known, work, now);
                     if self.see_through(carried_out, subject).await? == Done::Yes {
                         return Ok(());
@@ -94,9 +83,9 @@ impl Registrar {
 
     /// What Signal says of the credentials. Of those that may be stored without its word, only so many are.
     async fn ask(&self, asked: Asked, claim: &Claim, progress: &Progress) -> Result<Verdict, Refused> {
-        progress.enter("waiting for its turn to ask Signal about the credentials");
+        *lock(progress) = "waiting for its turn to ask Signal about the credentials";
         let _turn = self.limiter.turn(asked).await?;
-        progress.enter("asking Signal about the credentials");
+        *lock(progress) = "asking Signal about the credentials";
         let verdict = self.app.checker.ask(&claim.credentials).await;
         if let (Asked::New, Verdict::Undecided(_)) = (asked, &verdict) {
             self.limiter.store_unconfirmed()?;

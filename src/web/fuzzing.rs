@@ -114,7 +114,7 @@ fn decide(
         }
         Work::Probe => {
             done.tested = true;
-            register::after_probe(Delivery { outcome: world.push.clone(), reason: String::new() })?;
+            register::after_probe(Delivery { outcome: world.push.clone(), reason: String::new(), remedy: "" })?;
         }
     }
     Ok(())

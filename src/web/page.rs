@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-use super::public_url::{Address, Doubt, NoAddress, Source};
+use super::public_url::{Address, PASS_ON_HOST};
 use crate::link::{self, Link};
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -25,13 +25,15 @@ pub(crate) fn policy() -> String {
 }
 
 /// The page for phones that register by themselves. `vapid` is the public key.
-pub(crate) fn webserver(address: Result<Address, NoAddress>, vapid: &str) -> String {
+pub(crate) fn webserver(address: Result<Address, String>, vapid: &str) -> String {
     let mut content = String::from("<p>Wakes Molly when there are new messages.</p>\n");
     match address {
         Ok(address) => {
             let link = Link::Webserver(address.url.clone()).to_text(vapid);
             for doubt in &address.doubts {
-                content += &warning(&explain_doubt(doubt));
+                content += &warning(&format!(
+                    "{doubt} To correct it, open this page by the server's public name, or {REMEDY}"
+                ));
             }
             content += &differences(&address);
             content += &scannable(&link);
@@ -40,10 +42,10 @@ pub(crate) fn webserver(address: Result<Address, NoAddress>, vapid: &str) -> Str
                 "<h2>Is this address right?</h2>\n<p>The link tells Molly to register at <strong>{}</strong>. {} If \
                  that is not how your phone reaches this server, {REMEDY}</p>\n",
                 escape(address.url.as_str()),
-                explain_source(address.source),
+                address.source,
             );
         }
-        Err(error) => content += &warning(&explain_missing(error)),
+        Err(why) => content += &warning(&format!("{why} To correct it, {REMEDY}")),
     }
     content += "<p>No way for the phone to reach this server? <a href=\"?airgapped\">Link it air-gapped.</a></p>";
     fill(&content)
@@ -79,21 +81,16 @@ const REMEDY: &str = "set <code>public_url</code> (<code>MOLLY_PUBLIC_URL</code>
 /// What the script shows when the browser came by another address than the link names: only the browser knows what it
 /// was asked for before a proxy changed it.
 fn differences(address: &Address) -> String {
-    let remedies = match address.source {
-        Source::Configured => {
-            ["If phones reach this server the way you did, correct <code>public_url</code> (<code>MOLLY_PUBLIC_URL</code>).";
-                2]
-        }
-        Source::Host | Source::HostAndPath(_) => [
-            "The reverse proxy does not pass on the <code>Host</code> header. With nginx add <code>proxy_set_header Host \
-             $http_host;</code> (<code>$host</code> with HTTP/3), with Apache <code>ProxyPreserveHost On</code>, or set \
-             <code>public_url</code>.",
-            "The reverse proxy does not say which path it was asked for. Let it send that path in \
-             <code>X-Original-URL</code>, with nginx by <code>proxy_set_header X-Original-URL \
-             $request_uri;</code>, or the part \
-             it takes off in <code>X-Forwarded-Prefix</code>, or set <code>public_url</code>.",
-        ],
-    };
+    let configured = "If phones reach this server the way you did, correct <code>public_url</code> \
+                      (<code>MOLLY_PUBLIC_URL</code>).";
+    let host = format!(
+        "The reverse proxy does not pass on the <code>Host</code> header: {PASS_ON_HOST}, or set \
+                        <code>public_url</code>."
+    );
+    let path = "The reverse proxy does not say which path it was asked for. Let it send that path in \
+                <code>X-Original-URL</code>, with nginx by <code>proxy_set_header X-Original-URL $request_uri;</code>, \
+                or the part it takes off in <code>X-Forwarded-Prefix</code>, or set <code>public_url</code>.";
+    let (host, path) = if address.configured { (configured, configured) } else { (&*host, path) };
     let note = |what, remedy| {
         format!(
             "<div class=\"warn differs\" role=\"note\" data-differs=\"{what}\" hidden><p>Your browser opened this page at \
@@ -101,59 +98,7 @@ fn differences(address: &Address) -> String {
             escape(address.url.as_str()),
         )
     };
-    note("host", remedies[0]) + &note("path", remedies[1])
-}
-
-fn explain_source(source: Source) -> String {
-    match source {
-        Source::Configured => "It is the setting <code>public_url</code>.".to_owned(),
-        Source::Host => "The host is from the <code>Host</code> header of your request; no header named a \
-             path."
-            .to_owned(),
-        Source::HostAndPath(header) => format!(
-            "The host is from the <code>Host</code> header of your request, the path from <code>{header}</code>."
-        ),
-    }
-}
-
-fn explain_doubt(doubt: &Doubt) -> String {
-    let what = match doubt {
-        Doubt::Loopback => "The link names this computer itself (a loopback address), where no phone can find it.",
-        Doubt::IpAddress => {
-            "The link names an IP address. Molly needs https with a certificate the phone trusts, which usually takes a \
-             host name."
-        }
-        Doubt::LocalName => "The link names a host without a domain, which a phone can hardly find.",
-        Doubt::PlainPort => "The link names port 80, where servers do not speak https.",
-        Doubt::NotHttps => "The link is not an https link. Molly accepts only https.",
-        Doubt::OtherHost(other) => {
-            return format!(
-                "The reverse proxy was asked for <strong>{}</strong> (<code>X-Forwarded-Host</code>) but passes on \
-                 another <code>Host</code>. With nginx add <code>proxy_set_header Host $http_host;</code> \
-                 (<code>$host</code> with HTTP/3), with Apache <code>ProxyPreserveHost On</code>, or set <code>public_url</code>.",
-                escape(other)
-            );
-        }
-    };
-    format!("{what} To correct it, open this page by the server's public name, or {REMEDY}")
-}
-
-fn explain_missing(error: NoAddress) -> String {
-    let what = match error {
-        NoAddress::NoHost => {
-            "There is no link, because the request has no <code>Host</code> header. (nginx' <code>$http_host</code> is \
-                              empty with HTTP/3; <code>$host</code> is not.)"
-                .to_owned()
-        }
-        NoAddress::BadHost => {
-            "There is no link, because the request's <code>Host</code> header is not a host name.".to_owned()
-        }
-        NoAddress::BadPath(header) => format!(
-            "There is no link, because the request's <code>{header}</code> header is neither a path that begins with \
-             <code>/</code> nor a URL."
-        ),
-    };
-    format!("{what} To correct it, {REMEDY}")
+    note("host", host) + &note("path", path)
 }
 
 fn warning(html: &str) -> String {

@@ -15,55 +15,40 @@ pub(crate) struct Hints<'a> {
     pub(crate) forwarded_host: Option<&'a str>,
 }
 
-/// Where the URL comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// `public_url`.
-    Configured,
-    /// `Host`; the path is `/`.
-    Host,
-    /// `Host`, and the path from this header.
-    HostAndPath(&'static str),
-}
-
-/// The URL for the link.
+/// The URL for the link. Its words are HTML.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     /// Parsed, hence safe to put in a link.
     pub(crate) url: Url,
+    /// Whether it is the setting `public_url`.
+    pub(crate) configured: bool,
     /// Where it comes from.
-    pub(crate) source: Source,
-    /// Why it may be wrong.
-    pub(crate) doubts: Vec<Doubt>,
+    pub(crate) source: String,
+    /// Why it may not be what phones need.
+    pub(crate) doubts: Vec<String>,
 }
 
-/// Why an URL may not be what phones need.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Doubt {
-    /// A loopback address or `localhost`.
-    Loopback,
-    /// An IP address: certificates are for names.
-    IpAddress,
-    /// A name without a dot.
-    LocalName,
-    /// Port 80, where nobody speaks https.
-    PlainPort,
-    /// Molly insists on https.
-    NotHttps,
-    /// The proxy was asked for this host but passes on another.
-    OtherHost(String),
+const NOT_HTTPS: &str = "The link is not an https link. Molly accepts only https.";
+const PLAIN_PORT: &str = "The link names port 80, where servers do not speak https.";
+const LOOPBACK: &str = "The link names this computer itself (a loopback address), where no phone can find it.";
+const IP_ADDRESS: &str = "The link names an IP address. Molly needs https with a certificate the phone trusts, which \
+    usually takes a host name.";
+const LOCAL_NAME: &str = "The link names a host without a domain, which a phone can hardly find.";
+const NO_HOST: &str = "There is no link, because the request has no <code>Host</code> header. (nginx' \
+    <code>$http_host</code> is empty with HTTP/3; <code>$host</code> is not.)";
+const BAD_HOST: &str = "There is no link, because the request's <code>Host</code> header is not a host name.";
+
+fn other_host(host: &str) -> String {
+    // The host of a parsed URL: it holds nothing that means something in HTML.
+    format!(
+        "The reverse proxy was asked for <strong>{host}</strong> (<code>X-Forwarded-Host</code>) but passes on another \
+         <code>Host</code>: {PASS_ON_HOST}."
+    )
 }
 
-/// Why there is no URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoAddress {
-    /// No `Host` header.
-    NoHost,
-    /// A `Host` header that names no host.
-    BadHost,
-    /// This header holds neither a path nor a URL.
-    BadPath(&'static str),
-}
+/// How to have a proxy pass on the host it was asked for.
+pub(crate) const PASS_ON_HOST: &str = "with nginx add <code>proxy_set_header Host $http_host;</code> \
+    (<code>$host</code> with HTTP/3), with Apache <code>ProxyPreserveHost On</code>";
 
 const ORIGINAL_URL: &str = "X-Original-URL";
 const FORWARDED_PREFIX: &str = "X-Forwarded-Prefix";
@@ -72,30 +57,38 @@ const FORWARDED_PREFIX: &str = "X-Forwarded-Prefix";
 /// (without a trailing slash if it had none).
 ///
 /// # Errors
-/// When the headers do not make a URL.
-pub(crate) fn public_url(configured: Option<&Url>, hints: Hints<'_>) -> Result<Address, NoAddress> {
+/// Why the headers do not make a URL, in HTML.
+pub(crate) fn public_url(configured: Option<&Url>, hints: Hints<'_>) -> Result<Address, String> {
     if let Some(url) = configured {
-        let doubts = if url.scheme() == "https" { Vec::new() } else { vec![Doubt::NotHttps] };
-        return Ok(Address { url: url.clone(), source: Source::Configured, doubts });
+        let doubts = if url.scheme() == "https" { Vec::new() } else { vec![NOT_HTTPS.to_owned()] };
+        let source = "It is the setting <code>public_url</code>.".to_owned();
+        return Ok(Address { url: url.clone(), configured: true, source, doubts });
     }
-    let mut url = parse_host(hints.host.ok_or(NoAddress::NoHost)?).ok_or(NoAddress::BadHost)?;
-    let mut source = Source::Host;
+    let mut url = parse_host(hints.host.ok_or(NO_HOST)?).ok_or(BAD_HOST)?;
+    let mut path_source = "no header named a path".to_owned();
     let header = hints
         .original_url
         .map(|value| (ORIGINAL_URL, original_path(value)))
         .or_else(|| hints.forwarded_prefix.map(|value| (FORWARDED_PREFIX, prefix_path(value))));
     if let Some((name, path)) = header {
-        url.set_path(&path.ok_or(NoAddress::BadPath(name))?);
-        source = Source::HostAndPath(name);
+        let Some(path) = path else {
+            return Err(format!(
+                "There is no link, because the request's <code>{name}</code> header is neither a path that begins with \
+                 <code>/</code> nor a URL."
+            ));
+        };
+        url.set_path(&path);
+        path_source = format!("the path is from <code>{name}</code>");
     }
-    let mut doubts: Vec<Doubt> = host_doubt(&url).into_iter().collect();
+    let mut doubts: Vec<String> = host_doubt(&url).map(str::to_owned).into_iter().collect();
     if url.port() == Some(80) {
-        doubts.push(Doubt::PlainPort);
+        doubts.push(PLAIN_PORT.to_owned());
     }
     if let Some(other) = hints.forwarded_host.and_then(parse_host).filter(|other| other.host() != url.host()) {
-        doubts.push(Doubt::OtherHost(other.host_str().unwrap_or_default().to_owned()));
+        doubts.push(other_host(other.host_str().unwrap_or_default()));
     }
-    Ok(Address { url, source, doubts })
+    let source = format!("The host is from the <code>Host</code> header of your request; {path_source}.");
+    Ok(Address { url, configured: false, source, doubts })
 }
 
 /// `path` without `prefix`, where it begins with it. Some proxies leave it on.
@@ -155,19 +148,19 @@ fn clean(path: &str) -> Option<String> {
     (path.starts_with('/') && !path.chars().any(char::is_control)).then(|| path.to_owned())
 }
 
-fn host_doubt(url: &Url) -> Option<Doubt> {
+fn host_doubt(url: &Url) -> Option<&'static str> {
     match url.host()? {
-        Host::Ipv4(ip) if ip.is_loopback() || ip.is_unspecified() => Some(Doubt::Loopback),
-        Host::Ipv6(ip) if ip.is_loopback() || ip.is_unspecified() => Some(Doubt::Loopback),
-        Host::Ipv4(_) | Host::Ipv6(_) => Some(Doubt::IpAddress),
+        Host::Ipv4(ip) if ip.is_loopback() || ip.is_unspecified() => Some(LOOPBACK),
+        Host::Ipv6(ip) if ip.is_loopback() || ip.is_unspecified() => Some(LOOPBACK),
+        Host::Ipv4(_) | Host::Ipv6(_) => Some(IP_ADDRESS),
         Host::Domain(name) => {
             let name = name.trim_end_matches('.');
             if name == "localhost" || name.ends_with(".localhost") {
-                Some(Doubt::Loopback)
+                Some(LOOPBACK)
             } else if name.contains('.') {
                 None
             } else {
-                Some(Doubt::LocalName)
+                Some(LOCAL_NAME)
             }
         }
     }
@@ -229,18 +222,18 @@ mod tests {
     fn what_is_no_host_makes_no_url() {
         for bad in ["", " ", "a b", "a/b", "a@b", "user:pw@h", "h?x", "h#x", "<script>", "h:x", "h:0", "h:99999", ":80"]
         {
-            assert_eq!(public_url(None, host(bad)), Err(NoAddress::BadHost), "{bad:?}");
+            assert_eq!(public_url(None, host(bad)), Err(BAD_HOST.to_owned()), "{bad:?}");
         }
         for bad in ["a\\b", "[::1", "caf\u{e9}", "%41", "h'\"", "[]", "a:b:c", "1.2.3.4.5"] {
-            assert_eq!(public_url(None, host(bad)), Err(NoAddress::BadHost), "{bad:?}");
+            assert_eq!(public_url(None, host(bad)), Err(BAD_HOST.to_owned()), "{bad:?}");
         }
-        assert_eq!(public_url(None, Hints::default()), Err(NoAddress::NoHost));
+        assert_eq!(public_url(None, Hints::default()), Err(NO_HOST.to_owned()));
         for bad in ["", "molly", "javascript:alert(1)", "data:text/html,x", "/a\u{7}"] {
             let hints = Hints { original_url: Some(bad), ..host("h.example") };
-            assert_eq!(public_url(None, hints), Err(NoAddress::BadPath(ORIGINAL_URL)), "{bad:?}");
+            assert!(public_url(None, hints).unwrap_err().contains(ORIGINAL_URL), "{bad:?}");
         }
         let hints = Hints { forwarded_prefix: Some("molly"), ..host("h.example") };
-        assert_eq!(public_url(None, hints), Err(NoAddress::BadPath(FORWARDED_PREFIX)));
+        assert!(public_url(None, hints).unwrap_err().contains(FORWARDED_PREFIX));
     }
 
     #[test]
@@ -248,32 +241,32 @@ mod tests {
         let configured = Url::parse("https://set.example/m").unwrap();
         let hints = Hints { original_url: Some("/o"), forwarded_host: Some("x.example"), ..host("localhost") };
         let address = public_url(Some(&configured), hints).unwrap();
-        assert_eq!(address, Address { url: configured, source: Source::Configured, doubts: vec![] });
+        assert_eq!((address.url, address.configured, address.doubts), (configured, true, vec![]));
         let plain = Url::parse("http://set.example/").unwrap();
-        assert_eq!(public_url(Some(&plain), hints).unwrap().doubts, [Doubt::NotHttps]);
+        assert_eq!(public_url(Some(&plain), hints).unwrap().doubts, [NOT_HTTPS]);
     }
 
     #[test]
     fn suspicious_hosts_are_named() {
         for (name, doubts) in [
             ("molly.example", vec![]),
-            ("localhost:8020", vec![Doubt::Loopback]),
-            ("127.0.0.1:8020", vec![Doubt::Loopback]),
-            ("0x7f.1", vec![Doubt::Loopback]),
-            ("[::1]", vec![Doubt::Loopback]),
-            ("0.0.0.0", vec![Doubt::Loopback]),
-            ("a.localhost", vec![Doubt::Loopback]),
-            ("192.168.1.2", vec![Doubt::IpAddress]),
-            ("203.0.113.5", vec![Doubt::IpAddress]),
-            ("mollysocket", vec![Doubt::LocalName]),
-            ("molly.example:80", vec![Doubt::PlainPort]),
+            ("localhost:8020", vec![LOOPBACK]),
+            ("127.0.0.1:8020", vec![LOOPBACK]),
+            ("0x7f.1", vec![LOOPBACK]),
+            ("[::1]", vec![LOOPBACK]),
+            ("0.0.0.0", vec![LOOPBACK]),
+            ("a.localhost", vec![LOOPBACK]),
+            ("192.168.1.2", vec![IP_ADDRESS]),
+            ("203.0.113.5", vec![IP_ADDRESS]),
+            ("mollysocket", vec![LOCAL_NAME]),
+            ("molly.example:80", vec![PLAIN_PORT]),
         ] {
             assert_eq!(public_url(None, host(name)).unwrap().doubts, doubts, "{name}");
         }
         let hints = Hints { forwarded_host: Some("molly.example"), ..host("127.0.0.1:8020") };
         let doubts = public_url(None, hints).unwrap().doubts;
-        assert_eq!(doubts, [Doubt::Loopback, Doubt::OtherHost("molly.example".to_owned())]);
+        assert_eq!(doubts, [LOOPBACK, &*other_host("molly.example")]);
         let same = Hints { forwarded_host: Some("molly.example:443"), ..host("molly.example") };
-        assert_eq!(public_url(None, same).unwrap().doubts, []);
+        assert!(public_url(None, same).unwrap().doubts.is_empty());
     }
 }

@@ -8,6 +8,7 @@ use log::Level;
 use crate::account::{Account, AccountId, Credentials, Endpoint};
 use crate::push::{Delivery, Outcome};
 use crate::signal::Verdict;
+use crate::status::State;
 use crate::store::{Known, StoreError};
 use crate::supervisor::TestPush;
 
@@ -201,8 +202,7 @@ pub(crate) fn decide(
             Ok(Plan::save(fresh(claim, stored.is_some_and(|stored| stored.paused), now, change)))
         }
         (_, Some(_)) if same_credentials => {
-            let remedy = "the phone has to link a new one (in Molly: switch UnifiedPush off and on)";
-            let why = format_args!("Signal has unlinked this device; {remedy}");
+            let why = format_args!("Signal has unlinked this device; {}", State::Unlinked.remedy());
             Err(Refused::new(Status::Forbidden, Level::Info, why))
         }
         (_, Some(Verdict::Refused)) => {
@@ -239,15 +239,13 @@ pub(crate) fn after_probe(delivery: Delivery) -> Result<(), Refused> {
     match delivery.outcome {
         Outcome::Accepted => Ok(()),
         Outcome::Gone | Outcome::Unauthorized | Outcome::Rejected => {
-            let why = format_args!("the push server still refuses the endpoint: {}", delivery.reason);
+            let why = format_args!("the push server still refuses the endpoint: {}", delivery.cause());
             Err(Refused::endpoint(Level::Warn, why))
         }
-        Outcome::Limited(_) | Outcome::Failed => {
-            let reason = delivery.reason;
-            Err(Refused::for_now(format_args!(
-                "the push server could not be asked whether the endpoint is back: {reason}"
-            )))
-        }
+        Outcome::Limited(_) | Outcome::Failed => Err(Refused::for_now(format_args!(
+            "the push server could not be asked whether the endpoint is back: {}",
+            delivery.cause()
+        ))),
     }
 }
 

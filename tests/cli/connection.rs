@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::process::Stdio;
 
+use mollysocket::status::State;
 use sim::push::Answer;
 
 use crate::world::{OTHER_UUID, PASSWORD, Run, TOKEN, UUID, World};
@@ -229,7 +230,14 @@ fn ping_sends_a_test_push_and_tells_what_else_is_wrong() {
     world.sql("UPDATE connections SET forbidden = 1");
     let run = world.run(&["connection", "ping", UUID]);
     assert_eq!(run.code, Some(1));
-    assert!(run.stdout.contains("push OK") && run.stdout.contains("Signal side is disabled because"), "{run:?}");
+    assert!(run.stdout.contains("push OK") && run.stdout.contains("but the account is unlinked"), "{run:?}");
+    // One state, one word and one remedy, wherever it is shown.
+    let remedy = State::Unlinked.remedy();
+    assert!(run.stdout.contains(remedy), "{run:?}");
+    let list = world.line("connection list").ok();
+    assert!(list.contains(&format!("  forbidden: true (unlinked: {remedy})\n")), "{list}");
+    let status = world.line("status");
+    assert!(status.stdout.contains("unlinked") && status.stdout.contains(remedy), "{status:?}");
 
     world.sql("UPDATE connections SET forbidden = 0, endpoint_gone = 1");
     push.set_default(Answer::status(410));

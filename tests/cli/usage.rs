@@ -103,7 +103,7 @@ fn verbosity_only_raises_what_rust_log_says() {
     let mut world = World::keyed();
     let lines = |world: &World, line: &str| world.line(line).stderr;
     let told = "VAPID key";
-    assert!(lines(&world, "qr air").contains(told), "info is the default of all verbs but server");
+    assert_eq!(lines(&world, "qr air"), "", "warn is the default of all verbs but server");
     world.set("RUST_LOG", "error");
     assert_eq!(lines(&world, "qr air"), "");
     assert!(lines(&world, "qr air -v").contains(told));
@@ -215,4 +215,25 @@ fn warnings_go_to_stderr_and_stop_nothing() {
     let run = world.line("qrcode airgapped");
     assert!(run.stderr.contains("environment") && run.stderr.contains("signal_env"), "{run:?}");
     run.ok();
+}
+
+#[test]
+fn verbs_print_results_and_nothing_by_the_way_unless_asked() {
+    let (world, push) = World::pushing();
+    fs::write(world.path("mollysocket.toml"), "").unwrap();
+    let quiet = [
+        vec!["connection", "add", UUID, "2", PASSWORD, "ENDPOINT"],
+        vec!["connection", "ping", UUID],
+        vec!["connection", "list"],
+        vec!["test", "uuid", UUID],
+        vec!["qrcode", "airgapped"],
+    ];
+    let endpoint = push.endpoint("x");
+    for line in quiet {
+        let line: Vec<&str> = line.into_iter().map(|word| if word == "ENDPOINT" { &endpoint } else { word }).collect();
+        let run = world.run(&line);
+        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{line:?}");
+    }
+    let run = world.line("-v connection list");
+    assert!(run.stderr.contains("INFO ") && run.stderr.contains("mollysocket.toml"), "{run:?}");
 }

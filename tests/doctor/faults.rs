@@ -220,7 +220,7 @@ pub const AT_THE_PUSH_SERVER: &[Fault] = &[
         "an endpoint that is no more",
         |case| case.world.push.set_default(Answer::status(410)),
         "push",
-        &["410", "open Molly to register a new one"],
+        &["410", "given this endpoint up", "open Molly's UnifiedPush settings"],
         &[],
     ),
     fault(

@@ -288,7 +288,7 @@ fn progress_is_shown_in_lines_with_what_to_do() {
     let (code, text) = case.run(&[]);
     assert_eq!(code, Some(1));
     assert!(text.contains("\nFAILURE  account 00000001: push: https://localhost:"), "{text}");
-    assert!(text.contains("\n         to do: no phone is subscribed"), "{text}");
+    assert!(text.contains("\n         to do: open the distributor app"), "{text}");
     assert!(text.ends_with("\n1 failure, 0 warnings.\n") && !text.contains('\x1b'), "{text}");
 }
 

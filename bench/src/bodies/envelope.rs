@@ -40,7 +40,7 @@ pub(super) fn urgent() -> Once {
         session.on_frame(frame.clone(), now).expect("no frame ends the session");
         let Next::Send(kind) = live.next_push(now) else { panic!("no wake-up is due") };
         let (_, generation) = live.push_started(kind, now);
-        let delivery = Delivery { outcome: Outcome::Accepted, reason: String::new() };
+        let delivery = Delivery { outcome: Outcome::Accepted, reason: String::new(), remedy: "" };
         live.push_finished(kind, generation, &delivery, now, &mut rng).expect("the endpoint is the same");
         session.on_accepted(now);
         assert_eq!(black_box(session.take_outgoing()).len(), 1);

@@ -1,11 +1,11 @@
 //! What the admin socket tells of all accounts.
 
 use std::hint::black_box;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mollysocket::live::Live;
-use mollysocket::overview::AccountView;
-use mollysocket::status::State;
+use mollysocket::overview::{AccountView, Now};
+use mollysocket::status::{Cause, State};
 use mollysocket::supervisor::Snapshot;
 use mollysocket::timings::Timings;
 
@@ -18,11 +18,11 @@ pub(super) fn status() -> Once {
         .map(|n| {
             let account = account(n);
             let live = Live::new(&account, false, &timings);
-            live.enter(State::Connected, "", "", None);
+            live.enter(State::Connected, "", Cause::default(), None);
             (account, live)
         })
         .collect();
-    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let now = Now { instant: Instant::now(), date: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) };
     Box::new(move || {
         let views: Vec<_> = running
             .iter()

@@ -237,6 +237,32 @@ fn a_close_without_words_is_told_without_a_gap() {
     let (mut p, mut rng) = bench(&timings, 1);
     for (text, told) in [("", "(1001)"), ("Connection Idle Timeout", "(1001 Connection Idle Timeout)")] {
         let retry = retry(p.ended(&Ended::Closed(1001, text.into()), S, &mut rng));
-        assert!(retry.reason.ends_with(told), "{}", retry.reason);
+        assert!(retry.cause.reason.ends_with(told), "{}", retry.cause.reason);
     }
+}
+
+#[test]
+fn a_renewal_is_no_trouble() {
+    let timings = Timings::default();
+    let mut policy = Policy::new(&timings, 1);
+    let step = policy.ended(&Ended::Renewed, Duration::from_secs(86_400), &mut Rng::with_seed(1));
+    let Step::Retry(retry) = step else { panic!("{step:?}") };
+    assert_eq!((retry.state, retry.cause.remedy), (State::Connecting, ""));
+    assert!(retry.after <= timings.backoff_base, "{retry:?}");
+}
+
+#[test]
+fn who_refuses_decides_what_to_do() {
+    let timings = Timings::default();
+    let refused = |status, by_signal| -> &'static str {
+        let refusal = Refusal { status, by_signal, retry_after: None };
+        match Policy::new(&timings, 1).failed(&ConnectError::Refused(refusal), &mut Rng::with_seed(1)) {
+            Step::Retry(retry) => retry.cause.remedy,
+            Step::Unlinked => panic!("not yet"),
+        }
+    };
+    assert!(refused(403, false).contains("captive portal"));
+    assert!(refused(404, true).contains("signal_url"));
+    assert_eq!((refused(499, true), refused(503, false)), (State::Refused.remedy(), State::Waiting.remedy()));
+    assert_eq!(refused(403, true), "", "it is asked again first");
 }

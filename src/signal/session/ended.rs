@@ -70,6 +70,10 @@ pub(super) fn lost(error: &tungstenite::Error) -> Ended {
             Ended::Lost("the connection ended without a Close frame".into())
         }
         tungstenite::Error::Protocol(what) => Ended::Protocol(what.to_string()),
+        // The TLS library has a long text for it that nobody needs.
+        tungstenite::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Ended::Lost("it ended without a goodbye".into())
+        }
         tungstenite::Error::Io(error) => Ended::Lost(error.to_string()),
         other => Ended::Lost(other.to_string()),
     }

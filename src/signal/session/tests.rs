@@ -165,7 +165,7 @@ fn an_unanswered_keepalive_ends_the_session_within_45_seconds() {
 #[test]
 fn the_account_counts_as_connected_only_when_signal_delivers() {
     let bench = Bench::new();
-    bench.live.enter(State::Connecting, "", "", None);
+    bench.live.enter(State::Connecting, "", Cause::default(), None);
     let mut session = bench.session();
     let answer = binary(wire::answer(1, 200, "OK"));
     session.on_frame(answer, bench.now).unwrap();
@@ -245,15 +245,8 @@ fn what_cannot_be_answered_is_followed_by_a_new_connection_soon() {
 }
 
 #[test]
-fn only_a_large_message_shortens_a_connection_s_life() {
-    for (size, renewed) in [(1000, false), (90_000, true)] {
-        let bench = Bench::new();
-        let mut session = bench.session();
-        session.on_frame(request(1, "/api/v1/queue/empty", None, 9), bench.now).unwrap();
-        let mut body = envelope(5, false);
-        prost::encoding::bytes::encode(8, &vec![7; size], &mut body);
-        session.on_frame(put_message(2, body, 9), bench.now).unwrap();
-        let end = run_for(&mut session, bench.now, 60);
-        assert_eq!(end.is_some_and(|(s, end)| end == Ended::Renewed && (15..=30).contains(&s)), renewed, "{size}");
-    }
+fn a_connection_that_just_ends_is_told_in_plain_words() {
+    let text = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/";
+    let error = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, text);
+    assert_eq!(lost(&tungstenite::Error::Io(error)), Ended::Lost("it ended without a goodbye".into()));
 }

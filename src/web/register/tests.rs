@@ -63,7 +63,7 @@ fn other_endpoint() -> Claim {
 }
 
 fn delivery(outcome: Outcome) -> Delivery {
-    Delivery { outcome, reason: "because".to_owned() }
+    Delivery { outcome, reason: "because".to_owned(), remedy: "" }
 }
 
 /// The one rule that keeps strangers out, over every state of a row, every claim and every word of Signal.

@@ -127,7 +127,7 @@ impl<'a> World<'a> {
             }
             Act::PushEnds(outcome) => {
                 if let Some((kind, generation, sent)) = self.push.take() {
-                    let delivery = Delivery { outcome: outcome.clone(), reason: String::new() };
+                    let delivery = Delivery { outcome: outcome.clone(), reason: String::new(), remedy: "" };
                     let now = self.now();
                     let told = self.live.push_finished(kind, generation, &delivery, now, &mut self.rng);
                     if outcome == Outcome::Accepted && told.is_some() {

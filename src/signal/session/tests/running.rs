@@ -175,7 +175,7 @@ fn an_account_that_stops_waits_for_the_push_on_its_way_and_sends_its_acks() {
         live.stop();
         Timer::after(ms(100)).await;
         assert_eq!(peer.got(), (0, false), "neither acked nor closed before the push has ended");
-        let accepted = Delivery { outcome: Outcome::Accepted, reason: String::new() };
+        let accepted = Delivery { outcome: Outcome::Accepted, reason: String::new(), remedy: "" };
         let told =
             live.push_finished(Kind::Wake, generation, &accepted, Instant::now(), &mut fastrand::Rng::with_seed(1));
         assert!(matches!(told, Some(Verdict::Accepted(_))));

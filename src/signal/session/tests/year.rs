@@ -335,7 +335,7 @@ impl World {
             if push.as_ref().is_some_and(|push| push.ends <= self.now)
                 && let Some(ended) = push.take()
             {
-                let delivery = Delivery { outcome: ended.outcome.clone(), reason: String::new() };
+                let delivery = Delivery { outcome: ended.outcome.clone(), reason: String::new(), remedy: "" };
                 let told = live.push_finished(ended.kind, ended.generation, &delivery, self.clock(), &mut rng);
                 self.note(format!("the {:?} push of {} ended: {:?}", ended.kind, ended.sent, ended.outcome));
                 if told.is_some() && ended.outcome == Outcome::Accepted && ended.kind == Kind::Wake {

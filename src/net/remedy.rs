@@ -1,17 +1,20 @@
 //! What to do when a server cannot be reached, by the stage at which it failed.
 
-use crate::net::{DNS_FILTER, Stage};
+use super::{DNS_FILTER, Stage};
 
 /// What kind of server it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Server {
+pub(crate) enum Server {
+    /// Signal's.
     Signal,
+    /// A push server.
     Push,
+    /// Our own, as phones reach it.
     Public,
 }
 
 /// The remedy.
-pub(super) fn remedy(server: Server, stage: Stage) -> &'static str {
+pub(crate) fn remedy(server: Server, stage: Stage) -> &'static str {
     match (stage, server) {
         (Stage::Dns, Server::Signal | Server::Public) => {
             "check the name, that no DNS filter (Pi-hole, AdGuard) blocks it, and that this machine can look names up \
