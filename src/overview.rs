@@ -218,6 +218,12 @@ pub struct Pinged {
     pub remedy: String,
 }
 
+impl fmt::Display for Pinged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}. To do: {}", self.reason, self.remedy)
+    }
+}
+
 impl From<Delivery> for Pinged {
     fn from(delivery: Delivery) -> Self {
         let accepted = delivery.outcome == Outcome::Accepted;

@@ -545,6 +545,13 @@ fn a_ping_tells_what_else_keeps_wake_ups_away_and_the_server_learns_of_it() {
     assert!(code == Some(1) && text.contains("VAPID public key mismatch") && !text.contains("tried again"), "{text}");
     assert_eq!(world.state(&phone), ("connected".into(), "unauthorized".into()));
     assert_eq!(status(&world).0, Some(1));
+    // The same when the account is added anew.
+    world.push.set_default(Answer::created());
+    assert_eq!(ping(&world).0, Some(0));
+    world.push.set_default(Answer::status(403));
+    let add = ["connection", "add", &phone.uuid, "2", &phone.password, &world.endpoint(&phone)];
+    assert_eq!(run(&world, &add).status.code(), Some(1));
+    assert_eq!(world.state(&phone).1, "unauthorized");
     // Repaired: what is owed does not wait for its hour.
     world.push.set_default(Answer::status(500));
     let guid = world.signal().send(&phone.uuid, DEVICE, Envelope::new().urgent(true));

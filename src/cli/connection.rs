@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::net::tell_socket;
 use crate::overview::{Pinged, SideView, admin_socket};
 use crate::printable::{printable, printable_json};
-use crate::push::{Delivery, Kind, Outcome, SHOWS};
+use crate::push::{Kind, SHOWS};
 use crate::status::State;
 use crate::store::{IfMissing, OddRow, Store};
 use crate::supervisor::suspension;
@@ -87,14 +87,12 @@ pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -
         let kept = |why: &dyn std::fmt::Display| {
             CliError::failed(format_args!("the account is stored, but the test push failed: {why}; then try `{again}`"))
         };
-        let pusher = reach.pusher(config).map_err(|error| kept(&error))?;
-        match pusher.send(&endpoint, Kind::Test).await {
-            Delivery { outcome: Outcome::Accepted, .. } => {
-                writeln!(out, "test push accepted by {}: {SHOWS}", endpoint.origin())?;
-                Ok(Answer::Yes)
-            }
-            delivery => Err(kept(&delivery.cause())),
+        let pinged = send_test(config, id, &endpoint).map_err(|error| kept(&error))?;
+        if !pinged.accepted {
+            return Err(kept(&pinged));
         }
+        writeln!(out, "test push accepted by {}: {SHOWS}", endpoint.origin())?;
+        Ok(Answer::Yes)
     })
 }
 
@@ -181,22 +179,14 @@ pub(super) enum PauseChange {
     Resume,
 }
 
-/// `connection ping UUID`: a test push, and what else keeps wake-ups from this phone. The running server sends it, so that
-/// it knows of the answer; without one this process does.
+/// `connection ping UUID`: a test push, and what else keeps wake-ups from this phone.
 pub(super) fn ping(config: &Config, uuid: &str, out: &mut impl Write) -> Result<Answer, CliError> {
     let id = AccountId::parse(uuid)?;
     let mut accounts = Store::read(&config.db)?.accounts.into_iter();
     let account = accounts.find(|account| account.id() == id).ok_or_else(|| unknown(id, &config.db))?;
-    let pinged = match pinged_by_server(config, id) {
-        Ok(pinged) => pinged,
-        Err(_) => {
-            let reach = Reach::new(config)?;
-            reach.block_on(reach.pusher(config)?.send(&account.endpoint, Kind::Test)).into()
-        }
-    };
-    let Pinged { accepted, reason, remedy } = pinged;
-    if !accepted {
-        return Err(CliError::failed(format_args!("the test push failed: {reason}. To do: {remedy}")));
+    let pinged = send_test(config, id, &account.endpoint)?;
+    if !pinged.accepted {
+        return Err(CliError::failed(format_args!("the test push failed: {pinged}")));
     }
     let origin = account.endpoint.origin();
     if account.endpoint_gone && !account.paused && !account.forbidden {
@@ -236,6 +226,16 @@ pub(super) fn ping(config: &Config, uuid: &str, out: &mut impl Write) -> Result<
             Ok(Answer::Yes)
         }
     }
+}
+
+/// Sends a test push: by the running server, which has to know of the answer; without one by this process.
+fn send_test(config: &Config, id: AccountId, endpoint: &Endpoint) -> Result<Pinged, CliError> {
+    if let Ok(pinged) = pinged_by_server(config, id) {
+        return Ok(pinged);
+    }
+    let reach = Reach::new(config)?;
+    let pusher = reach.pusher(config)?;
+    Ok(reach.block_on(pusher.send(endpoint, Kind::Test)).into())
 }
 
 /// Has the running server send the test push.

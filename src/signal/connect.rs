@@ -90,7 +90,9 @@ impl Refusal {
     pub fn remedy(&self) -> &'static str {
         match (self.status, self.by_signal) {
             (403, true) => State::Unlinked.remedy(),
-            (403, false) => "look for a proxy, a firewall or a captive portal between this machine and Signal",
+            (200..=399, _) | (403, false) => {
+                "look for a proxy, a firewall or a captive portal between this machine and Signal; check signal_url"
+            }
             (404, _) => "correct signal_url, or remove it",
             (429, _) => "wait; it is a limit for this address",
             (499, _) => State::Refused.remedy(),
