@@ -112,7 +112,7 @@ impl<S> Shared<S> {
             _ => None,
         };
         let due = throttle.is_some_and(|throttle| throttle.due(Instant::now()));
-        let level = if due { log::Level::Error } else { log::Level::Debug };
+        let level = if due { log::Level::Warn } else { log::Level::Debug };
         log::log!(level, "web: request from {} refused: {error}", Client::by_peer(peer, &self.bounds.trusted));
     }
 
