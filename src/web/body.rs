@@ -4,6 +4,7 @@
 //! is a string but not a good one is the phone's business and answered with a status it can show.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::account::{AccountError, DeviceId, Secret};
@@ -66,12 +67,13 @@ impl Body {
     /// # Errors
     /// See [`BodyError`].
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, BodyError> {
+        // serde would also take the fields in an array.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            let is_json = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+            return Err(if is_json { BodyError::NotObject } else { BodyError::NotJson });
+        }
         let fields: Fields = serde_json::from_slice(bytes)
             .map_err(|error| if error.is_data() { BodyError::NotObject } else { BodyError::NotJson })?;
-        // serde also takes the fields in an array.
-        if !bytes.trim_ascii_start().starts_with(b"{") {
-            return Err(BodyError::NotObject);
-        }
         let uuid = text("uuid", fields.uuid)?;
         let device = fields.device_id.ok_or(BodyError::Field("device_id", "a number"))?;
         let device = DeviceId::new(device.as_u64().ok_or(AccountError::Device)?)?;
@@ -139,7 +141,7 @@ mod tests {
         assert_eq!(error(&with("uuid", &deep)), BodyError::NotJson);
         assert_eq!(error(&with("device_id", "1e999")), BodyError::NotJson);
         assert_eq!(Body::parse(b"{\"uuid\":\"\xff\"}").err(), Some(BodyError::NotJson));
-        for text in ["[]", "null", "1", "\"x\"", r#"["u",2,"p","e",true]"#] {
+        for text in ["[]", "null", "1", "\"x\"", r#"["u",2,"p","e",true]"#, r#"["u",2,"p","e",true,0]"#] {
             assert_eq!(error(text), BodyError::NotObject, "{text}");
         }
         assert!(Body::parse(with("later", &deep).as_bytes()).is_ok(), "unknown fields are not looked into");

@@ -62,8 +62,10 @@ def run(world, mount, behind):
     check_equal(database.execute("PRAGMA integrity_check").fetchone()[0], "ok", "integrity")
     check_equal(database.execute("SELECT count(*) FROM connections").fetchone()[0], 4, "rows after kill -9")
     database.close()
-    # Elsewhere it is a database like any other.
+    # Elsewhere it is a database like any other: who only looks leaves it as it is, who writes has it as usual.
     world.command("connection", "list", MOLLY_DB=str(behind / "db.sqlite"))
+    check_equal(header(behind / "db.sqlite"), "rollback", "header after a look")
+    world.command("connection", "resume", paused.uuid, MOLLY_DB=str(behind / "db.sqlite"))
     check_equal(header(behind / "db.sqlite"), "WAL", "header")
     print("ok: without shared memory the database keeps its promises")
 
