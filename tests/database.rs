@@ -356,6 +356,7 @@ fn what_somebody_planted_is_neither_used_nor_changed() {
         let error = result.unwrap_err().to_string();
         let path = directory.join(name);
         assert!(error.contains(path.to_str().unwrap()) && error.contains("move it away"), "{name}: {error}");
+        assert!(error.contains(&format!("`chown -R {} ", fs::metadata(&victim).unwrap().uid())), "{name}: {error}");
         assert_eq!(fs::read(&victim).unwrap(), b"precious", "{name}");
         fs::remove_file(path).unwrap();
     };

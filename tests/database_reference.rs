@@ -142,7 +142,9 @@ fn rows_nobody_can_read_are_reported_and_left_alone() {
     assert_eq!((run(store.count()).unwrap(), run(store.list()).unwrap().unreadable.len()), (5, 3));
 
     // What is shown of a row removes it, and nothing else does.
-    for (name, left) in [("nothing", 3), (UUID, 3), ("row-5", 3), ("anything", 2), ("anything", 2), ("row-4", 1)] {
+    for (name, left) in
+        [("nothing", 3), ("", 3), (UUID, 3), ("row-5", 3), ("anything", 2), ("anything", 2), ("row-4", 1)]
+    {
         let before = run(store.list()).unwrap().unreadable.len();
         assert_eq!(run(store.remove_odd(name.to_owned())).unwrap(), before > left, "{name}");
         assert_eq!(run(store.list()).unwrap().unreadable.len(), left, "{name}");

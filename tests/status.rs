@@ -484,6 +484,9 @@ fn whatever_answers_at_the_admin_socket_gives_no_orders_to_a_terminal() {
         assert_plain(&String::from_utf8(output.stderr).unwrap());
     }
     assert_plain(&stdout(&run(&world, &["health"])));
+    let paused = stdout(&run(&world, &["connection", "pause", &phone.uuid.to_string()]));
+    assert!(paused.contains("the one that runs here uses"), "{paused}");
+    assert_plain(&paused);
 }
 
 #[test]

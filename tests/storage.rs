@@ -8,7 +8,7 @@ mod support;
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -169,7 +169,7 @@ fn a_read_only_database_serves_those_who_are_in_it() {
     let mut program = command(&world, &["server"]);
     if fs::metadata(world.db()).unwrap().uid() == 0 {
         for path in [world.dir.path(), &world.db()] {
-            std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
         }
         program = command_as(&world, NOBODY, &["server"]);
     }
@@ -186,6 +186,43 @@ fn a_read_only_database_serves_those_who_are_in_it() {
     recovers(&world, program.web, &strangers);
 }
 
+/// Whatever a crash left beside it: the connection that could only read must not keep the new one from locking the file,
+/// nor take its locks away.
+#[test]
+fn a_database_that_becomes_writable_is_locked_against_its_neighbours() {
+    for lost in [&["-wal", "-shm"][..], &["-shm"], &[]] {
+        let (world, _, [before, after]) = prepared();
+        let directory = fs::canonicalize(world.dir.path()).unwrap();
+        let [db, memory] = ["", "-shm"].map(|suffix| directory.join(format!("db.sqlite{suffix}")));
+        let mut program = Program::start(&world, &["server"]);
+        assert_eq!(registers(&world, program.web, &before), "ok");
+        if lost.len() == 2 {
+            program.signal("-TERM");
+            program.wait();
+        } else {
+            program.kill();
+        }
+        for suffix in lost {
+            // In the first case SQLite did.
+            let _ = fs::remove_file(directory.join(format!("db.sqlite{suffix}")));
+        }
+        let mut server = command(&world, &["server"]);
+        if own() == 0 {
+            let files = fs::read_dir(&directory).unwrap().map(|file| file.unwrap().path());
+            files.chain([directory.clone()]).for_each(|path| chown(path, Some(NOBODY), Some(NOBODY)).unwrap());
+            server = command_as(&world, NOBODY, &["server"]);
+        }
+        fs::set_permissions(&db, Permissions::from_mode(0o400)).unwrap();
+        let program = Program::spawn(server);
+        assert_eq!(registers(&world, program.web, &after), "internal_error", "{lost:?}");
+        fs::set_permissions(&db, Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(registers(&world, program.web, &after), "ok", "{lost:?}");
+        for file in [&db, &memory] {
+            assert!(locks(&program, file) > 0, "{lost:?}: no lock on {}", file.display());
+        }
+    }
+}
+
 #[test]
 fn a_key_of_another_user_is_told_with_the_user_and_the_remedy() {
     let (world, ..) = prepared();
@@ -194,7 +231,7 @@ fn a_key_of_another_user_is_told_with_the_user_and_the_remedy() {
     fs::set_permissions(&key, Permissions::from_mode(if own() == 0 { 0o600 } else { 0o000 })).unwrap();
     let (user, mut server) = if own() == 0 {
         for path in [world.dir.path(), &world.db()] {
-            std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
         }
         (NOBODY, command_as(&world, NOBODY, &["server"]))
     } else {

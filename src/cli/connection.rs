@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::args::{ConnectionAdd, ConnectionList};
 use super::reach::{Reach, public_key};
-use super::status::running;
+use super::status::{answered, running};
 use super::{Answer, CliError};
 use crate::account::{Account, AccountId, Credentials, DeviceId, Endpoint, Secret};
 use crate::config::Config;
@@ -209,12 +209,7 @@ pub(super) fn ping(config: &Config, uuid: &str, out: &mut impl Write) -> Result<
         Some(signal) if signal.state != State::Connected.label() => {
             let SideView { state, reason, remedy, .. } = signal;
             let remedy = if remedy.is_empty() { remedy } else { format!(". To do: {remedy}") };
-            writeln!(
-                out,
-                "push OK ({origin}), but no wake-ups come from Signal: {state}: {}{}",
-                printable(&reason),
-                printable(&remedy)
-            )?;
+            writeln!(out, "push OK ({origin}), but no wake-ups come from Signal: {state}: {reason}{remedy}")?;
             Ok(Answer::No)
         }
         Some(_) => {
@@ -246,7 +241,7 @@ fn pinged_by_server(config: &Config, id: AccountId) -> io::Result<Pinged> {
     if answer.status != 200 {
         return Err(io::Error::other(format!("it answered {}", answer.status)));
     }
-    serde_json::from_str(&answer.body).map_err(io::Error::other)
+    answered(&answer.body)
 }
 
 /// A push has ten seconds, and may have to wait for its turn.

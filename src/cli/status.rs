@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
+use serde::de::DeserializeOwned;
+
 use super::args::Status;
 use super::output::Paint;
 use super::reach::public_key;
@@ -36,7 +38,7 @@ pub(super) fn run(config: &Config, args: &Status, paint: Paint, out: &mut impl W
             (overview, Some(format!("{what}: {remedy}")))
         }
     };
-    // Whatever answered may have said anything, and rows may hold anything.
+    // Rows may hold anything.
     let shown = printable_json(serde_json::to_value(&overview).map_err(CliError::failed)?);
     let overview: Overview = serde_json::from_value(shown).map_err(CliError::failed)?;
     if args.json {
@@ -58,5 +60,11 @@ pub(super) fn running(config: &Config) -> io::Result<Overview> {
     if answer.status != 200 {
         return Err(io::Error::other(format!("it answered {}", answer.status)));
     }
-    serde_json::from_str(&answer.body).map_err(io::Error::other)
+    answered(&answer.body)
+}
+
+/// What an answer at the admin socket says, fit to be shown: whatever answered may have said anything.
+pub(super) fn answered<T: DeserializeOwned>(body: &str) -> io::Result<T> {
+    let value = serde_json::from_str(body).map_err(io::Error::other)?;
+    serde_json::from_value(printable_json(value)).map_err(io::Error::other)
 }

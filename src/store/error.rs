@@ -21,7 +21,7 @@ pub enum StoreError {
     #[error("the database {} is not a regular file: change `db` (MOLLY_DB)", .0.display())]
     NotAFile(PathBuf),
     /// Somebody else may have put it there.
-    #[error("{} cannot be used: it {what}. If you do not know whose it is, move it away; else give it to the user that runs mollysocket", path.display())]
+    #[error("{} cannot be used: it {what}. If you do not know whose it is, move it away; else give it and its directory to user {}, who runs mollysocket, like `{}`", path.display(), own_uid(), chown(path))]
     Planted {
         /// The database, or a file beside it.
         path: PathBuf,

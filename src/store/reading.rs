@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use rusqlite::config::DbConfig;
@@ -28,8 +30,25 @@ pub(super) fn read(path: &Path) -> Result<Listing, StoreError> {
     rows::list(&connect(path)?).map_err(|error| StoreError::sqlite(path, &error))
 }
 
+/// How often another way is looked for, and how long after the last.
+const LOOKS: (usize, Duration) = (10, Duration::from_millis(50));
+
 /// Opens a whole path for reading and refuses what is no sound database of ours or of the reference.
 pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let (looks, pause) = LOOKS;
+    for _ in 1..looks {
+        match attempt(path) {
+            // A server that starts or ends just now makes or removes what the way was chosen by.
+            Err(StoreError::ReadOnly(_) | StoreError::Permission(_) | StoreError::Failed { .. }) => {
+                thread::sleep(pause)
+            }
+            done => return done,
+        }
+    }
+    attempt(path)
+}
+
+fn attempt(path: &Path) -> Result<Connection, StoreError> {
     let (settings, prepare) = way(path).map_err(|error| StoreError::io(path, &error))?;
     let uri = format!("file:{}?{settings}", percent_encode(path.as_os_str().as_bytes(), URI));
     let opened = Connection::open_with_flags(uri, FLAGS).and_then(|connection| {

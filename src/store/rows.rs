@@ -268,7 +268,8 @@ pub(super) fn remove(transaction: &Connection, id: AccountId) -> rusqlite::Resul
 /// See [`super::Store::remove_odd`].
 pub(super) fn remove_odd(transaction: &Connection, name: &str) -> rusqlite::Result<bool> {
     let mut found = list(transaction)?.unreadable;
-    found.retain(|row| row.name() == name || row.id == name);
+    // Of an id that nobody can type nothing is shown, and nothing names no row.
+    found.retain(|row| row.name() == name || (row.id == name && !name.is_empty()));
     for row in &found {
         transaction.execute("DELETE FROM connections WHERE rowid = ?1", [row.rowid])?;
     }

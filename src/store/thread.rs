@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::StoreError;
-use super::{Access, Database, open};
+use super::{Access, Database, open, reading};
 
 /// Something to do with the database.
 enum Job {
@@ -355,7 +355,16 @@ impl Database {
     fn become_writable(&mut self) -> Result<(), StoreError> {
         if self.access == Access::ReadOnly {
             let epoch = self.epoch.wrapping_add(1) & 0x7fff_ffff;
-            *self = Self { epoch, ..open::connect(&self.path)? };
+            // Closed before: a new connection would share its shared memory, which it cannot write, and to close it later
+            // could take the locks of the new one with it.
+            self.connection = Connection::open_in_memory().map_err(|error| StoreError::sqlite(&self.path, &error))?;
+            let opened = open::connect(&self.path).inspect_err(|_| {
+                // What can be read goes on being read.
+                if let Ok(connection) = reading::connect(&self.path) {
+                    self.connection = connection;
+                }
+            });
+            *self = Self { epoch, ..opened? };
         }
         match self.access {
             Access::ReadWrite => Ok(()),

@@ -7,6 +7,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -224,4 +226,21 @@ fn what_is_missing_is_told_and_not_made() {
     world.set("MOLLY_DB", "elsewhere/db.sqlite");
     world.line("connection list").fails(1, &["elsewhere", "does not exist"]);
     there(&world);
+}
+
+#[test]
+fn whoever_opens_or_closes_the_database_meanwhile_disturbs_nobody_who_looks() {
+    let case = Case::new(&format!("PRAGMA journal_mode = WAL; {}", formats()[4]));
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // The last to close it removes the log and the shared memory.
+            while !over.load(Ordering::Relaxed) {
+                case.db().execute_batch("UPDATE connections SET forbidden = 0").unwrap();
+            }
+        });
+        let runs: Vec<Run> = (0..200).map(|_| case.world.line("connection list")).collect();
+        over.store(true, Ordering::Relaxed);
+        runs.into_iter().for_each(|run| assert!(run.ok().contains(UUID)));
+    });
 }
