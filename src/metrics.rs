@@ -67,7 +67,8 @@ impl PushResult {
     const ALL: [Self; 6] =
         [Self::Accepted, Self::Gone, Self::Unauthorized, Self::Limited, Self::Failed, Self::Rejected];
 
-    fn label(self) -> &'static str {
+    /// One word.
+    pub fn label(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::Gone => "gone",

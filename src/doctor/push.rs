@@ -51,7 +51,7 @@ impl Doctor<'_> {
         let kind = if self.only.is_some() { Kind::Test } else { Kind::Wake };
         let delivery = pusher.send(&account.endpoint, kind).await;
         let reason = match self.shown.report {
-            true => format!("the push server's answer means {:?}", delivery.outcome),
+            true => format!("the push server's answer counts as {}", delivery.outcome.result().label()),
             false => delivery.reason,
         };
         if delivery.outcome != Outcome::Accepted {
