@@ -132,6 +132,10 @@ async fn to_tide(
     bounds: &Bounds,
 ) -> Result<http_types::Request, StatusCode> {
     let (parts, body) = request.into_parts();
+    // A page is named by a path or a whole URL (RFC 9112 section 3.2). Anything else hyper may take for the root.
+    if parts.uri.scheme().is_none() && parts.uri.authority().is_some() {
+        return Err(StatusCode::BAD_REQUEST);
+    }
     let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > bounds.body_bytes as u64) {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);

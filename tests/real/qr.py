@@ -81,7 +81,7 @@ def run(world):
         # Without colours it is made for dark backgrounds only.
         (["airgapped", "--plain"], ["dark", "solarized-dark"]),
     ):
-        *code, link = world.command("qrcode", *args).rstrip("\n").split("\n")
+        *code, link = world.on_terminal("qrcode", *args).rstrip("\n").split("\n")
         check(link.startswith("mollysocket://link?"), f"last line: {link!r}")
         for theme in themes:
             png = pictures / f"terminal-{'-'.join(args).replace('/', '_')}-{theme}.png"

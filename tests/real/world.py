@@ -1,5 +1,6 @@
 """The daemon, the simulated Signal and the phone's side of HTTP, for the scripts beside this file."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -126,6 +127,21 @@ class World:
         done = subprocess.run([MOLLYSOCKET, *args], cwd=self.dir, env=env, capture_output=True, text=True)
         check(done.returncode == 0, f"mollysocket {args[0]}: exit {done.returncode}: {done.stderr}")
         return done.stdout
+
+    def on_terminal(self, *args):
+        """The same on a terminal, which understands colours."""
+        ours, theirs = os.openpty()
+        env = self.environment(TERM="xterm")
+        process = subprocess.Popen([MOLLYSOCKET, *args], cwd=self.dir, env=env, stdout=theirs, stdin=subprocess.DEVNULL)
+        os.close(theirs)
+        said = b""
+        with open(ours, "rb", buffering=0) as terminal:
+            # A terminal that nobody has open any more is an error to read from.
+            with contextlib.suppress(OSError):
+                while more := terminal.read(65536):
+                    said += more
+        check_equal(process.wait(), 0, f"mollysocket {args[0]}")
+        return said.decode().replace("\r\n", "\n")
 
 
 class Simulator:
