@@ -8,6 +8,7 @@
 //! touches SQLite, only `net` opens outbound sockets, only `cli` prints.
 
 pub mod account;
+pub mod account_state;
 pub mod alerts;
 pub mod backoff;
 mod bounded;
@@ -17,7 +18,6 @@ pub mod daemon;
 mod descriptors;
 pub mod doctor;
 pub mod link;
-pub mod live;
 pub mod logging;
 pub mod metrics;
 pub mod net;

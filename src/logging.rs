@@ -220,7 +220,7 @@ mod tests {
             ("hyper", true),
             ("mollysocket::webbing", false),
             ("mollysocket", false),
-            ("mollysocket::live", false),
+            ("mollysocket::account_state", false),
         ] {
             assert_eq!(counted(target), is, "{target}");
         }
@@ -250,7 +250,7 @@ mod tests {
             let (spec, problems) = clean(bad);
             assert_eq!(problems.len(), 1, "{bad}");
             let logger = logger(&spec, LevelFilter::Info, LevelFilter::Off);
-            let heard = |level| shows(&logger, "mollysocket::live", level);
+            let heard = |level| shows(&logger, "mollysocket::account_state", level);
             assert!(heard(Level::Info) && !heard(Level::Debug), "{bad}: the default level");
         }
         assert!(!shows(&logger("off", LevelFilter::Info, LevelFilter::Off), "mollysocket", Level::Error));

@@ -8,7 +8,7 @@ use smol::Timer;
 use url::Url;
 
 use crate::account::{Credentials, ServerTime};
-use crate::live::{Halt, Live};
+use crate::account_state::{AccountState, Halt};
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::runtime::timeout;
@@ -95,28 +95,28 @@ pub enum End {
 }
 
 /// Keeps one account connected until its device is unlinked or it is told to end.
-pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credentials) -> End {
+pub async fn keep_connected(signal: &Signal, account_state: &AccountState, credentials: &Credentials) -> End {
     let mut rng = fastrand::Rng::new();
     let mut policy = Policy::new(&signal.timings, signal.user_agents.len());
     let mut first = true;
     loop {
-        live.enter(State::Connecting, "", Cause::default(), None);
+        account_state.enter(State::Connecting, "", Cause::default(), None);
         if !std::mem::take(&mut first) {
             signal.metrics.reconnection();
         }
         // In one expression: a future that is named first and moved then takes room twice.
         let open = async { Ok(signal.attempt(Some(credentials), policy.agent(), Purpose::Messages).await) }
-            .or(async { Err(live.halted().await) })
+            .or(async { Err(account_state.halted().await) })
             .await;
         let step = match open {
             Err(halt) => return End::Halted(halt),
             Ok(Err(error)) => policy.failed(&error, &mut rng),
             Ok(Ok(mut open)) => {
                 policy.accepted();
-                live.note_server_time(open.server_time, Instant::now());
-                live.note_alert(open.alert);
+                account_state.note_server_time(open.server_time, Instant::now());
+                account_state.note_alert(open.alert);
                 let (ended, connected) =
-                    session::run(&mut *open.socket, live, &signal.metrics, &signal.timings, &mut rng).await;
+                    session::run(&mut *open.socket, account_state, &signal.metrics, &signal.timings, &mut rng).await;
                 if matches!(ended, session::Ended::TooLarge | session::Ended::Protocol(_)) {
                     Box::pin(connect::linger(open.socket)).await;
                 }
@@ -129,7 +129,7 @@ pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credenti
         match step {
             Step::Unlinked => return End::Unlinked,
             Step::Retry(retry) => {
-                if let Some(halt) = Box::pin(wait(signal, live, &retry)).await {
+                if let Some(halt) = Box::pin(wait(signal, account_state, &retry)).await {
                     return End::Halted(halt);
                 }
             }
@@ -138,10 +138,10 @@ pub async fn keep_connected(signal: &Signal, live: &Live, credentials: &Credenti
 }
 
 /// Waits as the policy says. Ends early when the outage is over or the account is told to end.
-async fn wait(signal: &Signal, live: &Live, retry: &Retry) -> Option<Halt> {
+async fn wait(signal: &Signal, account_state: &AccountState, retry: &Retry) -> Option<Halt> {
     let until = Instant::now().checked_add(retry.after);
-    live.enter(retry.state, retry.trouble, retry.cause.clone(), until);
-    let halted = async { Some(live.halted().await) };
+    account_state.enter(retry.state, retry.trouble, retry.cause.clone(), until);
+    let halted = async { Some(account_state.halted().await) };
     let released = async {
         if !retry.ends_with_outage {
             futures_lite::future::pending::<()>().await;

@@ -11,7 +11,7 @@ use smol::channel::{self, Receiver, Sender};
 use smol::{Executor, Task, Timer};
 
 use crate::account::{Account, AccountId, Credentials, Endpoint};
-use crate::live::Live;
+use crate::account_state::AccountState;
 use crate::push::Delivery;
 use crate::runtime::lock;
 use crate::signal::session::FAREWELL;
@@ -49,7 +49,7 @@ pub enum TestPush {
 struct Entry {
     /// How it logs in. Shared with its task.
     credentials: Arc<Credentials>,
-    live: Arc<Live>,
+    account_state: Arc<AccountState>,
     /// Tells a task from its successors, also when the account was removed in between: the end of an old one says nothing
     /// about the new one. 0 before the first.
     generation: u64,
@@ -107,9 +107,9 @@ impl Supervisor {
 
     /// A test push for `id` that was sent to `endpoint` beside its task ended.
     pub fn test_ended(&self, id: AccountId, endpoint: &Endpoint, delivery: &Delivery) {
-        let live = lock(&self.entries).get(&id).map(|entry| entry.live.clone());
-        if let Some(live) = live {
-            live.test_ended(endpoint, delivery, Instant::now());
+        let account_state = lock(&self.entries).get(&id).map(|entry| entry.account_state.clone());
+        if let Some(account_state) = account_state {
+            account_state.test_ended(endpoint, delivery, Instant::now());
         }
     }
 }
@@ -273,17 +273,17 @@ impl Runner {
         let suspended = suspension(&account);
         let mut entries = lock(&self.entries);
         let entry = entries.entry(id).or_insert_with(|| {
-            let live = Live::new(&account, self.tools.wake_for_own_sync, &self.tools.signal.timings);
+            let account_state = AccountState::new(&account, self.tools.wake_for_own_sync, &self.tools.signal.timings);
             let credentials = Arc::new(account.credentials.clone());
-            Entry { credentials, live: Arc::new(live), generation: 0, phase: Phase::Resting }
+            Entry { credentials, account_state: Arc::new(account_state), generation: 0, phase: Phase::Resting }
         });
-        let live = entry.live.clone();
+        let account_state = entry.account_state.clone();
         let new_credentials = *entry.credentials != account.credentials;
-        if live.endpoint() != account.endpoint {
-            live.set_endpoint(account.endpoint);
+        if account_state.endpoint() != account.endpoint {
+            account_state.set_endpoint(account.endpoint);
         }
         if test == TestPush::Send {
-            live.owe_test();
+            account_state.owe_test();
         }
         // Only then: its task holds the old ones, and each change of any row leads here for every account.
         if new_credentials {
@@ -291,12 +291,14 @@ impl Runner {
         }
         match &entry.phase {
             // Halted: the old endpoint was found gone, and replaced before that was written down.
-            Phase::Running(_) if new_credentials || suspended.is_some() || live.halt().is_some() => self.stop(entry),
+            Phase::Running(_) if new_credentials || suspended.is_some() || account_state.halt().is_some() => {
+                self.stop(entry)
+            }
             Phase::Running(_) | Phase::Stopping(_) => {}
             Phase::Resting => match suspended {
                 None => self.start(entry),
-                Some((state, reason)) if live.status().signal.state != state => {
-                    task::suspend(&live, state, reason);
+                Some((state, reason)) if account_state.status().signal.state != state => {
+                    task::suspend(&account_state, state, reason);
                 }
                 Some(_) => {}
             },
@@ -305,19 +307,20 @@ impl Runner {
 
     fn start(&self, entry: &mut Entry) {
         entry.generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        entry.live.resume();
+        entry.account_state.resume();
         let (tools, sender) = (self.tools.clone(), self.sender.clone());
-        let (live, credentials, generation) = (entry.live.clone(), entry.credentials.clone(), entry.generation);
+        let (account_state, credentials, generation) =
+            (entry.account_state.clone(), entry.credentials.clone(), entry.generation);
         entry.phase = Phase::Running(self.executor.spawn(async move {
             let _ending = Ending { sender, id: credentials.id, generation };
-            task::run(tools, live, credentials).await;
+            task::run(tools, account_state, credentials).await;
         }));
     }
 
     /// Tells an account's task to end. Others do not wait for it: it may still be busy with a push.
     fn stop(&self, entry: &mut Entry) {
         let Phase::Running(task) = std::mem::replace(&mut entry.phase, Phase::Resting) else { return };
-        entry.live.stop();
+        entry.account_state.stop();
         let (sender, patience) = (self.sender.clone(), self.patience());
         let (id, generation) = (entry.credentials.id, entry.generation);
         entry.phase = Phase::Stopping(self.executor.spawn(async move {

@@ -6,7 +6,7 @@ use futures_lite::FutureExt;
 use smol::Timer;
 
 use crate::account::Credentials;
-use crate::live::Live;
+use crate::account_state::AccountState;
 use crate::metrics::Metrics;
 use crate::net::Slot;
 use crate::notifier::{Next, Verdict};
@@ -31,22 +31,22 @@ pub struct Wakeup<'a> {
 
 impl Wakeup<'_> {
     /// Never ends by itself.
-    pub async fn run(&self, live: &Live) -> std::convert::Infallible {
+    pub async fn run(&self, account_state: &AccountState) -> std::convert::Infallible {
         // Beside each other: a database that is locked or slow must not hold back a wake-up.
-        self.push(live).or(self.keep_covered(live)).await
+        self.push(account_state).or(self.keep_covered(account_state)).await
     }
 
     /// Sends whatever is due.
-    async fn push(&self, live: &Live) -> std::convert::Infallible {
+    async fn push(&self, account_state: &AccountState) -> std::convert::Infallible {
         let mut rng = fastrand::Rng::new();
         loop {
-            let changed = live.listen();
-            match live.next_push(Instant::now()) {
+            let changed = account_state.listen();
+            match account_state.next_push(Instant::now()) {
                 // Boxed, so that nothing of it stays while nothing is owed; and one after the other, because the wait may
                 // be that of all accounts, and what a push needs is large.
                 Next::Send(_) => {
-                    if let Some((slot, generation)) = Box::pin(self.turn(live)).await {
-                        Box::pin(self.send(live, slot, generation, &mut rng)).await;
+                    if let Some((slot, generation)) = Box::pin(self.turn(account_state)).await {
+                        Box::pin(self.send(account_state, slot, generation, &mut rng)).await;
                     }
                 }
                 Next::Wait(at) => {
@@ -58,15 +58,15 @@ impl Wakeup<'_> {
     }
 
     /// Writes the covered time whenever it changed, not too often.
-    async fn keep_covered(&self, live: &Live) -> std::convert::Infallible {
+    async fn keep_covered(&self, account_state: &AccountState) -> std::convert::Infallible {
         loop {
-            let changed = live.listen();
-            if live.unsaved_cover().is_none() {
+            let changed = account_state.listen();
+            if account_state.unsaved_cover().is_none() {
                 changed.await;
                 continue;
             }
             // Boxed, as above.
-            Box::pin(self.save(live)).await;
+            Box::pin(self.save(account_state)).await;
             Timer::after(self.timings.cover_write).await;
         }
     }
@@ -74,27 +74,27 @@ impl Wakeup<'_> {
     /// Waits until a push may go out, with a slot for it and the generation of the endpoint that is for. Until then
     /// nothing is on its way, so what arrives meanwhile shares the wake-up. `None` when the endpoint changed: ask again
     /// what is due.
-    async fn turn(&self, live: &Live) -> Option<(Slot, u64)> {
-        let (endpoint, generation, lane) = live.target();
+    async fn turn(&self, account_state: &AccountState) -> Option<(Slot, u64)> {
+        let (endpoint, generation, lane) = account_state.target();
         let turn = async { Some((self.pusher.slot(&endpoint, lane).await, generation)) };
         let moved = async {
-            live.endpoint_changed(generation).await;
+            account_state.endpoint_changed(generation).await;
             None
         };
         turn.or(moved).await
     }
 
     /// One push, if one is still due. Given up when the endpoint changes meanwhile: what is owed goes to the new one.
-    async fn send(&self, live: &Live, slot: Slot, slot_for: u64, rng: &mut fastrand::Rng) {
-        let Next::Send(kind) = live.next_push(Instant::now()) else { return };
-        let (endpoint, generation) = live.push_started(kind, Instant::now());
+    async fn send(&self, account_state: &AccountState, slot: Slot, slot_for: u64, rng: &mut fastrand::Rng) {
+        let Next::Send(kind) = account_state.next_push(Instant::now()) else { return };
+        let (endpoint, generation) = account_state.push_started(kind, Instant::now());
         if generation != slot_for {
             // The phone moved just now: the slot, and the turn, are those of another push server.
-            return live.push_abandoned();
+            return account_state.push_abandoned();
         }
         let push = self.pusher.send_in(slot, &endpoint, kind);
         let moved = async {
-            live.endpoint_changed(generation).await;
+            account_state.endpoint_changed(generation).await;
             None
         };
         let Some(delivery) = async { Some(push.await) }.or(moved).await else {
@@ -102,23 +102,23 @@ impl Wakeup<'_> {
         };
         self.metrics.push(delivery.outcome.result());
         let now = Instant::now();
-        match live.push_finished(kind, generation, &delivery, now, rng) {
+        match account_state.push_finished(kind, generation, &delivery, now, rng) {
             Some(Verdict::Accepted(Some(latency))) => {
                 self.metrics.wake_latency(latency);
-                log::debug!("{}: wake-up accepted by {}", live.id().short(), endpoint.origin());
+                log::debug!("{}: wake-up accepted by {}", account_state.id().short(), endpoint.origin());
             }
             Some(Verdict::Accepted(None)) => {
-                log::info!("{}: test push accepted by {}", live.id().short(), endpoint.origin());
+                log::info!("{}: test push accepted by {}", account_state.id().short(), endpoint.origin());
             }
             _ => {}
         }
     }
 
     /// Writes until when envelopes are covered, unless that is known.
-    pub async fn save(&self, live: &Live) {
-        let Some(until) = live.unsaved_cover() else { return };
+    pub async fn save(&self, account_state: &AccountState) {
+        let Some(until) = account_state.unsaved_cover() else { return };
         match self.store.set_covered([(self.credentials.clone(), until)].into()).await {
-            Ok(()) => live.cover_saved(until),
+            Ok(()) => account_state.cover_saved(until),
             // Costs one wake-up too many after the next start, nothing else.
             Err(error) => log::debug!("the covered time was not kept: {error}"),
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use async_tungstenite::tungstenite::Message;
 use libfuzzer_sys::fuzz_target;
 use mollysocket::account::Endpoint;
-use mollysocket::live::Live;
+use mollysocket::account_state::AccountState;
 use mollysocket::metrics::Metrics;
 use mollysocket::notifier::Next;
 use mollysocket::push::{Delivery, Kind, Outcome};
@@ -27,8 +27,8 @@ const MARGIN_MS: u64 = 3000;
 fuzz_target!(|data: &[u8]| {
     let timings = Timings::default();
     let metrics = Metrics::default();
-    let live = Live::new(&account(), false, &timings);
-    let mut world = World::new(&live, &metrics, &timings);
+    let account_state = AccountState::new(&account(), false, &timings);
+    let mut world = World::new(&account_state, &metrics, &timings);
     // Longer programs only take longer.
     let mut program = &data[..data.len().min(600)];
     while let Some(instruction) = next(&mut program) {
@@ -70,7 +70,7 @@ struct Push {
 }
 
 struct World<'a> {
-    live: &'a Live,
+    account_state: &'a AccountState,
     metrics: &'a Metrics,
     timings: &'a Timings,
     session: Session<'a>,
@@ -90,12 +90,12 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(live: &'a Live, metrics: &'a Metrics, timings: &'a Timings) -> Self {
+    fn new(account_state: &'a AccountState, metrics: &'a Metrics, timings: &'a Timings) -> Self {
         let now = Instant::now();
         let mut rng = fastrand::Rng::with_seed(4);
-        let session = Session::new(live, metrics, timings, now, &mut rng);
+        let session = Session::new(account_state, metrics, timings, now, &mut rng);
         Self {
-            live,
+            account_state,
             metrics,
             timings,
             session,
@@ -205,9 +205,9 @@ impl<'a> World<'a> {
         if self.push.is_some() {
             return;
         }
-        match self.live.next_push(self.now) {
+        match self.account_state.next_push(self.now) {
             Next::Send(kind) => {
-                let (_, generation) = self.live.push_started(kind, self.now);
+                let (_, generation) = self.account_state.push_started(kind, self.now);
                 let sent_server_ms = self.clock.and_then(|(time, heard)| {
                     time.checked_add(u64::try_from((self.now - heard).as_millis()).expect("not that late"))
                 });
@@ -215,7 +215,10 @@ impl<'a> World<'a> {
             }
             Next::Wait(until) => assert!(until > self.now, "it would be asked again at once, for ever"),
             Next::Idle => {
-                assert!(!self.live.owes() || self.live.halt().is_some(), "a wake-up is owed and nothing is due")
+                assert!(
+                    !self.account_state.owes() || self.account_state.halt().is_some(),
+                    "a wake-up is owed and nothing is due"
+                )
             }
         }
     }
@@ -224,7 +227,7 @@ impl<'a> World<'a> {
         let Some(push) = self.push.take() else { return };
         let accepted = outcome == Outcome::Accepted && push.kind == Kind::Wake;
         let delivery = Delivery { outcome, reason: String::new(), remedy: "" };
-        let told = self.live.push_finished(push.kind, push.generation, &delivery, self.now, &mut self.rng);
+        let told = self.account_state.push_finished(push.kind, push.generation, &delivery, self.now, &mut self.rng);
         assert!(told.is_some(), "the endpoint is the same");
         if accepted {
             self.accepted.push((push.sent, push.sent_server_ms.map(|ms| ms.saturating_sub(MARGIN_MS))));
@@ -233,15 +236,16 @@ impl<'a> World<'a> {
 
     fn new_endpoint(&mut self, how: u8) {
         match how % 4 {
-            0 => self.live.owe_test(),
-            1 => self.live.resume(),
-            _ => self.live.set_endpoint(Endpoint::parse("https://push.example/y").expect("an endpoint")),
+            0 => self.account_state.owe_test(),
+            1 => self.account_state.resume(),
+            _ => self.account_state.set_endpoint(Endpoint::parse("https://push.example/y").expect("an endpoint")),
         }
         if !how.is_multiple_of(4) {
             // The push loop gives up the push on its way; what it says later counts for nothing.
             if let Some(push) = self.push.take() {
                 let delivery = Delivery { outcome: Outcome::Accepted, reason: String::new(), remedy: "" };
-                let told = self.live.push_finished(push.kind, push.generation, &delivery, self.now, &mut self.rng);
+                let told =
+                    self.account_state.push_finished(push.kind, push.generation, &delivery, self.now, &mut self.rng);
                 assert!(told.is_none(), "an old endpoint's answer was taken for the new one's");
             }
         }
@@ -250,7 +254,7 @@ impl<'a> World<'a> {
     /// A new connection: Signal delivers again what was not acked.
     fn reconnect(&mut self) {
         self.check();
-        self.session = Session::new(self.live, self.metrics, self.timings, self.now, &mut self.rng);
+        self.session = Session::new(self.account_state, self.metrics, self.timings, self.now, &mut self.rng);
         self.asked.clear();
         for pending in std::mem::take(&mut self.pending) {
             self.receive(pending.frame);
@@ -303,7 +307,7 @@ impl<'a> World<'a> {
         }
         assert!(self.pending.is_empty(), "{} requests were never answered", self.pending.len());
         assert_eq!(self.session.owed(), 0);
-        assert!(!self.live.owes());
+        assert!(!self.account_state.owes());
     }
 }
 

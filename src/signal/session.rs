@@ -15,7 +15,7 @@ use futures_util::{Sink, SinkExt, Stream};
 use smol::Timer;
 
 use self::ended::{closed, farewell, lost};
-use crate::live::{Halt, Live};
+use crate::account_state::{AccountState, Halt};
 use crate::metrics::Metrics;
 use crate::notifier::Ticket;
 use crate::runtime::timeout;
@@ -37,7 +37,7 @@ const TURN: u32 = 32;
 /// The state of one connection.
 #[derive(Debug)]
 pub struct Session<'a> {
-    live: &'a Live,
+    account_state: &'a AccountState,
     metrics: &'a Metrics,
     keepalive: Keepalive,
     /// Messages not acked yet, by the ticket they wait for. Tickets only grow.
@@ -53,11 +53,17 @@ pub struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// A connection that opened at `now`.
-    pub fn new(live: &'a Live, metrics: &'a Metrics, t: &Timings, now: Instant, rng: &mut fastrand::Rng) -> Self {
+    pub fn new(
+        account_state: &'a AccountState,
+        metrics: &'a Metrics,
+        t: &Timings,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+    ) -> Self {
         // Spread over the interval, so that thousands of accounts do not ask in the same second.
         let first = t.keepalive.mul_f64(0.5 + 0.5 * rng.f64());
         Self {
-            live,
+            account_state,
             metrics,
             keepalive: Keepalive::new(t.keepalive, t.keepalive_answer, first, now),
             owed: VecDeque::new(),
@@ -88,18 +94,18 @@ impl<'a> Session<'a> {
     }
 
     fn on_binary(&mut self, bytes: &[u8], now: Instant) -> Result<(), Ended> {
-        match Incoming::parse(bytes, self.live.id()) {
+        match Incoming::parse(bytes, self.account_state.id()) {
             Incoming::Message { id, envelope, server_time } => {
                 self.metrics.message();
                 if envelope.is_none() {
                     self.metrics.malformed();
                 }
-                self.live.note_server_time(server_time, now);
+                self.account_state.note_server_time(server_time, now);
                 self.became_connected(now);
                 if id.is_none() {
                     self.cannot_answer(now);
                 }
-                match self.live.take_in(envelope, now) {
+                match self.account_state.take_in(envelope, now) {
                     None => self.ack(id),
                     Some(_) if self.owed.len() >= MAX_OWED => {
                         return Err(Ended::Protocol("more unacked messages than Signal ever sends".into()));
@@ -109,13 +115,13 @@ impl<'a> Session<'a> {
                 self.idle_since = now;
             }
             Incoming::QueueEmpty { id, server_time } => {
-                self.live.note_server_time(server_time, now);
+                self.account_state.note_server_time(server_time, now);
                 self.queue_empty = true;
                 self.became_connected(now);
                 self.ack(id);
             }
             Incoming::Answer { id, server_time } => {
-                self.live.note_server_time(server_time, now);
+                self.account_state.note_server_time(server_time, now);
                 if let Some(rtt) = self.keepalive.answered(id, now) {
                     self.metrics.keepalive_rtt(rtt);
                 }
@@ -129,7 +135,7 @@ impl<'a> Session<'a> {
             Incoming::Malformed => {
                 self.metrics.malformed();
                 // It may have been a message: wake, rather than be silent.
-                let _ = self.live.take_in(None, now);
+                let _ = self.account_state.take_in(None, now);
                 self.cannot_answer(now);
             }
         }
@@ -138,7 +144,7 @@ impl<'a> Session<'a> {
 
     /// Wake-ups may have been accepted: acks the messages they cover.
     pub fn on_accepted(&mut self, now: Instant) {
-        let accepted = self.live.accepted();
+        let accepted = self.account_state.accepted();
         while let Some((ticket, id)) = self.owed.front().copied()
             && ticket <= accepted
         {
@@ -208,7 +214,7 @@ impl<'a> Session<'a> {
     fn became_connected(&mut self, now: Instant) {
         if self.connected_at.is_none() {
             self.connected_at = Some(now);
-            self.live.enter(State::Connected, "", Cause::default(), None);
+            self.account_state.enter(State::Connected, "", Cause::default(), None);
         }
     }
 }
@@ -224,7 +230,7 @@ enum Event {
 /// push: pushes are another loop's work.
 pub async fn run<S>(
     mut socket: S,
-    live: &Live,
+    account_state: &AccountState,
     metrics: &Metrics,
     timings: &Timings,
     rng: &mut fastrand::Rng,
@@ -232,13 +238,13 @@ pub async fn run<S>(
 where
     S: Stream<Item = Result<Message, tungstenite::Error>> + Sink<Message, Error = tungstenite::Error> + Unpin,
 {
-    let mut session = Session::new(live, metrics, timings, Instant::now(), rng);
+    let mut session = Session::new(account_state, metrics, timings, Instant::now(), rng);
     let mut stopping_since = None;
     let mut timer = Timer::never();
     let mut armed = None;
     let mut frames = 0_u32;
     let ended = loop {
-        let changed = live.listen();
+        let changed = account_state.listen();
         let now = Instant::now();
         session.on_accepted(now);
         let over = session.on_time(now).err();
@@ -256,11 +262,11 @@ where
             break ended;
         }
         let mut deadline = session.deadline();
-        if let Some(halt) = live.halt() {
+        if let Some(halt) = account_state.halt() {
             // A wake-up on its way may still be accepted: its acks spare the next start a redelivery.
             let since = *stopping_since.get_or_insert(now);
             let patience = since + timings.shutdown;
-            if halt == Halt::EndpointGone || !live.push_in_flight() || now >= patience {
+            if halt == Halt::EndpointGone || !account_state.push_in_flight() || now >= patience {
                 break Ended::Halted(halt);
             }
             deadline = deadline.min(patience);

@@ -25,7 +25,7 @@ impl Runner {
             match std::mem::replace(&mut entry.phase, Phase::Resting) {
                 Phase::Resting => {}
                 Phase::Running(task) => {
-                    entry.live.stop();
+                    entry.account_state.stop();
                     tasks.push(task);
                 }
                 Phase::Stopping(task) => tasks.push(task),
@@ -46,8 +46,8 @@ impl Runner {
         // Those that are being stopped may have other credentials by now; they note it themselves.
         let running = entries.values().filter(|entry| matches!(entry.phase, Phase::Running(_)));
         let unsaved = running.filter_map(|entry| {
-            let until = entry.live.unsaved_cover()?;
-            entry.live.cover_saved(until);
+            let until = entry.account_state.unsaved_cover()?;
+            entry.account_state.cover_saved(until);
             Some((Credentials::clone(&entry.credentials), until))
         });
         unsaved.collect()

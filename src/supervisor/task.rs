@@ -8,8 +8,8 @@ use futures_lite::FutureExt;
 use smol::Timer;
 
 use crate::account::Credentials;
+use crate::account_state::{AccountState, Halt};
 use crate::backoff::Backoff;
-use crate::live::{Halt, Live};
 use crate::metrics::Metrics;
 use crate::push::Pusher;
 use crate::runtime::timeout;
@@ -33,43 +33,49 @@ pub struct Tools {
 
 /// Runs an account until it must not run any more. When it returns, the reason is in the database, unless writing it
 /// down panicked: then it returns after a wait, and whoever starts the account again finds the reason anew.
-pub(super) async fn run(tools: Arc<Tools>, live: Arc<Live>, credentials: Arc<Credentials>) {
+pub(super) async fn run(tools: Arc<Tools>, account_state: Arc<AccountState>, credentials: Arc<Credentials>) {
     let signal = &tools.signal;
-    if AssertUnwindSafe(live_and_write_down(&tools, &live, &credentials)).catch_unwind().await.is_err() {
+    if AssertUnwindSafe(live_and_write_down(&tools, &account_state, &credentials)).catch_unwind().await.is_err() {
         let wait = signal.timings.backoff_cap;
-        panicked(&live, &signal.metrics, wait);
+        panicked(&account_state, &signal.metrics, wait);
         Timer::after(wait).await;
     }
 }
 
-async fn live_and_write_down(tools: &Tools, live: &Live, credentials: &Credentials) {
+async fn live_and_write_down(tools: &Tools, account_state: &AccountState, credentials: &Credentials) {
     let signal = &tools.signal;
-    let end = survive(live, &signal.metrics, &signal.timings, || lives(tools, live, credentials)).await;
+    let end =
+        survive(account_state, &signal.metrics, &signal.timings, || lives(tools, account_state, credentials)).await;
     match end {
         End::Halted(Halt::Stop) => {}
         End::Halted(Halt::EndpointGone) => {
-            if let Some((endpoint, answered)) = live.gone_endpoint() {
+            if let Some((endpoint, answered)) = account_state.gone_endpoint() {
                 let reason = format!("for half an hour or longer {answered}");
-                suspend(live, State::EndpointGone, reason);
+                suspend(account_state, State::EndpointGone, reason);
                 let gone = || tools.store.set_endpoint_gone(credentials.id, endpoint.clone(), true);
-                Box::pin(persist(tools, live, gone)).await;
+                Box::pin(persist(tools, account_state, gone)).await;
             }
         }
         End::Unlinked => {
-            suspend(live, State::Unlinked, "Signal refused the login three times (403)");
-            Box::pin(persist(tools, live, || tools.store.set_forbidden(credentials.clone()))).await;
+            suspend(account_state, State::Unlinked, "Signal refused the login three times (403)");
+            Box::pin(persist(tools, account_state, || tools.store.set_forbidden(credentials.clone()))).await;
         }
     }
 }
 
 /// Enters a state that stays.
-pub(super) fn suspend(live: &Live, state: State, reason: impl Into<String>) {
-    live.enter(state, state.label(), Cause::new(reason, state.remedy()), None);
+pub(super) fn suspend(account_state: &AccountState, state: State, reason: impl Into<String>) {
+    account_state.enter(state, state.label(), Cause::new(reason, state.remedy()), None);
 }
 
 /// Lives again, after a back-off, whenever a life panics: a fault in one account costs that account a moment and nobody
 /// else anything.
-async fn survive<F>(live: &Live, metrics: &Metrics, timings: &Timings, mut life: impl FnMut() -> F) -> End
+async fn survive<F>(
+    account_state: &AccountState,
+    metrics: &Metrics,
+    timings: &Timings,
+    mut life: impl FnMut() -> F,
+) -> End
 where
     F: Future<Output = End>,
 {
@@ -84,26 +90,26 @@ where
             backoff.reset();
         }
         let wait = backoff.spread(&mut rng);
-        panicked(live, metrics, wait);
-        if let Some(halt) = timeout(wait, live.halted()).await {
+        panicked(account_state, metrics, wait);
+        if let Some(halt) = timeout(wait, account_state.halted()).await {
             return End::Halted(halt);
         }
     }
 }
 
 /// Says that the program failed at this account and starts it again after `wait`.
-fn panicked(live: &Live, metrics: &Metrics, wait: Duration) {
+fn panicked(account_state: &AccountState, metrics: &Metrics, wait: Duration) {
     metrics.panic();
-    live.push_abandoned();
+    account_state.push_abandoned();
     log::error!(
         "{}: the program failed at this account and starts it again in {wait:.0?}. Please report this",
-        live.id().short()
+        account_state.id().short()
     );
     let cause = Cause::new("the program failed at this account", "please report it, with the lines of the log before");
-    live.enter(State::Waiting, "panic", cause, Instant::now().checked_add(wait));
+    account_state.enter(State::Waiting, "panic", cause, Instant::now().checked_add(wait));
 }
 
-pub(super) async fn lives(tools: &Tools, live: &Live, credentials: &Credentials) -> End {
+pub(super) async fn lives(tools: &Tools, account_state: &AccountState, credentials: &Credentials) -> End {
     let wakeup = Wakeup {
         pusher: &tools.pusher,
         store: &tools.store,
@@ -112,14 +118,15 @@ pub(super) async fn lives(tools: &Tools, live: &Live, credentials: &Credentials)
         credentials,
     };
     // In one expression: a future that is named first and moved then takes room twice.
-    let end =
-        signal::keep_connected(&tools.signal, live, credentials).or(async { match wakeup.run(live).await {} }).await;
-    Box::pin(wakeup.save(live)).await;
+    let end = signal::keep_connected(&tools.signal, account_state, credentials)
+        .or(async { match wakeup.run(account_state).await {} })
+        .await;
+    Box::pin(wakeup.save(account_state)).await;
     end
 }
 
 /// Writes until it is written: an account that must not run is not forgotten because the disk was full.
-async fn persist<F>(tools: &Tools, live: &Live, write: impl Fn() -> F)
+async fn persist<F>(tools: &Tools, account_state: &AccountState, write: impl Fn() -> F)
 where
     F: Future<Output = Result<bool, StoreError>>,
 {
@@ -128,7 +135,7 @@ where
     let mut rng = fastrand::Rng::new();
     let mut level = log::Level::Error;
     while let Err(error) = write().await {
-        log::log!(level, "{}: the new state could not be stored, trying again: {error}", live.id().short());
+        log::log!(level, "{}: the new state could not be stored, trying again: {error}", account_state.id().short());
         level = log::Level::Debug;
         Timer::after(backoff.spread(&mut rng)).await;
     }
@@ -143,8 +150,8 @@ mod tests {
     use crate::notifier::Next;
     use crate::push::Kind;
 
-    fn live(timings: &Timings) -> Live {
-        Live::new(&sample(), false, timings)
+    fn account_state(timings: &Timings) -> AccountState {
+        AccountState::new(&sample(), false, timings)
     }
 
     fn fast() -> Timings {
@@ -154,9 +161,9 @@ mod tests {
     #[test]
     fn a_panic_is_counted_and_the_account_lives_again() {
         let (timings, metrics) = (fast(), Metrics::default());
-        let live = live(&timings);
+        let account_state = account_state(&timings);
         let lives = Cell::new(0);
-        let end = smol::block_on(survive(&live, &metrics, &timings, || {
+        let end = smol::block_on(survive(&account_state, &metrics, &timings, || {
             lives.set(lives.get() + 1);
             let n = lives.get();
             async move {
@@ -175,7 +182,7 @@ mod tests {
         let metrics = Metrics::default();
         let lives = Cell::new(0);
         let begun = Instant::now();
-        smol::block_on(survive(&live(&timings), &metrics, &timings, || {
+        smol::block_on(survive(&account_state(&timings), &metrics, &timings, || {
             lives.set(lives.get() + 1);
             let n = lives.get();
             async move {
@@ -190,15 +197,15 @@ mod tests {
     #[test]
     fn a_wake_up_whose_push_panicked_is_still_owed() {
         let (timings, metrics) = (fast(), Metrics::default());
-        let live = live(&timings);
-        live.take_in(None, Instant::now());
+        let account_state = account_state(&timings);
+        account_state.take_in(None, Instant::now());
         let mut first = true;
-        smol::block_on(survive(&live, &metrics, &timings, || {
+        smol::block_on(survive(&account_state, &metrics, &timings, || {
             let planted = std::mem::take(&mut first);
-            let live = &live;
+            let account_state = &account_state;
             async move {
-                assert_eq!(live.next_push(Instant::now()), Next::Send(Kind::Wake));
-                live.push_started(Kind::Wake, Instant::now());
+                assert_eq!(account_state.next_push(Instant::now()), Next::Send(Kind::Wake));
+                account_state.push_started(Kind::Wake, Instant::now());
                 assert!(!planted, "planted");
                 End::Unlinked
             }
@@ -209,10 +216,10 @@ mod tests {
     #[test]
     fn a_panicking_account_can_still_be_stopped() {
         let timings = Timings { backoff_base: Duration::from_secs(3600), ..Timings::default() };
-        let live = live(&timings);
+        let account_state = account_state(&timings);
         let metrics = Metrics::default();
-        live.stop();
+        account_state.stop();
         let planted = || async { panic!("planted") };
-        assert_eq!(smol::block_on(survive(&live, &metrics, &timings, planted)), End::Halted(Halt::Stop));
+        assert_eq!(smol::block_on(survive(&account_state, &metrics, &timings, planted)), End::Halted(Halt::Stop));
     }
 }

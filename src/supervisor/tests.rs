@@ -41,7 +41,7 @@ fn supervised(directory: &std::path::Path, executor: &Arc<Executor<'static>>) ->
 fn running(runner: &Runner, id: AccountId) -> (bool, u64) {
     let entries = lock(&runner.entries);
     let entry = &entries[&id];
-    (matches!(entry.phase, Phase::Running(_)) && entry.live.halt().is_none(), entry.generation)
+    (matches!(entry.phase, Phase::Running(_)) && entry.account_state.halt().is_none(), entry.generation)
 }
 
 #[test]
@@ -108,9 +108,9 @@ fn an_idle_account_takes_little_room() {
     let directory = tempfile::tempdir().unwrap();
     let runner = runner(directory.path(), &Arc::new(Executor::new()));
     let account = account("x");
-    let live = Arc::new(Live::new(&account, false, &Timings::default()));
-    let life = size_of_val(&task::lives(&runner.tools, &live, &account.credentials));
-    let task = size_of_val(&task::run(runner.tools.clone(), live, Arc::new(account.credentials)));
+    let account_state = Arc::new(AccountState::new(&account, false, &Timings::default()));
+    let life = size_of_val(&task::lives(&runner.tools, &account_state, &account.credentials));
+    let task = size_of_val(&task::run(runner.tools.clone(), account_state, Arc::new(account.credentials)));
     // Ten thousand of each idle for months. Box what is only needed now and then (docs/performance.md).
     assert!(life <= 1600 && task <= 600, "{life} and {task} bytes");
 }

@@ -56,10 +56,10 @@ impl Supervisor {
             .map(|(id, entry)| Snapshot {
                 id: *id,
                 device: entry.credentials.device,
-                push_server: entry.live.endpoint().origin(),
-                status: entry.live.status(),
-                owes: entry.live.owes(),
-                notice: entry.live.notice(),
+                push_server: entry.account_state.endpoint().origin(),
+                status: entry.account_state.status(),
+                owes: entry.account_state.owes(),
+                notice: entry.account_state.notice(),
             })
             .collect();
         all.sort_by_key(|snapshot| snapshot.id);

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use async_tungstenite::tungstenite::Message;
-use mollysocket::live::Live;
+use mollysocket::account_state::AccountState;
 use mollysocket::metrics::Metrics;
 use mollysocket::notifier::Next;
 use mollysocket::push::{Delivery, Outcome};
@@ -29,19 +29,19 @@ const UNIDENTIFIED: u32 = 6;
 
 /// It asks for a wake-up, which is sent and accepted; then it is acked.
 pub(super) fn urgent() -> Once {
-    let (live, frame) = (live(), frame(UNIDENTIFIED, true, CONTENT));
+    let (account_state, frame) = (account_state(), frame(UNIDENTIFIED, true, CONTENT));
     let timings = Timings::default();
     let mut now = Instant::now();
     let mut rng = fastrand::Rng::with_seed(1);
-    let mut session = Session::new(live, metrics(), &timings, now, &mut rng);
+    let mut session = Session::new(account_state, metrics(), &timings, now, &mut rng);
     Box::new(move || {
         // Past the quiet interval that follows a wake-up.
         now += Duration::from_secs(60);
         session.on_frame(frame.clone(), now).expect("no frame ends the session");
-        let Next::Send(kind) = live.next_push(now) else { panic!("no wake-up is due") };
-        let (_, generation) = live.push_started(kind, now);
+        let Next::Send(kind) = account_state.next_push(now) else { panic!("no wake-up is due") };
+        let (_, generation) = account_state.push_started(kind, now);
         let delivery = Delivery { outcome: Outcome::Accepted, reason: String::new(), remedy: "" };
-        live.push_finished(kind, generation, &delivery, now, &mut rng).expect("the endpoint is the same");
+        account_state.push_finished(kind, generation, &delivery, now, &mut rng).expect("the endpoint is the same");
         session.on_accepted(now);
         assert_eq!(black_box(session.take_outgoing()).len(), 1);
     })
@@ -60,7 +60,7 @@ pub(super) fn receipt() -> Once {
 fn acked_at_once(frame: Message) -> Once {
     let now = Instant::now();
     let timings = Timings::default();
-    let mut session = Session::new(live(), metrics(), &timings, now, &mut fastrand::Rng::with_seed(1));
+    let mut session = Session::new(account_state(), metrics(), &timings, now, &mut fastrand::Rng::with_seed(1));
     Box::new(move || {
         session.on_frame(frame.clone(), now).expect("no frame ends the session");
         assert_eq!(black_box(session.take_outgoing()).len(), 1);
@@ -68,8 +68,8 @@ fn acked_at_once(frame: Message) -> Once {
 }
 
 /// A session borrows these; a process prepares a body once or twice.
-fn live() -> &'static Live {
-    Box::leak(Box::new(Live::new(&account(1), false, &Timings::default())))
+fn account_state() -> &'static AccountState {
+    Box::leak(Box::new(AccountState::new(&account(1), false, &Timings::default())))
 }
 
 fn metrics() -> &'static Metrics {

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant, SystemTime};
 
-use mollysocket::live::Live;
+use mollysocket::account_state::AccountState;
 use mollysocket::overview::{AccountView, Now};
 use mollysocket::status::{Cause, State};
 use mollysocket::supervisor::Snapshot;
@@ -17,22 +17,22 @@ pub(super) fn status() -> Once {
     let running: Vec<_> = (0..1000)
         .map(|n| {
             let account = account(n);
-            let live = Live::new(&account, false, &timings);
-            live.enter(State::Connected, "", Cause::default(), None);
-            (account, live)
+            let account_state = AccountState::new(&account, false, &timings);
+            account_state.enter(State::Connected, "", Cause::default(), None);
+            (account, account_state)
         })
         .collect();
     let now = Now { instant: Instant::now(), date: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) };
     Box::new(move || {
         let views: Vec<_> = running
             .iter()
-            .map(|(account, live)| Snapshot {
+            .map(|(account, account_state)| Snapshot {
                 id: account.id(),
                 device: account.credentials.device,
-                push_server: live.endpoint().origin(),
-                status: live.status(),
-                owes: live.owes(),
-                notice: live.notice(),
+                push_server: account_state.endpoint().origin(),
+                status: account_state.status(),
+                owes: account_state.owes(),
+                notice: account_state.notice(),
             })
             .map(|snapshot| AccountView::of(&snapshot, now, timings.attention))
             .collect();

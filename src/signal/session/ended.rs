@@ -7,7 +7,7 @@ use futures_lite::StreamExt;
 use futures_util::{Sink, Stream};
 
 use super::flush;
-use crate::live::Halt;
+use crate::account_state::Halt;
 use crate::printable::printable;
 use crate::runtime::timeout;
 use crate::timings::Timings;

@@ -41,20 +41,20 @@ fn request(id: u64, path: &str, body: Option<Vec<u8>>, server_ms: u64) -> Messag
 }
 
 struct Bench {
-    live: Live,
+    account_state: AccountState,
     metrics: Metrics,
     now: Instant,
 }
 
 impl Bench {
     fn new() -> Self {
-        let live = Live::new(&sample(), false, &Timings::default());
-        Self { live, metrics: Metrics::default(), now: Instant::now() }
+        let account_state = AccountState::new(&sample(), false, &Timings::default());
+        Self { account_state, metrics: Metrics::default(), now: Instant::now() }
     }
 
     fn session(&self) -> Session<'_> {
         let mut rng = fastrand::Rng::with_seed(1);
-        Session::new(&self.live, &self.metrics, &Timings::default(), self.now, &mut rng)
+        Session::new(&self.account_state, &self.metrics, &Timings::default(), self.now, &mut rng)
     }
 }
 
@@ -118,7 +118,7 @@ fn accounts_that_connect_in_one_moment_ask_in_different_ones() {
     let mut rng = fastrand::Rng::with_seed(1);
     let mut in_second = std::collections::BTreeMap::new();
     for _ in 0..1000 {
-        let session = Session::new(&bench.live, &bench.metrics, &timings, bench.now, &mut rng);
+        let session = Session::new(&bench.account_state, &bench.metrics, &timings, bench.now, &mut rng);
         let first = session.keepalive.deadline() - bench.now;
         assert!(first >= timings.keepalive / 2 && first <= timings.keepalive, "{first:?}");
         *in_second.entry(first.as_secs()).or_insert(0) += 1;
@@ -165,13 +165,13 @@ fn an_unanswered_keepalive_ends_the_session_within_45_seconds() {
 #[test]
 fn the_account_counts_as_connected_only_when_signal_delivers() {
     let bench = Bench::new();
-    bench.live.enter(State::Connecting, "", Cause::default(), None);
+    bench.account_state.enter(State::Connecting, "", Cause::default(), None);
     let mut session = bench.session();
     let answer = binary(wire::answer(1, 200, "OK"));
     session.on_frame(answer, bench.now).unwrap();
-    assert_eq!(bench.live.status().signal.state, State::Connecting, "a keepalive's answer proves nothing");
+    assert_eq!(bench.account_state.status().signal.state, State::Connecting, "a keepalive's answer proves nothing");
     session.on_frame(request(1, "/api/v1/queue/empty", None, 9), bench.now).unwrap();
-    assert_eq!(bench.live.status().signal.state, State::Connected);
+    assert_eq!(bench.account_state.status().signal.state, State::Connected);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_peer_that_reads_nothing_is_given_up() {
     let timings = Timings { keepalive: ms(20), keepalive_answer: ms(60_000), write: ms(60), ..Timings::default() };
     let mut rng = fastrand::Rng::with_seed(1);
     let start = Instant::now();
-    let session = run(Deaf, &bench.live, &bench.metrics, &timings, &mut rng);
+    let session = run(Deaf, &bench.account_state, &bench.metrics, &timings, &mut rng);
     let (ended, connected) = smol::block_on(session);
     assert_eq!((ended, connected), (Ended::WriteTimeout, Duration::ZERO));
     assert!(start.elapsed() < Duration::from_secs(5));

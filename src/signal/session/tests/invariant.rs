@@ -51,7 +51,7 @@ struct Queued {
 
 /// Signal, the push server and the clock around one session.
 struct World<'a> {
-    live: &'a Live,
+    account_state: &'a AccountState,
     metrics: &'a Metrics,
     session: Session<'a>,
     timings: Timings,
@@ -71,13 +71,13 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(live: &'a Live, metrics: &'a Metrics) -> Self {
+    fn new(account_state: &'a AccountState, metrics: &'a Metrics) -> Self {
         let timings = Timings::default();
         let start = Instant::now();
         let mut rng = fastrand::Rng::with_seed(4);
-        let session = Session::new(live, metrics, &timings, start, &mut rng);
+        let session = Session::new(account_state, metrics, &timings, start, &mut rng);
         Self {
-            live,
+            account_state,
             metrics,
             session,
             timings,
@@ -119,9 +119,9 @@ impl<'a> World<'a> {
             Act::Pass(ms) => self.elapsed_ms += ms,
             Act::PushTurn => {
                 if self.push.is_none()
-                    && let Next::Send(kind) = self.live.next_push(self.now())
+                    && let Next::Send(kind) = self.account_state.next_push(self.now())
                 {
-                    let (_, generation) = self.live.push_started(kind, self.now());
+                    let (_, generation) = self.account_state.push_started(kind, self.now());
                     self.push = Some((kind, generation, self.elapsed_ms));
                 }
             }
@@ -129,7 +129,7 @@ impl<'a> World<'a> {
                 if let Some((kind, generation, sent)) = self.push.take() {
                     let delivery = Delivery { outcome: outcome.clone(), reason: String::new(), remedy: "" };
                     let now = self.now();
-                    let told = self.live.push_finished(kind, generation, &delivery, now, &mut self.rng);
+                    let told = self.account_state.push_finished(kind, generation, &delivery, now, &mut self.rng);
                     if outcome == Outcome::Accepted && told.is_some() {
                         self.accepted.push(sent);
                     }
@@ -137,7 +137,7 @@ impl<'a> World<'a> {
             }
             Act::Reconnect => {
                 self.session.take_outgoing();
-                self.session = Session::new(self.live, self.metrics, &self.timings, self.now(), &mut self.rng);
+                self.session = Session::new(self.account_state, self.metrics, &self.timings, self.now(), &mut self.rng);
                 self.sent.clear();
                 self.acked_requests.clear();
                 for message in self.queue.keys().copied().collect::<Vec<_>>() {
@@ -145,7 +145,7 @@ impl<'a> World<'a> {
                 }
             }
             Act::NewEndpoint => {
-                self.live.set_endpoint(Endpoint::parse("https://push.example/y").unwrap());
+                self.account_state.set_endpoint(Endpoint::parse("https://push.example/y").unwrap());
                 // The push loop gives up the push on its way.
                 self.push = None;
             }
@@ -156,7 +156,7 @@ impl<'a> World<'a> {
     }
 
     fn resume(&mut self) {
-        self.live.resume();
+        self.account_state.resume();
         self.push = None;
     }
 
@@ -215,8 +215,8 @@ proptest! {
     ) {
         let timings = Timings::default();
         let metrics = Metrics::default();
-        let live = Live::new(&sample(), false, &timings);
-        let mut world = World::new(&live, &metrics);
+        let account_state = AccountState::new(&sample(), false, &timings);
+        let mut world = World::new(&account_state, &metrics);
         for act in acts {
             world.act(act);
         }
@@ -228,9 +228,9 @@ proptest! {
     fn arbitrary_frames_do_not_end_a_session(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 1..20)) {
         let timings = Timings::default();
         let metrics = Metrics::default();
-        let live = Live::new(&sample(), false, &timings);
+        let account_state = AccountState::new(&sample(), false, &timings);
         let now = Instant::now();
-        let mut session = Session::new(&live, &metrics, &timings, now, &mut fastrand::Rng::with_seed(1));
+        let mut session = Session::new(&account_state, &metrics, &timings, now, &mut fastrand::Rng::with_seed(1));
         for bytes in frames {
             prop_assert!(session.on_frame(binary(bytes), now).is_ok());
         }

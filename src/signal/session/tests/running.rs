@@ -84,7 +84,7 @@ fn calm() -> Timings {
 
 /// Runs the loop beside `script`, which plays Signal and the rest of the program. What the loop said, and how long it
 /// ran after the script.
-fn play(timings: &Timings, script: impl AsyncFnOnce(&Peer, &Live)) -> (Ended, Duration, Duration) {
+fn play(timings: &Timings, script: impl AsyncFnOnce(&Peer, &AccountState)) -> (Ended, Duration, Duration) {
     let bench = Bench::new();
     let (outgoing, incoming) = channel::unbounded();
     let sent = Arc::default();
@@ -92,10 +92,11 @@ fn play(timings: &Timings, script: impl AsyncFnOnce(&Peer, &Live)) -> (Ended, Du
     let socket = Socket { incoming: Box::pin(incoming), sent };
     let mut rng = fastrand::Rng::with_seed(1);
     let acting = async {
-        script(&peer, &bench.live).await;
+        script(&peer, &bench.account_state).await;
         Instant::now()
     };
-    let running = async { (run(socket, &bench.live, &bench.metrics, timings, &mut rng).await, Instant::now()) };
+    let running =
+        async { (run(socket, &bench.account_state, &bench.metrics, timings, &mut rng).await, Instant::now()) };
     let late = async {
         Timer::after(Duration::from_secs(30)).await;
         panic!("the session does not end");
@@ -108,7 +109,7 @@ fn play(timings: &Timings, script: impl AsyncFnOnce(&Peer, &Live)) -> (Ended, Du
 struct Idle<'a> {
     answers: std::collections::VecDeque<Message>,
     asked: usize,
-    live: &'a Live,
+    account_state: &'a AccountState,
 }
 
 impl Stream for Idle<'_> {
@@ -132,7 +133,7 @@ impl Sink<Message> for Idle<'_> {
         self.answers.push_back(binary(wire::answer(id, 200, "OK")));
         self.asked += 1;
         if self.asked == 10 {
-            self.live.stop();
+            self.account_state.stop();
         }
         Ok(())
     }
@@ -150,9 +151,9 @@ impl Sink<Message> for Idle<'_> {
 fn an_idle_connection_wakes_for_its_keepalives_and_for_nothing_else() {
     let bench = Bench::new();
     let timings = Timings { keepalive: ms(60), keepalive_answer: ms(30), ..calm() };
-    let socket = Idle { answers: [].into(), asked: 0, live: &bench.live };
+    let socket = Idle { answers: [].into(), asked: 0, account_state: &bench.account_state };
     let mut rng = fastrand::Rng::with_seed(1);
-    let mut session = Box::pin(run(socket, &bench.live, &bench.metrics, &timings, &mut rng));
+    let mut session = Box::pin(run(socket, &bench.account_state, &bench.metrics, &timings, &mut rng));
     let mut polls = 0;
     let (ended, _) = smol::block_on(future::poll_fn(|cx| {
         polls += 1;
@@ -169,15 +170,20 @@ fn urgent() -> Message {
 
 #[test]
 fn an_account_that_stops_waits_for_the_push_on_its_way_and_sends_its_acks() {
-    let (ended, connected, _) = play(&calm(), async |peer, live| {
+    let (ended, connected, _) = play(&calm(), async |peer, account_state| {
         peer.send(urgent()).await;
-        let (_, generation) = live.push_started(Kind::Wake, Instant::now());
-        live.stop();
+        let (_, generation) = account_state.push_started(Kind::Wake, Instant::now());
+        account_state.stop();
         Timer::after(ms(100)).await;
         assert_eq!(peer.got(), (0, false), "neither acked nor closed before the push has ended");
         let accepted = Delivery { outcome: Outcome::Accepted, reason: String::new(), remedy: "" };
-        let told =
-            live.push_finished(Kind::Wake, generation, &accepted, Instant::now(), &mut fastrand::Rng::with_seed(1));
+        let told = account_state.push_finished(
+            Kind::Wake,
+            generation,
+            &accepted,
+            Instant::now(),
+            &mut fastrand::Rng::with_seed(1),
+        );
         assert!(matches!(told, Some(Verdict::Accepted(_))));
         Timer::after(ms(100)).await;
         assert_eq!(peer.got(), (1, true), "the ack, then the Close frame");
@@ -188,9 +194,9 @@ fn an_account_that_stops_waits_for_the_push_on_its_way_and_sends_its_acks() {
 
 #[test]
 fn an_account_that_stops_does_not_wait_for_what_is_only_owed() {
-    let (ended, _, after) = play(&calm(), async |peer, live| {
+    let (ended, _, after) = play(&calm(), async |peer, account_state| {
         peer.send(urgent()).await;
-        live.stop();
+        account_state.stop();
         Timer::after(ms(100)).await;
         assert_eq!(peer.got(), (0, true));
     });
@@ -201,10 +207,10 @@ fn an_account_that_stops_does_not_wait_for_what_is_only_owed() {
 #[test]
 fn the_wait_for_a_push_has_an_end() {
     let timings = Timings { shutdown: ms(150), ..calm() };
-    let (ended, _, after) = play(&timings, async |peer, live| {
+    let (ended, _, after) = play(&timings, async |peer, account_state| {
         peer.send(urgent()).await;
-        live.push_started(Kind::Wake, Instant::now());
-        live.stop();
+        account_state.push_started(Kind::Wake, Instant::now());
+        account_state.stop();
     });
     assert_eq!(ended, Ended::Halted(Halt::Stop));
     assert!(after >= ms(140) && after < Duration::from_secs(5), "{after:?}");
@@ -213,7 +219,7 @@ fn the_wait_for_a_push_has_an_end() {
 #[test]
 fn a_peer_that_never_pauses_lets_others_run() {
     let many = 10_000;
-    let (ended, _, _) = play(&calm(), async |peer, live| {
+    let (ended, _, _) = play(&calm(), async |peer, account_state| {
         for _ in 0..many {
             peer.outgoing.send(Message::Ping(Vec::new().into())).await.unwrap();
         }
@@ -223,7 +229,7 @@ fn a_peer_that_never_pauses_lets_others_run() {
         }
         let left = peer.outgoing.len();
         assert!(left > many / 2, "only {left} of {many} are left before others had a turn");
-        live.stop();
+        account_state.stop();
     });
     assert_eq!(ended, Ended::Halted(Halt::Stop));
 }

@@ -265,7 +265,7 @@ impl World {
     }
 
     /// One start of the program until it ends.
-    fn run(&mut self, live: &Live, metrics: &Metrics) -> End {
+    fn run(&mut self, account_state: &AccountState, metrics: &Metrics) -> End {
         let timings = self.timings.clone();
         let mut policy = Policy::new(&timings, 1);
         let mut rng = self.rng.fork();
@@ -284,7 +284,7 @@ impl World {
             next = next.min(line.as_ref().map_or(connect_at, of_line));
             next = next.min(push.as_ref().map_or(u64::MAX, |push| push.ends));
             if push.is_none() {
-                match live.next_push(self.clock()) {
+                match account_state.next_push(self.clock()) {
                     Next::Idle => {}
                     Next::Wait(at) => next = next.min(self.moment(at)),
                     Next::Send(_) => next = self.now,
@@ -317,18 +317,18 @@ impl World {
             }
             if self.now >= written + 15 * MINUTE {
                 written = self.now;
-                if let Some(until) = live.unsaved_cover() {
+                if let Some(until) = account_state.unsaved_cover() {
                     self.account.covered_until = Some(until);
-                    live.cover_saved(until);
+                    account_state.cover_saved(until);
                 }
             }
             if self.now >= self.next_endpoint {
                 self.next_endpoint = self.now + self.rng.u64(MINUTE..10 * DAY);
                 self.note("another endpoint");
-                live.set_endpoint(Endpoint::parse(&format!("https://push.example/{}", self.now)).unwrap());
+                account_state.set_endpoint(Endpoint::parse(&format!("https://push.example/{}", self.now)).unwrap());
                 // The push loop gives up the push on its way.
                 push = None;
-                live.owe_test();
+                account_state.owe_test();
             }
 
             // The push loop.
@@ -336,7 +336,7 @@ impl World {
                 && let Some(ended) = push.take()
             {
                 let delivery = Delivery { outcome: ended.outcome.clone(), reason: String::new(), remedy: "" };
-                let told = live.push_finished(ended.kind, ended.generation, &delivery, self.clock(), &mut rng);
+                let told = account_state.push_finished(ended.kind, ended.generation, &delivery, self.clock(), &mut rng);
                 self.note(format!("the {:?} push of {} ended: {:?}", ended.kind, ended.sent, ended.outcome));
                 if told.is_some() && ended.outcome == Outcome::Accepted && ended.kind == Kind::Wake {
                     self.woken = self.woken.max(Some(ended.sent));
@@ -344,9 +344,9 @@ impl World {
                 }
             }
             if push.is_none()
-                && let Next::Send(kind) = live.next_push(self.clock())
+                && let Next::Send(kind) = account_state.next_push(self.clock())
             {
-                let (_, generation) = live.push_started(kind, self.clock());
+                let (_, generation) = account_state.push_started(kind, self.clock());
                 let cause = kind == Kind::Test || self.queue.values().any(|m| m.urgent && m.delivered);
                 assert!(cause, "a wake-up without a message that waits for one");
                 self.pushes += 1;
@@ -354,7 +354,7 @@ impl World {
                 let takes = if self.push == Weather::Silent { 30 * SECOND } else { self.rng.u64(20..2000) };
                 push = Some(Push { kind, generation, sent: self.now, ends: self.now + takes, outcome });
             }
-            if live.halt().is_some() {
+            if account_state.halt().is_some() {
                 self.note("suspended: the endpoint is gone");
                 return End::Suspended;
             }
@@ -367,8 +367,8 @@ impl World {
                     if self.signal == Weather::Well {
                         self.note("connected");
                         policy.accepted();
-                        live.note_server_time(Some(ServerTime(EPOCH + self.now)), self.clock());
-                        let session = Session::new(live, metrics, &timings, self.clock(), &mut rng);
+                        account_state.note_server_time(Some(ServerTime(EPOCH + self.now)), self.clock());
+                        let session = Session::new(account_state, metrics, &timings, self.clock(), &mut rng);
                         line = Some(Line::new(session, self));
                         continue;
                     }
@@ -507,8 +507,8 @@ impl<'a> Line<'a> {
 /// Lives a year, and then two days in which all is well.
 fn live_a_year(world: &mut World) {
     while world.now < YEAR {
-        let live = Live::new(&world.account, false, &world.timings);
-        if world.run(&live, &Metrics::default()) == End::Suspended {
+        let account_state = AccountState::new(&world.account, false, &world.timings);
+        if world.run(&account_state, &Metrics::default()) == End::Suspended {
             // Somebody opens Molly, some day: the phone registers another endpoint.
             world.now += world.rng.u64(MINUTE..3 * DAY);
             world.well_since = world.now;

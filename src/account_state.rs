@@ -30,7 +30,7 @@ pub enum Halt {
 
 /// One account at run time.
 #[derive(Debug)]
-pub struct Live {
+pub struct AccountState {
     id: AccountId,
     wake_for_own_sync: bool,
     cover_margin: Duration,
@@ -64,7 +64,7 @@ struct Inner {
     alert: Option<String>,
 }
 
-impl Live {
+impl AccountState {
     /// An account that does nothing yet.
     pub fn new(account: &Account, wake_for_own_sync: bool, timings: &Timings) -> Self {
         Self {
