@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::net::resolve::{Resolve, SystemResolver};
 use crate::net::{Net, NetError, NetOptions};
 use crate::push::Pusher;
-use crate::signal::gate::Gate;
+use crate::signal::circuit_breaker::CircuitBreaker;
 use crate::signal::{Checker, Signal};
 use crate::store::Listing;
 use crate::timings::{Limits, Timings};
@@ -204,7 +204,7 @@ impl<'a> Doctor<'a> {
             net: net.clone(),
             url: config.signal_url.clone(),
             user_agents: config.user_agents.clone(),
-            gate: Gate::new(&limits),
+            breaker: CircuitBreaker::new(&limits),
             metrics: Arc::default(),
             timings: self.timings.clone(),
             limits,

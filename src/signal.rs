@@ -15,16 +15,16 @@ use crate::runtime::timeout;
 use crate::status::{Cause, State};
 use crate::timings::{Limits, Timings};
 
+pub mod circuit_breaker;
 pub mod connect;
-pub mod gate;
 pub mod keepalive;
 pub mod policy;
 pub mod session;
 mod upgrade;
 pub mod wire;
 
+use circuit_breaker::CircuitBreaker;
 use connect::{ConnectError, Open, Purpose};
-use gate::Gate;
 use policy::{Policy, Retry, Step};
 
 /// The way to Signal, shared by all accounts.
@@ -36,7 +36,7 @@ pub struct Signal {
     /// User-Agents, tried in turn on 499. Never empty.
     pub user_agents: Vec<String>,
     /// The one door to the host.
-    pub gate: Gate,
+    pub breaker: CircuitBreaker,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Deadlines.
@@ -46,19 +46,19 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// One attempt, through the gate. What an attempt needs is on the heap only once it is its turn: after an outage all
-    /// accounts wait at the gate at the same time.
+    /// One attempt, through the circuit breaker. What an attempt needs is on the heap only once it is its turn: after an
+    /// outage all accounts wait for the circuit breaker at the same time.
     pub(crate) async fn attempt(
         &self,
         credentials: Option<&Credentials>,
         agent: usize,
         purpose: Purpose,
     ) -> Result<Open, ConnectError> {
-        let _permit = self.gate.enter().await;
+        let _permit = self.breaker.enter().await;
         Box::pin(self.admitted(credentials, agent, purpose)).await
     }
 
-    /// One attempt that the gate let through.
+    /// One attempt that the circuit breaker let through.
     async fn admitted(
         &self,
         credentials: Option<&Credentials>,
@@ -70,16 +70,16 @@ impl Signal {
             connect::connect(&self.net, &self.url, credentials, agent, purpose, &self.timings, &self.limits).await;
         let failed = |reason: String| {
             if let Some(credentials) = credentials {
-                self.gate.failed(credentials.id, &reason);
+                self.breaker.record_failure(credentials.id, &reason);
             }
         };
         match &open {
             Err(ConnectError::Refused(refusal)) => {
                 self.metrics.refusal(refusal.status);
-                if refusal.status >= 500 { failed(refusal.to_string()) } else { self.gate.reached() }
+                if refusal.status >= 500 { failed(refusal.to_string()) } else { self.breaker.record_success() }
             }
             Err(error) => failed(error.to_string()),
-            Ok(_) => self.gate.reached(),
+            Ok(_) => self.breaker.record_success(),
         }
         open
     }
@@ -146,7 +146,7 @@ async fn wait(signal: &Signal, account_state: &AccountState, retry: &Retry) -> O
         if !retry.ends_with_outage {
             futures_lite::future::pending::<()>().await;
         }
-        signal.gate.outage_over().await;
+        signal.breaker.outage_over().await;
         None
     };
     timeout(retry.after, halted.or(released)).await.flatten()

@@ -236,9 +236,9 @@ pub struct Limits {
     /// New connections to Signal per second.
     pub connects_per_second: u32,
     /// Accounts that fail, without a success of any between, after which Signal's host counts as down.
-    pub gate_failures: usize,
+    pub breaker_failures: usize,
     /// Attempts per second while Signal's host is down.
-    pub gate_probes_per_second: u32,
+    pub breaker_probes_per_second: u32,
     /// Push requests in flight in all.
     pub pushes: usize,
     /// Push requests in flight to one origin, and one more of the accounts it limits.
@@ -291,8 +291,8 @@ impl Default for Limits {
             signal_message: 1024 * 1024,
             handshakes: 64,
             connects_per_second: 200,
-            gate_failures: 5,
-            gate_probes_per_second: 4,
+            breaker_failures: 5,
+            breaker_probes_per_second: 4,
             pushes: 64,
             pushes_per_origin: 8,
             pushes_idle: 64,

@@ -231,7 +231,7 @@ fn the_limits_are_the_promised_ones() {
     assert_eq!((seconds(timings.backoff_base), seconds(timings.backoff_cap)), (1, 60));
     assert_eq!((seconds(timings.displaced_base), seconds(timings.displaced_cap)), (60, 3600));
     assert_eq!((limits.connects_per_second, limits.handshakes), (200, 64));
-    assert_eq!((limits.gate_failures, limits.gate_probes_per_second), (5, 4));
+    assert_eq!((limits.breaker_failures, limits.breaker_probes_per_second), (5, 4));
     assert_eq!((limits.signal_message, seconds(timings.shutdown)), (1024 * 1024, 3));
     assert!(timings.answer <= Duration::from_secs(10), "phones wait no longer");
 }

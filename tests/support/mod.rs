@@ -85,7 +85,7 @@ pub fn fast() -> Timings {
 
 /// Limits that do not slow a test down.
 pub fn limits() -> Limits {
-    Limits { connects_per_second: 2000, gate_probes_per_second: 50, ..Limits::default() }
+    Limits { connects_per_second: 2000, breaker_probes_per_second: 50, ..Limits::default() }
 }
 
 /// One phone's account.
