@@ -21,9 +21,9 @@ use crate::timings::Timings;
 
 /// Why an account's loops must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Halt {
+pub enum StopReason {
     /// The program ends, or the account was removed or replaced.
-    Stop,
+    Requested,
     /// The push server said for long enough that the endpoint is gone.
     EndpointGone,
 }
@@ -51,7 +51,7 @@ struct Inner {
     covered: Option<ServerTime>,
     /// What of it is in the database.
     covered_saved: Option<ServerTime>,
-    halt: Option<Halt>,
+    stop_reason: Option<StopReason>,
     /// The endpoint the push server said is gone, and how it said so. Not `endpoint`: that may be another one by the time
     /// it is looked at.
     gone: Option<(Endpoint, String)>,
@@ -79,7 +79,7 @@ impl AccountState {
                 sent_at: None,
                 covered: account.covered_until,
                 covered_saved: account.covered_until,
-                halt: None,
+                stop_reason: None,
                 gone: None,
                 status: Status::new(State::Connecting, Instant::now()),
                 // The first connection is told as well.
@@ -173,7 +173,7 @@ impl AccountState {
     /// What to push at `now`.
     pub fn next_push(&self, now: Instant) -> Next {
         let inner = lock(&self.inner);
-        if inner.halt.is_some() { Next::Idle } else { inner.notifier.next(now) }
+        if inner.stop_reason.is_some() { Next::Idle } else { inner.notifier.next(now) }
     }
 
     /// A push of this kind goes out now. Where to, and the generation of that endpoint.
@@ -238,7 +238,7 @@ impl AccountState {
             Verdict::Retry(at) => self.push_trouble(&mut inner, delivery, at, now),
             Verdict::TestFailed => self.test_failed(&mut inner, delivery, now),
             Verdict::Gone => {
-                inner.halt = inner.halt.or(Some(Halt::EndpointGone));
+                inner.stop_reason = inner.stop_reason.or(Some(StopReason::EndpointGone));
                 inner.gone = Some((inner.endpoint.clone(), delivery.reason.clone()));
             }
         }
@@ -263,7 +263,7 @@ impl AccountState {
         self.changed.notify(usize::MAX);
     }
 
-    /// The endpoint that made the loops halt with [`Halt::EndpointGone`], and what its server answered last.
+    /// The endpoint that made the loops end with [`StopReason::EndpointGone`], and what its server answered last.
     pub fn gone_endpoint(&self) -> Option<(Endpoint, String)> {
         lock(&self.inner).gone.clone()
     }
@@ -306,7 +306,7 @@ impl AccountState {
     /// The loops may run (again); what is owed may go out.
     pub fn resume(&self) {
         let mut inner = lock(&self.inner);
-        (inner.halt, inner.endpoint_generation) = (None, inner.endpoint_generation + 1);
+        (inner.stop_reason, inner.endpoint_generation) = (None, inner.endpoint_generation + 1);
         inner.notifier.endpoint_changed();
     }
 
@@ -318,21 +318,21 @@ impl AccountState {
 
     /// The loops must end. A reason they already have stays: it may still have to be written down.
     pub fn stop(&self) {
-        lock(&self.inner).halt.get_or_insert(Halt::Stop);
+        lock(&self.inner).stop_reason.get_or_insert(StopReason::Requested);
         self.changed.notify(usize::MAX);
     }
 
     /// Whether, and why, the loops must end.
-    pub fn halt(&self) -> Option<Halt> {
-        lock(&self.inner).halt
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        lock(&self.inner).stop_reason
     }
 
     /// Resolves when the loops must end.
-    pub async fn halted(&self) -> Halt {
+    pub async fn stopped(&self) -> StopReason {
         loop {
             let changed = self.changed.listen();
-            if let Some(halt) = self.halt() {
-                return halt;
+            if let Some(stop_reason) = self.stop_reason() {
+                return stop_reason;
             }
             changed.await;
         }

@@ -216,7 +216,7 @@ impl<'a> World<'a> {
             Next::Wait(until) => assert!(until > self.now, "it would be asked again at once, for ever"),
             Next::Idle => {
                 assert!(
-                    !self.account_state.owes() || self.account_state.halt().is_some(),
+                    !self.account_state.owes() || self.account_state.stop_reason().is_some(),
                     "a wake-up is owed and nothing is due"
                 )
             }

@@ -27,7 +27,7 @@ fn the_end_of_a_push_to_an_old_endpoint_says_nothing_about_the_new_one() {
         let account_state = AccountState::new(&account(), false, &Timings::default());
         let ticket = account_state.take_in(urgent(1), Instant::now()).unwrap();
         assert_eq!(push(&account_state, outcome, || account_state.set_endpoint(endpoint("new"))), None);
-        assert!(account_state.accepted() < ticket && account_state.halt().is_none());
+        assert!(account_state.accepted() < ticket && account_state.stop_reason().is_none());
         assert_eq!(account_state.next_push(Instant::now()), Next::Send(Kind::Wake));
     }
 }
@@ -52,7 +52,7 @@ fn the_late_end_of_a_push_says_nothing_about_the_one_that_took_its_place() {
                 "{outcome:?}"
             );
             assert_eq!(
-                (account_state.halt(), account_state.gone_endpoint(), account_state.unsaved_cover()),
+                (account_state.stop_reason(), account_state.gone_endpoint(), account_state.unsaved_cover()),
                 (None, None, None),
                 "{outcome:?}"
             );
@@ -67,14 +67,14 @@ fn the_endpoint_that_is_gone_is_the_one_that_was_pushed_to() {
         AccountState::new(&account(), false, &Timings { push_gone: Duration::ZERO, ..Timings::default() });
     account_state.take_in(urgent(1), Instant::now());
     for _ in 0..4 {
-        assert_eq!(account_state.halt(), None);
+        assert_eq!(account_state.stop_reason(), None);
         push(&account_state, Outcome::Gone, || ());
     }
     account_state.set_endpoint(endpoint("new"));
-    assert_eq!(account_state.halt(), Some(Halt::EndpointGone));
+    assert_eq!(account_state.stop_reason(), Some(StopReason::EndpointGone));
     assert_eq!(account_state.gone_endpoint(), Some((endpoint("old"), "told".into())));
     account_state.stop();
-    assert_eq!(account_state.halt(), Some(Halt::EndpointGone), "its reason still has to be written down");
+    assert_eq!(account_state.stop_reason(), Some(StopReason::EndpointGone), "its reason still has to be written down");
 }
 
 #[test]

@@ -8,12 +8,12 @@ use futures_lite::FutureExt;
 use smol::Timer;
 
 use crate::account::Credentials;
-use crate::account_state::{AccountState, Halt};
+use crate::account_state::{AccountState, StopReason};
 use crate::backoff::Backoff;
 use crate::metrics::Metrics;
 use crate::push::Pusher;
 use crate::runtime::timeout;
-use crate::signal::{self, End, Signal};
+use crate::signal::{self, AccountExit, Signal};
 use crate::status::{Cause, State};
 use crate::store::{Store, StoreError};
 use crate::timings::Timings;
@@ -44,11 +44,11 @@ pub(super) async fn run(tools: Arc<Tools>, account_state: Arc<AccountState>, cre
 
 async fn live_and_write_down(tools: &Tools, account_state: &AccountState, credentials: &Credentials) {
     let signal = &tools.signal;
-    let end =
+    let exit =
         survive(account_state, &signal.metrics, &signal.timings, || lives(tools, account_state, credentials)).await;
-    match end {
-        End::Halted(Halt::Stop) => {}
-        End::Halted(Halt::EndpointGone) => {
+    match exit {
+        AccountExit::Stopped(StopReason::Requested) => {}
+        AccountExit::Stopped(StopReason::EndpointGone) => {
             if let Some((endpoint, answered)) = account_state.gone_endpoint() {
                 let reason = format!("for half an hour or longer {answered}");
                 suspend(account_state, State::EndpointGone, reason);
@@ -56,7 +56,7 @@ async fn live_and_write_down(tools: &Tools, account_state: &AccountState, creden
                 Box::pin(persist(tools, account_state, gone)).await;
             }
         }
-        End::Unlinked => {
+        AccountExit::Unlinked => {
             suspend(account_state, State::Unlinked, "Signal refused the login three times (403)");
             Box::pin(persist(tools, account_state, || tools.store.set_forbidden(credentials.clone()))).await;
         }
@@ -75,24 +75,24 @@ async fn survive<F>(
     metrics: &Metrics,
     timings: &Timings,
     mut life: impl FnMut() -> F,
-) -> End
+) -> AccountExit
 where
-    F: Future<Output = End>,
+    F: Future<Output = AccountExit>,
 {
     let mut rng = fastrand::Rng::new();
     let mut backoff = Backoff::new(timings.backoff_base, timings.backoff_cap);
     loop {
         let begun = Instant::now();
-        if let Ok(end) = AssertUnwindSafe(Box::pin(life())).catch_unwind().await {
-            return end;
+        if let Ok(exit) = AssertUnwindSafe(Box::pin(life())).catch_unwind().await {
+            return exit;
         }
         if begun.elapsed() >= timings.backoff_reset {
             backoff.reset();
         }
         let wait = backoff.spread(&mut rng);
         panicked(account_state, metrics, wait);
-        if let Some(halt) = timeout(wait, account_state.halted()).await {
-            return End::Halted(halt);
+        if let Some(stop_reason) = timeout(wait, account_state.stopped()).await {
+            return AccountExit::Stopped(stop_reason);
         }
     }
 }
@@ -109,7 +109,7 @@ fn panicked(account_state: &AccountState, metrics: &Metrics, wait: Duration) {
     account_state.enter(State::Waiting, "panic", cause, Instant::now().checked_add(wait));
 }
 
-pub(super) async fn lives(tools: &Tools, account_state: &AccountState, credentials: &Credentials) -> End {
+pub(super) async fn lives(tools: &Tools, account_state: &AccountState, credentials: &Credentials) -> AccountExit {
     let wakeup = Wakeup {
         pusher: &tools.pusher,
         store: &tools.store,
@@ -118,11 +118,11 @@ pub(super) async fn lives(tools: &Tools, account_state: &AccountState, credentia
         credentials,
     };
     // In one expression: a future that is named first and moved then takes room twice.
-    let end = signal::keep_connected(&tools.signal, account_state, credentials)
+    let exit = signal::keep_connected(&tools.signal, account_state, credentials)
         .or(async { match wakeup.run(account_state).await {} })
         .await;
     Box::pin(wakeup.save(account_state)).await;
-    end
+    exit
 }
 
 /// Writes until it is written: an account that must not run is not forgotten because the disk was full.
@@ -163,16 +163,16 @@ mod tests {
         let (timings, metrics) = (fast(), Metrics::default());
         let account_state = account_state(&timings);
         let lives = Cell::new(0);
-        let end = smol::block_on(survive(&account_state, &metrics, &timings, || {
+        let exit = smol::block_on(survive(&account_state, &metrics, &timings, || {
             lives.set(lives.get() + 1);
             let n = lives.get();
             async move {
                 smol::future::yield_now().await;
                 assert!(n == 4, "planted");
-                End::Unlinked
+                AccountExit::Unlinked
             }
         }));
-        assert_eq!((end, lives.get()), (End::Unlinked, 4));
+        assert_eq!((exit, lives.get()), (AccountExit::Unlinked, 4));
         assert!(metrics.render(&crate::metrics::Gauges::default()).contains("mollysocket_panics_total 3"));
     }
 
@@ -187,7 +187,7 @@ mod tests {
             let n = lives.get();
             async move {
                 assert!(n == 16, "planted");
-                End::Unlinked
+                AccountExit::Unlinked
             }
         }));
         // Doubling would have come to minutes.
@@ -207,7 +207,7 @@ mod tests {
                 assert_eq!(account_state.next_push(Instant::now()), Next::Send(Kind::Wake));
                 account_state.push_started(Kind::Wake, Instant::now());
                 assert!(!planted, "planted");
-                End::Unlinked
+                AccountExit::Unlinked
             }
         }));
         assert!(!first);
@@ -220,6 +220,9 @@ mod tests {
         let metrics = Metrics::default();
         account_state.stop();
         let planted = || async { panic!("planted") };
-        assert_eq!(smol::block_on(survive(&account_state, &metrics, &timings, planted)), End::Halted(Halt::Stop));
+        assert_eq!(
+            smol::block_on(survive(&account_state, &metrics, &timings, planted)),
+            AccountExit::Stopped(StopReason::Requested)
+        );
     }
 }

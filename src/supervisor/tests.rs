@@ -42,7 +42,7 @@ fn supervised(directory: &std::path::Path, executor: &Arc<Executor<'static>>) ->
 fn running(runner: &Runner, id: AccountId) -> (bool, u64) {
     let entries = lock(&runner.entries);
     let entry = &entries[&id];
-    (matches!(entry.phase, Phase::Running(_)) && entry.account_state.halt().is_none(), entry.generation)
+    (matches!(entry.phase, Phase::Running(_)) && entry.account_state.stop_reason().is_none(), entry.generation)
 }
 
 #[test]

@@ -55,13 +55,13 @@ impl Runner {
 }
 
 /// Says that an account's task ended however it ends: one that panics must not count as running for ever.
-pub(super) struct Ending {
+pub(super) struct ExitNotice {
     pub(super) sender: Sender<Command>,
     pub(super) id: AccountId,
     pub(super) generation: u64,
 }
 
-impl Drop for Ending {
+impl Drop for ExitNotice {
     fn drop(&mut self) {
         // The channel has no bound, and is closed only when the program ends.
         let _ = self.sender.try_send(Command::Ended(self.id, self.generation));
