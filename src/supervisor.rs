@@ -283,7 +283,7 @@ impl Runner {
             account_state.set_endpoint(account.endpoint);
         }
         if test == TestPush::Send {
-            account_state.owe_test();
+            account_state.enqueue_test();
         }
         // Only then: its task holds the old ones, and each change of any row leads here for every account.
         if new_credentials {

@@ -104,11 +104,11 @@ pub struct Timings {
     pub push_rejected: Duration,
     /// Shortest `Retry-After` that is believed.
     pub retry_after_floor: Duration,
-    /// Taken off the moment a wake-up was sent before envelopes count as covered by it: Signal's servers' clocks differ.
-    pub cover_margin: Duration,
-    /// At most one write of the covered time per account in this time. Each is an fsync, which wears SD cards; what a crash
+    /// Taken off the moment a wake-up was sent before older envelopes count as fetched: Signal's servers' clocks differ.
+    pub fetched_margin: Duration,
+    /// At most one write of `fetched_until` per account in this time. Each is an fsync, which wears SD cards; what a crash
     /// loses of it costs one wake-up.
-    pub cover_write: Duration,
+    pub fetched_write: Duration,
     /// How often the database is asked whether another program changed it. Our own commands tell the server, so only an
     /// edit by hand waits for this, and a machine at rest is woken for it.
     pub store_poll: Duration,
@@ -194,8 +194,8 @@ impl Default for Timings {
             push_slow_cap: secs(3600),
             push_rejected: secs(3600),
             retry_after_floor: secs(1),
-            cover_margin: secs(3),
-            cover_write: secs(15 * 60),
+            fetched_margin: secs(3),
+            fetched_write: secs(15 * 60),
             store_poll: secs(30),
             store_retry: secs(2),
             check: secs(5),

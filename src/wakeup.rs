@@ -19,13 +19,13 @@ use crate::timings::Timings;
 pub struct Wakeup<'a> {
     /// Sends.
     pub pusher: &'a Pusher,
-    /// Keeps the covered time.
+    /// Stores until when envelopes are fetched.
     pub store: &'a Store,
     /// Counters.
     pub metrics: &'a Metrics,
     /// Waits.
     pub timings: &'a Timings,
-    /// Whose row the covered time is kept in.
+    /// Whose row that is stored in.
     pub credentials: &'a Credentials,
 }
 
@@ -33,7 +33,7 @@ impl Wakeup<'_> {
     /// Never ends by itself.
     pub async fn run(&self, account_state: &AccountState) -> std::convert::Infallible {
         // Beside each other: a database that is locked or slow must not hold back a wake-up.
-        self.push(account_state).or(self.keep_covered(account_state)).await
+        self.push(account_state).or(self.keep_fetched_until(account_state)).await
     }
 
     /// Sends whatever is due.
@@ -57,17 +57,17 @@ impl Wakeup<'_> {
         }
     }
 
-    /// Writes the covered time whenever it changed, not too often.
-    async fn keep_covered(&self, account_state: &AccountState) -> std::convert::Infallible {
+    /// Writes until when envelopes are fetched whenever that changed, not too often.
+    async fn keep_fetched_until(&self, account_state: &AccountState) -> std::convert::Infallible {
         loop {
             let changed = account_state.listen();
-            if account_state.unsaved_cover().is_none() {
+            if account_state.unsaved_fetched_until().is_none() {
                 changed.await;
                 continue;
             }
             // Boxed, as above.
             Box::pin(self.save(account_state)).await;
-            Timer::after(self.timings.cover_write).await;
+            Timer::after(self.timings.fetched_write).await;
         }
     }
 
@@ -114,13 +114,13 @@ impl Wakeup<'_> {
         }
     }
 
-    /// Writes until when envelopes are covered, unless that is known.
+    /// Writes until when envelopes are fetched, unless that is known.
     pub async fn save(&self, account_state: &AccountState) {
-        let Some(until) = account_state.unsaved_cover() else { return };
-        match self.store.set_covered([(self.credentials.clone(), until)].into()).await {
-            Ok(()) => account_state.cover_saved(until),
+        let Some(until) = account_state.unsaved_fetched_until() else { return };
+        match self.store.set_fetched_until([(self.credentials.clone(), until)].into()).await {
+            Ok(()) => account_state.fetched_until_saved(until),
             // Costs one wake-up too many after the next start, nothing else.
-            Err(error) => log::debug!("the covered time was not kept: {error}"),
+            Err(error) => log::debug!("the time until which messages are fetched was not stored: {error}"),
         }
     }
 }

@@ -67,8 +67,8 @@ pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -
         }
         let paused = known.as_ref().is_some_and(|known| known.paused);
         // What Signal's clock says stays true for the same device only.
-        let covered_until =
-            known.filter(|known| known.credentials == credentials).and_then(|known| known.covered_until);
+        let fetched_until =
+            known.filter(|known| known.credentials == credentials).and_then(|known| known.fetched_until);
         let account = Account {
             credentials,
             endpoint: endpoint.clone(),
@@ -76,7 +76,7 @@ pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -
             endpoint_gone: false,
             paused,
             last_registration: seconds(SystemTime::now()),
-            covered_until,
+            fetched_until,
         };
         store.put(account).await?;
         writeln!(out, "stored {id}, device {device}, in {}; {}", shown(&config.db), noticed(config))?;

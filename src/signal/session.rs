@@ -1,6 +1,6 @@
 //! One open connection to Signal: what each frame asks for, which acks are owed, when it must end.
 //!
-//! [`Session`] is the pure part: frames, times and accepted tickets in, frames out. [`run`] feeds it from a socket.
+//! [`Session`] is the pure part: frames, times and accepted sequence numbers in, frames out. [`run`] feeds it from a socket.
 //!
 //! Two rules carry the promise (design, section 2). An envelope that needs a wake-up is acked only once a wake-up sent
 //! after it was accepted; Signal keeps it until then. And every message is acked exactly once or the connection ends,
@@ -17,7 +17,7 @@ use smol::Timer;
 use self::disconnect::{closed, farewell, lost};
 use crate::account_state::{AccountState, StopReason};
 use crate::metrics::Metrics;
-use crate::notifier::Ticket;
+use crate::notifier::WakeSeq;
 use crate::runtime::timeout;
 use crate::signal::keepalive::{Beat, Keepalive};
 use crate::signal::wire::{self, Incoming};
@@ -40,8 +40,8 @@ pub struct Session<'a> {
     account_state: &'a AccountState,
     metrics: &'a Metrics,
     keepalive: Keepalive,
-    /// Messages not acked yet, by the ticket they wait for. Tickets only grow.
-    owed: VecDeque<(Ticket, Option<u64>)>,
+    /// Messages not acked yet, by the wake-up sequence number they wait for. These only grow.
+    owed: VecDeque<(WakeSeq, Option<u64>)>,
     outbox: Vec<Message>,
     queue_empty: bool,
     connected_at: Option<Instant>,
@@ -105,12 +105,12 @@ impl<'a> Session<'a> {
                 if id.is_none() {
                     self.cannot_answer(now);
                 }
-                match self.account_state.take_in(envelope, now) {
+                match self.account_state.on_envelope(envelope, now) {
                     None => self.ack(id),
                     Some(_) if self.owed.len() >= MAX_OWED => {
                         return Err(Disconnect::Protocol("more unacked messages than Signal ever sends".into()));
                     }
-                    Some(ticket) => self.owed.push_back((ticket, id)),
+                    Some(seq) => self.owed.push_back((seq, id)),
                 }
                 self.idle_since = now;
             }
@@ -135,7 +135,7 @@ impl<'a> Session<'a> {
             Incoming::Malformed => {
                 self.metrics.malformed();
                 // It may have been a message: wake, rather than be silent.
-                let _ = self.account_state.take_in(None, now);
+                let _ = self.account_state.on_envelope(None, now);
                 self.cannot_answer(now);
             }
         }
@@ -145,8 +145,8 @@ impl<'a> Session<'a> {
     /// Wake-ups may have been accepted: acks the messages they cover.
     pub fn on_accepted(&mut self, now: Instant) {
         let accepted = self.account_state.accepted();
-        while let Some((ticket, id)) = self.owed.front().copied()
-            && ticket <= accepted
+        while let Some((seq, id)) = self.owed.front().copied()
+            && seq <= accepted
         {
             self.owed.pop_front();
             self.ack(id);

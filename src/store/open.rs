@@ -225,7 +225,7 @@ fn settle(path: &Path, connection: &mut Connection, version: i64) -> Result<(), 
         }
         connection.query_row(&format!("PRAGMA journal_mode = {wanted}"), [], |_| Ok(())).map_err(on_sqlite)?;
     }
-    // NORMAL would lose the last registrations in a power cut. Few are made, and the covered times of section 2 come to
+    // NORMAL would lose the last registrations in a power cut. Few are made, and the `fetched_until` of section 2 comes to
     // four an hour and account at most.
     connection.pragma_update(None, "synchronous", "FULL").map_err(on_sqlite)?;
     // In KiB. The whole file is read once and then a row now and then; SQLite's own figure is eight times as much.

@@ -198,7 +198,7 @@ mod tests {
     fn a_wake_up_whose_push_panicked_is_still_owed() {
         let (timings, metrics) = (fast(), Metrics::default());
         let account_state = account_state(&timings);
-        account_state.take_in(None, Instant::now());
+        account_state.on_envelope(None, Instant::now());
         let mut first = true;
         smol::block_on(survive(&account_state, &metrics, &timings, || {
             let planted = std::mem::take(&mut first);

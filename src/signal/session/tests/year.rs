@@ -317,9 +317,9 @@ impl World {
             }
             if self.now >= written + 15 * MINUTE {
                 written = self.now;
-                if let Some(until) = account_state.unsaved_cover() {
-                    self.account.covered_until = Some(until);
-                    account_state.cover_saved(until);
+                if let Some(until) = account_state.unsaved_fetched_until() {
+                    self.account.fetched_until = Some(until);
+                    account_state.fetched_until_saved(until);
                 }
             }
             if self.now >= self.next_endpoint {
@@ -328,7 +328,7 @@ impl World {
                 account_state.set_endpoint(Endpoint::parse(&format!("https://push.example/{}", self.now)).unwrap());
                 // The push loop gives up the push on its way.
                 push = None;
-                account_state.owe_test();
+                account_state.enqueue_test();
             }
 
             // The push loop.
