@@ -187,7 +187,7 @@ impl AccountState {
         (inner.endpoint.clone(), inner.endpoint_generation)
     }
 
-    /// Where pushes go now, the generation of that endpoint, and which slots they use there.
+    /// Where pushes go now, the generation of that endpoint, and which permits they use there.
     pub fn target(&self) -> (Endpoint, u64, Lane) {
         let inner = lock(&self.inner);
         let lane = if inner.notifier.is_limited() { Lane::Limited } else { Lane::Normal };

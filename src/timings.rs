@@ -73,11 +73,11 @@ pub struct Timings {
     pub push: Duration,
     /// How long a connection may have waited for the next push to the same origin. Short of the minute after which load
     /// balancers close idle connections.
-    pub push_keep: Duration,
+    pub idle_ttl: Duration,
     /// Head of the answer on a connection that waited; at most a quarter of `push`, so that a fresh one has time enough.
     /// The server may have vanished without a word (a firewall forgot it, it lost power, we slept), and most answer within
     /// a tenth of this.
-    pub push_kept: Duration,
+    pub reused_response_timeout: Duration,
     /// Quiet time after an accepted wake-up; later envelopes within it share one trailing wake-up.
     pub quiet_base: Duration,
     /// Longest quiet time.
@@ -179,8 +179,8 @@ impl Default for Timings {
             displaced_reset: secs(3600),
             refused: secs(3600),
             push: secs(10),
-            push_keep: secs(45),
-            push_kept: secs(2),
+            idle_ttl: secs(45),
+            reused_response_timeout: secs(2),
             quiet_base: secs(1),
             quiet_cap: secs(10),
             quiet_reset: secs(30),

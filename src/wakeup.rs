@@ -8,7 +8,7 @@ use smol::Timer;
 use crate::account::Credentials;
 use crate::account_state::AccountState;
 use crate::metrics::Metrics;
-use crate::net::Slot;
+use crate::net::Permit;
 use crate::notifier::{Next, Verdict};
 use crate::push::Pusher;
 use crate::runtime::timeout;
@@ -45,8 +45,8 @@ impl Wakeup<'_> {
                 // Boxed, so that nothing of it stays while nothing is owed; and one after the other, because the wait may
                 // be that of all accounts, and what a push needs is large.
                 Next::Send(_) => {
-                    if let Some((slot, generation)) = Box::pin(self.turn(account_state)).await {
-                        Box::pin(self.send(account_state, slot, generation, &mut rng)).await;
+                    if let Some((permit, generation)) = Box::pin(self.turn(account_state)).await {
+                        Box::pin(self.send(account_state, permit, generation, &mut rng)).await;
                     }
                 }
                 Next::Wait(at) => {
@@ -71,12 +71,12 @@ impl Wakeup<'_> {
         }
     }
 
-    /// Waits until a push may go out, with a slot for it and the generation of the endpoint that is for. Until then
+    /// Waits until a push may go out, with a permit for it and the generation of the endpoint that is for. Until then
     /// nothing is on its way, so what arrives meanwhile shares the wake-up. `None` when the endpoint changed: ask again
     /// what is due.
-    async fn turn(&self, account_state: &AccountState) -> Option<(Slot, u64)> {
+    async fn turn(&self, account_state: &AccountState) -> Option<(Permit, u64)> {
         let (endpoint, generation, lane) = account_state.target();
-        let turn = async { Some((self.pusher.slot(&endpoint, lane).await, generation)) };
+        let turn = async { Some((self.pusher.permit(&endpoint, lane).await, generation)) };
         let moved = async {
             account_state.endpoint_changed(generation).await;
             None
@@ -85,14 +85,14 @@ impl Wakeup<'_> {
     }
 
     /// One push, if one is still due. Given up when the endpoint changes meanwhile: what is owed goes to the new one.
-    async fn send(&self, account_state: &AccountState, slot: Slot, slot_for: u64, rng: &mut fastrand::Rng) {
+    async fn send(&self, account_state: &AccountState, permit: Permit, permit_for: u64, rng: &mut fastrand::Rng) {
         let Next::Send(kind) = account_state.next_push(Instant::now()) else { return };
         let (endpoint, generation) = account_state.push_started(kind, Instant::now());
-        if generation != slot_for {
-            // The phone moved just now: the slot, and the turn, are those of another push server.
+        if generation != permit_for {
+            // The phone moved just now: the permit, and the turn, are those of another push server.
             return account_state.push_abandoned();
         }
-        let push = self.pusher.send_in(slot, &endpoint, kind);
+        let push = self.pusher.send_with(permit, &endpoint, kind);
         let moved = async {
             account_state.endpoint_changed(generation).await;
             None

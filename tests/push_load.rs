@@ -170,7 +170,7 @@ fn one_phone_has_one_push_on_its_way() {
 }
 
 #[test]
-fn what_arrives_while_a_push_waits_for_its_slot_shares_it() {
+fn what_arrives_while_a_push_waits_for_its_permit_shares_it() {
     let mut world = World::new();
     world.limits.pushes_per_origin = 1;
     world.timings.push = Duration::from_secs(20);
@@ -191,7 +191,7 @@ fn what_arrives_while_a_push_waits_for_its_slot_shares_it() {
 }
 
 #[test]
-fn a_new_endpoint_ends_the_wait_for_a_slot() {
+fn a_new_endpoint_ends_the_wait_for_a_permit() {
     let mut world = World::new();
     let elsewhere = PushServer::start_plain();
     allow(&mut world, &elsewhere);

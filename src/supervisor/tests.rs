@@ -122,8 +122,8 @@ fn an_account_that_waits_for_its_turn_takes_little_room() {
     let tools = runner(directory.path(), &Arc::new(Executor::new())).tools;
     let account = account("x");
     let attempt = size_of_val(&tools.signal.attempt(Some(&account.credentials), 0, Purpose::Messages));
-    let turn = size_of_val(&tools.pusher.slot(&account.endpoint, Lane::Normal));
-    // All of them wait for the circuit breaker after an outage, and for a slot when all get a message. What the turn
+    let turn = size_of_val(&tools.pusher.permit(&account.endpoint, Lane::Normal));
+    // All of them wait for the circuit breaker after an outage, and for a permit when all get a message. What the turn
     // itself needs is some KiB, which would stay between what lives on: a third more memory for good (docs/performance.md).
     assert!(attempt <= 600 && turn <= 1000, "{attempt} and {turn} bytes");
 }
