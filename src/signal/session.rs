@@ -19,7 +19,7 @@ use crate::account_state::{AccountState, StopReason};
 use crate::metrics::Metrics;
 use crate::notifier::WakeSeq;
 use crate::runtime::timeout;
-use crate::signal::keepalive::{Beat, Keepalive};
+use crate::signal::keepalive::{Action, Keepalive};
 use crate::signal::wire::{self, Incoming};
 use crate::status::{Cause, State};
 use crate::timings::Timings;
@@ -160,9 +160,9 @@ impl<'a> Session<'a> {
     /// When the connection is over.
     pub fn on_time(&mut self, now: Instant) -> Result<(), Disconnect> {
         match self.keepalive.poll(now) {
-            Beat::Ask(id) => self.outbox.push(binary(wire::keepalive(id))),
-            Beat::Dead => return Err(Disconnect::KeepaliveTimeout),
-            Beat::Wait => {}
+            Action::Send(id) => self.outbox.push(binary(wire::keepalive(id))),
+            Action::Dead => return Err(Disconnect::KeepaliveTimeout),
+            Action::Wait => {}
         }
         if self.watchdog().is_some_and(|at| now >= at) {
             return Err(Disconnect::Silent);
