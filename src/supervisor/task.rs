@@ -35,17 +35,19 @@ pub struct Tools {
 /// down panicked: then it returns after a wait, and whoever starts the account again finds the reason anew.
 pub(super) async fn run(tools: Arc<Tools>, account_state: Arc<AccountState>, credentials: Arc<Credentials>) {
     let signal = &tools.signal;
-    if AssertUnwindSafe(live_and_write_down(&tools, &account_state, &credentials)).catch_unwind().await.is_err() {
+    if AssertUnwindSafe(run_and_persist(&tools, &account_state, &credentials)).catch_unwind().await.is_err() {
         let wait = signal.timings.backoff_cap;
         panicked(&account_state, &signal.metrics, wait);
         Timer::after(wait).await;
     }
 }
 
-async fn live_and_write_down(tools: &Tools, account_state: &AccountState, credentials: &Credentials) {
+async fn run_and_persist(tools: &Tools, account_state: &AccountState, credentials: &Credentials) {
     let signal = &tools.signal;
-    let exit =
-        survive(account_state, &signal.metrics, &signal.timings, || lives(tools, account_state, credentials)).await;
+    let exit = restart_on_panic(account_state, &signal.metrics, &signal.timings, || {
+        run_loops(tools, account_state, credentials)
+    })
+    .await;
     match exit {
         AccountExit::Stopped(StopReason::Requested) => {}
         AccountExit::Stopped(StopReason::EndpointGone) => {
@@ -68,13 +70,13 @@ pub(super) fn suspend(account_state: &AccountState, state: State, reason: impl I
     account_state.enter(state, state.label(), Cause::new(reason, state.remedy()), None);
 }
 
-/// Lives again, after a back-off, whenever a life panics: a fault in one account costs that account a moment and nobody
+/// Runs again, after a back-off, whenever that panics: a fault in one account costs that account a moment and nobody
 /// else anything.
-async fn survive<F>(
+async fn restart_on_panic<F>(
     account_state: &AccountState,
     metrics: &Metrics,
     timings: &Timings,
-    mut life: impl FnMut() -> F,
+    mut run: impl FnMut() -> F,
 ) -> AccountExit
 where
     F: Future<Output = AccountExit>,
@@ -83,7 +85,7 @@ where
     let mut backoff = Backoff::new(timings.backoff_base, timings.backoff_cap);
     loop {
         let begun = Instant::now();
-        if let Ok(exit) = AssertUnwindSafe(Box::pin(life())).catch_unwind().await {
+        if let Ok(exit) = AssertUnwindSafe(Box::pin(run())).catch_unwind().await {
             return exit;
         }
         if begun.elapsed() >= timings.backoff_reset {
@@ -109,7 +111,7 @@ fn panicked(account_state: &AccountState, metrics: &Metrics, wait: Duration) {
     account_state.enter(State::Waiting, "panic", cause, Instant::now().checked_add(wait));
 }
 
-pub(super) async fn lives(tools: &Tools, account_state: &AccountState, credentials: &Credentials) -> AccountExit {
+pub(super) async fn run_loops(tools: &Tools, account_state: &AccountState, credentials: &Credentials) -> AccountExit {
     let wakeup = Wakeup {
         pusher: &tools.pusher,
         store: &tools.store,
@@ -159,32 +161,32 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_counted_and_the_account_lives_again() {
+    fn a_panic_is_counted_and_the_account_runs_again() {
         let (timings, metrics) = (fast(), Metrics::default());
         let account_state = account_state(&timings);
-        let lives = Cell::new(0);
-        let exit = smol::block_on(survive(&account_state, &metrics, &timings, || {
-            lives.set(lives.get() + 1);
-            let n = lives.get();
+        let runs = Cell::new(0);
+        let exit = smol::block_on(restart_on_panic(&account_state, &metrics, &timings, || {
+            runs.set(runs.get() + 1);
+            let n = runs.get();
             async move {
                 smol::future::yield_now().await;
                 assert!(n == 4, "planted");
                 AccountExit::Unlinked
             }
         }));
-        assert_eq!((exit, lives.get()), (AccountExit::Unlinked, 4));
+        assert_eq!((exit, runs.get()), (AccountExit::Unlinked, 4));
         assert!(metrics.render(&crate::metrics::Gauges::default()).contains("mollysocket_panics_total 3"));
     }
 
     #[test]
-    fn a_life_that_lasted_a_while_starts_the_back_off_again() {
+    fn a_run_that_lasted_a_while_starts_the_back_off_again() {
         let timings = Timings { backoff_reset: Duration::ZERO, ..fast() };
         let metrics = Metrics::default();
-        let lives = Cell::new(0);
+        let runs = Cell::new(0);
         let begun = Instant::now();
-        smol::block_on(survive(&account_state(&timings), &metrics, &timings, || {
-            lives.set(lives.get() + 1);
-            let n = lives.get();
+        smol::block_on(restart_on_panic(&account_state(&timings), &metrics, &timings, || {
+            runs.set(runs.get() + 1);
+            let n = runs.get();
             async move {
                 assert!(n == 16, "planted");
                 AccountExit::Unlinked
@@ -200,7 +202,7 @@ mod tests {
         let account_state = account_state(&timings);
         account_state.on_envelope(None, Instant::now());
         let mut first = true;
-        smol::block_on(survive(&account_state, &metrics, &timings, || {
+        smol::block_on(restart_on_panic(&account_state, &metrics, &timings, || {
             let planted = std::mem::take(&mut first);
             let account_state = &account_state;
             async move {
@@ -221,7 +223,7 @@ mod tests {
         account_state.stop();
         let planted = || async { panic!("planted") };
         assert_eq!(
-            smol::block_on(survive(&account_state, &metrics, &timings, planted)),
+            smol::block_on(restart_on_panic(&account_state, &metrics, &timings, planted)),
             AccountExit::Stopped(StopReason::Requested)
         );
     }

@@ -110,10 +110,10 @@ fn an_idle_account_takes_little_room() {
     let runner = runner(directory.path(), &Arc::new(Executor::new()));
     let account = account("x");
     let account_state = Arc::new(AccountState::new(&account, false, &Timings::default()));
-    let life = size_of_val(&task::lives(&runner.tools, &account_state, &account.credentials));
+    let run = size_of_val(&task::run_loops(&runner.tools, &account_state, &account.credentials));
     let task = size_of_val(&task::run(runner.tools.clone(), account_state, Arc::new(account.credentials)));
     // Ten thousand of each idle for months. Box what is only needed now and then (docs/performance.md).
-    assert!(life <= 1600 && task <= 600, "{life} and {task} bytes");
+    assert!(run <= 1600 && task <= 600, "{run} and {task} bytes");
 }
 
 #[test]
