@@ -56,7 +56,7 @@ fn airgapped(vapid: &str, color: ColorChoice) -> Result<String, TooLong> {
 }
 
 /// What the process is told by signals.
-struct Told {
+struct StopAndReload {
     /// The first SIGTERM or SIGINT.
     stop: Receiver<()>,
     /// Each SIGHUP; several in a row may be one.
@@ -65,7 +65,7 @@ struct Told {
 
 /// Follows the signals; a second one that means the end ends the process at once. A thread of its own, because that one
 /// must be seen even when the daemon's threads hang.
-fn watch_signals() -> Result<Told, CliError> {
+fn watch_signals() -> Result<StopAndReload, CliError> {
     let cannot = |error| CliError::failed(format_args!("signals cannot be watched: {error}"));
     let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(cannot)?;
     let (first, stop) = channel::bounded::<()>(1);
@@ -82,7 +82,7 @@ fn watch_signals() -> Result<Told, CliError> {
             std::process::exit(1);
         })
         .map_err(cannot)?;
-    Ok(Told { stop, reloads })
+    Ok(StopAndReload { stop, reloads })
 }
 
 /// Waits for a signal that means the end, and passes the others on. When they cannot be watched any more there is none,
