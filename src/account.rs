@@ -275,8 +275,9 @@ pub struct Account {
     pub paused: bool,
     /// Last registration, in seconds since 1970; 0 when unknown.
     pub last_registration: u64,
-    /// Envelopes Signal took in before this moment are known to the phone: a wake-up sent later was accepted.
-    pub covered_until: Option<ServerTime>,
+    /// Envelopes Signal took in before this moment are already fetched: a wake-up sent later was accepted. Column
+    /// `covered_until`.
+    pub fetched_until: Option<ServerTime>,
 }
 
 impl Account {
@@ -300,7 +301,7 @@ pub(crate) fn sample() -> Account {
         endpoint_gone: false,
         paused: false,
         last_registration: 0,
-        covered_until: None,
+        fetched_until: None,
     }
 }
 

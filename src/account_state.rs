@@ -12,7 +12,7 @@ use fastrand::Rng;
 use crate::account::{Account, AccountId, Endpoint, ServerTime};
 use crate::metrics::PushResult;
 use crate::net::Lane;
-use crate::notifier::{Next, Notifier, Ticket, Verdict};
+use crate::notifier::{Next, Notifier, Verdict, WakeSeq};
 use crate::push::{Delivery, Kind, Outcome};
 use crate::runtime::lock;
 use crate::signal::wire::Envelope;
@@ -21,9 +21,9 @@ use crate::timings::Timings;
 
 /// Why an account's loops must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Halt {
+pub enum StopReason {
     /// The program ends, or the account was removed or replaced.
-    Stop,
+    Requested,
     /// The push server said for long enough that the endpoint is gone.
     EndpointGone,
 }
@@ -33,7 +33,7 @@ pub enum Halt {
 pub struct AccountState {
     id: AccountId,
     wake_for_own_sync: bool,
-    cover_margin: Duration,
+    fetched_margin: Duration,
     inner: Mutex<Inner>,
     changed: Event,
 }
@@ -48,10 +48,10 @@ struct Inner {
     clock: Option<(ServerTime, Instant)>,
     /// Signal's time when the push in flight was sent.
     sent_at: Option<ServerTime>,
-    covered: Option<ServerTime>,
+    fetched_until: Option<ServerTime>,
     /// What of it is in the database.
-    covered_saved: Option<ServerTime>,
-    halt: Option<Halt>,
+    fetched_until_saved: Option<ServerTime>,
+    stop_reason: Option<StopReason>,
     /// The endpoint the push server said is gone, and how it said so. Not `endpoint`: that may be another one by the time
     /// it is looked at.
     gone: Option<(Endpoint, String)>,
@@ -70,16 +70,16 @@ impl AccountState {
         Self {
             id: account.id(),
             wake_for_own_sync,
-            cover_margin: timings.cover_margin,
+            fetched_margin: timings.fetched_margin,
             inner: Mutex::new(Inner {
                 endpoint: account.endpoint.clone(),
                 endpoint_generation: 0,
                 notifier: Notifier::new(timings),
                 clock: None,
                 sent_at: None,
-                covered: account.covered_until,
-                covered_saved: account.covered_until,
-                halt: None,
+                fetched_until: account.fetched_until,
+                fetched_until_saved: account.fetched_until,
+                stop_reason: None,
                 gone: None,
                 status: Status::new(State::Connecting, Instant::now()),
                 // The first connection is told as well.
@@ -118,13 +118,13 @@ impl AccountState {
 
     // What the session says and asks.
 
-    /// Signal's clock shows this now. Nothing younger than it, less the margin, can be covered: a server whose clock ran
+    /// Signal's clock shows this now. Nothing younger than it, less the margin, counts as fetched: a server whose clock ran
     /// ahead must not silence the account until the others catch up.
     pub fn note_server_time(&self, time: Option<ServerTime>, now: Instant) {
         if let Some(time) = time {
             let mut inner = lock(&self.inner);
             inner.clock = Some((time, now));
-            inner.covered = inner.covered.map(|covered| covered.min(self.less_margin(time)));
+            inner.fetched_until = inner.fetched_until.map(|until| until.min(self.less_margin(time)));
         }
     }
 
@@ -139,27 +139,27 @@ impl AccountState {
         inner.alert = alert;
     }
 
-    /// A message arrived. The ticket to wait for before it may be acked; `None` when it may be acked at once.
-    pub fn take_in(&self, envelope: Option<Envelope>, now: Instant) -> Option<Ticket> {
+    /// A message arrived. The sequence number to wait for before it may be acked; `None` when it may be acked at once.
+    pub fn on_envelope(&self, envelope: Option<Envelope>, now: Instant) -> Option<WakeSeq> {
         let mut inner = lock(&self.inner);
         inner.status.last_envelope = Some(now);
         if let Some(envelope) = envelope {
             let own = envelope.from_own_phone && !self.wake_for_own_sync;
             // A time of an earlier run counts only once Signal's clock was heard.
-            let until = inner.clock.and(inner.covered);
-            let covered = matches!((envelope.server_timestamp, until), (Some(at), Some(until)) if at < until);
-            if !envelope.urgent || own || covered {
+            let until = inner.clock.and(inner.fetched_until);
+            let fetched = matches!((envelope.server_timestamp, until), (Some(at), Some(until)) if at < until);
+            if !envelope.urgent || own || fetched {
                 return None;
             }
         }
-        let ticket = inner.notifier.owe(envelope.and_then(|e| e.server_timestamp), now);
+        let seq = inner.notifier.enqueue(envelope.and_then(|e| e.server_timestamp), now);
         drop(inner);
         self.changed.notify(usize::MAX);
-        Some(ticket)
+        Some(seq)
     }
 
-    /// Every ticket up to this one may be acked.
-    pub fn accepted(&self) -> Ticket {
+    /// Every message up to this sequence number may be acked.
+    pub fn accepted(&self) -> WakeSeq {
         lock(&self.inner).notifier.accepted()
     }
 
@@ -173,7 +173,7 @@ impl AccountState {
     /// What to push at `now`.
     pub fn next_push(&self, now: Instant) -> Next {
         let inner = lock(&self.inner);
-        if inner.halt.is_some() { Next::Idle } else { inner.notifier.next(now) }
+        if inner.stop_reason.is_some() { Next::Idle } else { inner.notifier.next(now) }
     }
 
     /// A push of this kind goes out now. Where to, and the generation of that endpoint.
@@ -187,7 +187,7 @@ impl AccountState {
         (inner.endpoint.clone(), inner.endpoint_generation)
     }
 
-    /// Where pushes go now, the generation of that endpoint, and which slots they use there.
+    /// Where pushes go now, the generation of that endpoint, and which permits they use there.
     pub fn target(&self) -> (Endpoint, u64, Lane) {
         let inner = lock(&self.inner);
         let lane = if inner.notifier.is_limited() { Lane::Limited } else { Lane::Normal };
@@ -230,15 +230,15 @@ impl AccountState {
                     && let Some(ServerTime(sent)) = inner.sent_at
                 {
                     let until = self.less_margin(ServerTime(sent));
-                    inner.covered = inner.covered.max(Some(until));
-                    inner.notifier.cover(until);
+                    inner.fetched_until = inner.fetched_until.max(Some(until));
+                    inner.notifier.mark_fetched(until);
                 }
                 self.push_accepted(&mut inner, delivery, latency, now);
             }
             Verdict::Retry(at) => self.push_trouble(&mut inner, delivery, at, now),
             Verdict::TestFailed => self.test_failed(&mut inner, delivery, now),
             Verdict::Gone => {
-                inner.halt = inner.halt.or(Some(Halt::EndpointGone));
+                inner.stop_reason = inner.stop_reason.or(Some(StopReason::EndpointGone));
                 inner.gone = Some((inner.endpoint.clone(), delivery.reason.clone()));
             }
         }
@@ -263,7 +263,7 @@ impl AccountState {
         self.changed.notify(usize::MAX);
     }
 
-    /// The endpoint that made the loops halt with [`Halt::EndpointGone`], and what its server answered last.
+    /// The endpoint that made the loops end with [`StopReason::EndpointGone`], and what its server answered last.
     pub fn gone_endpoint(&self) -> Option<(Endpoint, String)> {
         lock(&self.inner).gone.clone()
     }
@@ -273,15 +273,15 @@ impl AccountState {
         lock(&self.inner).notifier.abandoned();
     }
 
-    /// Envelopes older than this are covered by an accepted wake-up, which the database does not know yet.
-    pub fn unsaved_cover(&self) -> Option<ServerTime> {
+    /// The phone has fetched the envelopes older than this, which the database does not know yet.
+    pub fn unsaved_fetched_until(&self) -> Option<ServerTime> {
         let inner = lock(&self.inner);
-        inner.covered.filter(|_| inner.covered != inner.covered_saved)
+        inner.fetched_until.filter(|_| inner.fetched_until != inner.fetched_until_saved)
     }
 
-    /// The database knows this covered time now, or soon will.
-    pub fn cover_saved(&self, until: ServerTime) {
-        lock(&self.inner).covered_saved = Some(until);
+    /// The database knows now, or soon will, that envelopes older than this are fetched.
+    pub fn fetched_until_saved(&self, until: ServerTime) {
+        lock(&self.inner).fetched_until_saved = Some(until);
     }
 
     // What the supervisor says.
@@ -306,33 +306,33 @@ impl AccountState {
     /// The loops may run (again); what is owed may go out.
     pub fn resume(&self) {
         let mut inner = lock(&self.inner);
-        (inner.halt, inner.endpoint_generation) = (None, inner.endpoint_generation + 1);
+        (inner.stop_reason, inner.endpoint_generation) = (None, inner.endpoint_generation + 1);
         inner.notifier.endpoint_changed();
     }
 
     /// The phone gets a test push.
-    pub fn owe_test(&self) {
-        lock(&self.inner).notifier.owe_test();
+    pub fn enqueue_test(&self) {
+        lock(&self.inner).notifier.enqueue_test();
         self.changed.notify(usize::MAX);
     }
 
     /// The loops must end. A reason they already have stays: it may still have to be written down.
     pub fn stop(&self) {
-        lock(&self.inner).halt.get_or_insert(Halt::Stop);
+        lock(&self.inner).stop_reason.get_or_insert(StopReason::Requested);
         self.changed.notify(usize::MAX);
     }
 
     /// Whether, and why, the loops must end.
-    pub fn halt(&self) -> Option<Halt> {
-        lock(&self.inner).halt
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        lock(&self.inner).stop_reason
     }
 
     /// Resolves when the loops must end.
-    pub async fn halted(&self) -> Halt {
+    pub async fn stopped(&self) -> StopReason {
         loop {
             let changed = self.changed.listen();
-            if let Some(halt) = self.halt() {
-                return halt;
+            if let Some(stop_reason) = self.stop_reason() {
+                return stop_reason;
             }
             changed.await;
         }
@@ -397,7 +397,7 @@ impl AccountState {
     }
 
     fn less_margin(&self, time: ServerTime) -> ServerTime {
-        let margin = u64::try_from(self.cover_margin.as_millis()).unwrap_or(u64::MAX);
+        let margin = u64::try_from(self.fetched_margin.as_millis()).unwrap_or(u64::MAX);
         ServerTime(time.0.saturating_sub(margin))
     }
 }

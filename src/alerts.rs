@@ -17,7 +17,7 @@ use crate::timings::{Limits, Timings};
 mod command;
 mod watch;
 
-use command::Told;
+use command::AlertOutcome;
 use watch::Watch;
 
 /// What is told, and how.
@@ -54,10 +54,12 @@ impl Alerts {
         let Some(command) = &self.command else { return futures_lite::future::pending().await };
         let mut watch = Watch::new(self.timings.alert_pause, self.timings.alert_settle, self.limits.alerts);
         loop {
-            while let Some(news) = watch.look(&self.observer.accounts(), Instant::now()) {
-                match command::run(command, &news, self.timings.alert_command).await {
-                    Told::Yes => watch.told(&news),
-                    Told::No(why) => log::warn!("{}: the alert command failed: {why}", news.account.short()),
+            while let Some(alert) = watch.next_alert(&self.observer.accounts(), Instant::now()) {
+                match command::run(command, &alert, self.timings.alert_command).await {
+                    AlertOutcome::Delivered => watch.delivered(&alert),
+                    AlertOutcome::Failed(why) => {
+                        log::warn!("{}: the alert command failed: {why}", alert.account.short())
+                    }
                 }
             }
             Timer::after(self.timings.alert_poll).await;

@@ -10,7 +10,7 @@ use argh::{ArgsInfo as _, FromArgs};
 use log::{LevelFilter, Metadata, Record};
 
 use self::args::{Args, ConnectionVerb, QrCodeVerb, TestVerb, VapidVerb, Verb};
-use self::output::{Lenient, Paint};
+use self::output::{ColorChoice, IgnoreBrokenPipe};
 use crate::account::AccountError;
 use crate::config::{Config, ConfigError, Env};
 use crate::daemon::StartError;
@@ -27,10 +27,10 @@ mod argv;
 mod connection;
 mod doctor;
 mod health;
+mod outbound;
 mod output;
 mod pasted;
 mod qrcode;
-mod reach;
 mod server;
 mod status;
 mod table;
@@ -150,7 +150,7 @@ pub fn main(args: Vec<String>, env: Env) -> ExitCode {
         }
     };
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let mut out = Lenient::new(io::stdout().lock());
+    let mut out = IgnoreBrokenPipe::new(io::stdout().lock());
     let result = match Args::from_args(&["mollysocket"], &args) {
         Ok(Args { version: true, .. }) => {
             writeln!(out, "mollysocket {}", env!("CARGO_PKG_VERSION")).map(|()| Answer::Yes).map_err(CliError::from)
@@ -221,9 +221,11 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
             VapidVerb::Test(args) => tools::vapid_test(&start.config()?, &args.endpoint, out),
         },
         Verb::QrCode(qrcode) => match qrcode.verb {
-            QrCodeVerb::Url(args) => qrcode::url(&start.config()?, &args, Paint::of(start.env, &io::stdout()), out),
+            QrCodeVerb::Url(args) => {
+                qrcode::url(&start.config()?, &args, ColorChoice::of(start.env, &io::stdout()), out)
+            }
             QrCodeVerb::Airgapped(args) => {
-                qrcode::airgapped(&start.config()?, &args, Paint::of(start.env, &io::stdout()), out)
+                qrcode::airgapped(&start.config()?, &args, ColorChoice::of(start.env, &io::stdout()), out)
             }
         },
         Verb::Connection(connection) => match connection.verb {
@@ -244,8 +246,8 @@ fn run(verb: Verb, start: &Start<'_>, out: &mut impl Write) -> Result<Answer, Cl
             TestVerb::Endpoint(args) => tools::test_endpoint(&start.config()?, &args.endpoint, out),
             TestVerb::Uuid(args) => tools::test_uuid(&start.config()?, &args.uuid, out),
         },
-        Verb::Status(args) => status::run(&start.config()?, &args, Paint::of(start.env, &io::stdout()), out),
-        Verb::Doctor(args) => doctor::run(start, &args, Paint::of(start.env, &io::stdout()), out),
+        Verb::Status(args) => status::run(&start.config()?, &args, ColorChoice::of(start.env, &io::stdout()), out),
+        Verb::Doctor(args) => doctor::run(start, &args, ColorChoice::of(start.env, &io::stdout()), out),
         Verb::Health(args) => health::run(&start.config()?, &args, out),
         Verb::CheckConfig(_) if start.config.is_some() => {
             Err(CliError::Usage("check-config takes the file as its argument, without -c".into()))

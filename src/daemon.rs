@@ -18,7 +18,7 @@ use crate::net::{Net, NetOptions};
 use crate::overview::Observer;
 use crate::overview::fit::{Settings, beginning};
 use crate::push::Pusher;
-use crate::signal::gate::Gate;
+use crate::signal::circuit_breaker::CircuitBreaker;
 use crate::signal::{Checker, Signal};
 use crate::store::{DaemonLock, IfMissing, Listing, Store, StoreError};
 use crate::supervisor::{Runner, Supervisor, Tally, Tools};
@@ -127,7 +127,7 @@ impl Daemon {
             net: net.clone(),
             url: config.signal_url.clone(),
             user_agents: config.user_agents.clone(),
-            gate: Gate::new(&limits),
+            breaker: CircuitBreaker::new(&limits),
             metrics: metrics.clone(),
             timings: timings.clone(),
             limits: limits.clone(),

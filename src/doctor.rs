@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::net::resolve::{Resolve, SystemResolver};
 use crate::net::{Net, NetError, NetOptions};
 use crate::push::Pusher;
-use crate::signal::gate::Gate;
+use crate::signal::circuit_breaker::CircuitBreaker;
 use crate::signal::{Checker, Signal};
 use crate::store::Listing;
 use crate::timings::{Limits, Timings};
@@ -115,8 +115,8 @@ pub struct Doctor<'a> {
     in_use: bool,
 }
 
-/// The way out.
-struct Way {
+/// What reaches Signal and push servers.
+struct Clients {
     net: Arc<Net>,
     /// The same as phones have it: only public authorities are trusted (SSL_CERT_FILE names others).
     public: Arc<Net>,
@@ -165,14 +165,14 @@ impl<'a> Doctor<'a> {
         let accounts = self.database();
         self.server().await;
         let vapid = self.vapid_key();
-        if let Some(way) = self.way(vapid, executor) {
-            let reachable = self.signal(&way).await;
+        if let Some(clients) = self.clients(vapid, executor) {
+            let reachable = self.signal(&clients).await;
             let accounts = self.chosen(accounts);
             for account in &accounts {
-                self.account(&way, account, reachable).await;
+                self.account(&clients, account, reachable).await;
             }
-            self.listed_push_servers(&way).await;
-            self.public_url(&way).await;
+            self.listed_push_servers(&clients).await;
+            self.public_url(&clients).await;
             self.clock();
         }
     }
@@ -181,7 +181,7 @@ impl<'a> Doctor<'a> {
         (self.tell)(check);
     }
 
-    fn way(&mut self, vapid: Option<Vapid>, executor: Arc<Executor<'static>>) -> Option<Way> {
+    fn clients(&mut self, vapid: Option<Vapid>, executor: Arc<Executor<'static>>) -> Option<Clients> {
         let config = self.config;
         let options =
             NetOptions { signal_ca_file: config.signal_ca_file.clone(), push_ca_file: config.push_ca_file.clone() };
@@ -204,13 +204,13 @@ impl<'a> Doctor<'a> {
             net: net.clone(),
             url: config.signal_url.clone(),
             user_agents: config.user_agents.clone(),
-            gate: Gate::new(&limits),
+            breaker: CircuitBreaker::new(&limits),
             metrics: Arc::default(),
             timings: self.timings.clone(),
             limits,
         };
         let pusher = vapid.map(|vapid| Pusher::new(net.clone(), Arc::new(vapid), config.allowed_endpoints.clone()));
-        Some(Way { net, public, checker: Checker::new(Arc::new(signal)), pusher })
+        Some(Clients { net, public, checker: Checker::new(Arc::new(signal)), pusher })
     }
 
     /// The accounts to look at.
@@ -235,7 +235,7 @@ impl<'a> Doctor<'a> {
 }
 
 /// Splits what went wrong from what to do, in messages that say both in this order with a colon between.
-fn halves(text: &str) -> (String, String) {
+fn split_remedy(text: &str) -> (String, String) {
     match text.rsplit_once(": ") {
         Some((what, remedy)) => (what.to_owned(), remedy.to_owned()),
         None => (text.to_owned(), String::new()),

@@ -19,6 +19,7 @@ use crate::paced::Paced;
 use crate::runtime::timeout;
 use crate::timings::{Limits, Timings};
 
+mod concurrency_limit;
 mod dial;
 mod fetch;
 #[cfg(fuzzing)]
@@ -29,16 +30,15 @@ mod pool;
 mod probe;
 mod remedy;
 pub mod resolve;
-mod slots;
 pub mod tls;
 
 /// A connection whose other end cannot keep a thread busy for ever: deadlines are looked at between its reads.
 type Tcp = Paced<smol::net::TcpStream>;
 
+pub use concurrency_limit::{Lane, Permit};
 pub use fetch::{SocketAnswer, ask_socket, tell_socket};
 pub(crate) use probe::{GetError, NoTcp, Page};
 pub(crate) use remedy::{Server, remedy};
-pub use slots::{Lane, Slot};
 
 /// How we introduce ourselves to push servers and to all others but Signal.
 pub(crate) const AGENT: &str = concat!("MollySocket/", env!("CARGO_PKG_VERSION"));
@@ -153,7 +153,7 @@ pub struct Net {
     guard: Guard,
     signal: Connector,
     push: Connector,
-    slots: slots::Slots,
+    push_limit: concurrency_limit::ConcurrencyLimit,
     pool: Arc<pool::Pool>,
 }
 
@@ -178,10 +178,10 @@ impl Net {
             names: limits.dns_names,
         };
         let lookup = Lookup::new(Arc::new(resolve::SystemResolver), executor.clone(), limits.lookups, keep);
-        let slots = slots::Slots::new(limits.pushes, limits.pushes_per_origin);
-        let pool = pool::Pool::new(timings.push_keep, limits.pushes_idle, executor);
+        let push_limit = concurrency_limit::ConcurrencyLimit::new(limits.pushes, limits.pushes_per_origin);
+        let pool = pool::Pool::new(timings.idle_ttl, limits.pushes_idle, executor);
         let pool = Arc::new(pool);
-        Ok(Self { timings, limits, lookup, guard: Guard::default(), signal, push, slots, pool })
+        Ok(Self { timings, limits, lookup, guard: Guard::default(), signal, push, push_limit, pool })
     }
 
     /// The same with another resolver, for tests.
@@ -217,8 +217,8 @@ impl Net {
     }
 
     /// Waits until one more push to `origin` may be in flight.
-    pub(crate) async fn push_slot(&self, origin: &str, lane: Lane) -> Slot {
-        self.slots.acquire(origin, lane).await
+    pub(crate) async fn push_permit(&self, origin: &str, lane: Lane) -> Permit {
+        self.push_limit.acquire(origin, lane).await
     }
 
     /// Whether an endpoint may be used: the allow list, then, unless the list names it, whether it is at a public

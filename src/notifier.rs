@@ -1,6 +1,6 @@
 //! What is owed to one phone, and when the next push may go out. Pure: no clock, no socket.
 //!
-//! Each envelope that needs a wake-up draws a [`Ticket`]. A wake-up covers every ticket drawn before it was sent; its
+//! Each envelope that needs a wake-up gets a [`WakeSeq`]. A wake-up covers every number issued before it was sent; its
 //! acceptance is what allows the session to ack those envelopes (design, section 2).
 
 use std::time::{Duration, Instant};
@@ -15,9 +15,9 @@ use crate::timings::Timings;
 /// So many wake-ups must meet 404 or 410 before the endpoint counts as gone. A proxy that restarts says 404, too.
 const GONE_ANSWERS: u32 = 4;
 
-/// Number of an envelope that needs a wake-up, counted from 1 for the life of the account's entry.
+/// Wake-up sequence number of an envelope that needs a wake-up, counted from 1 for the life of the account's entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(u64);
+pub struct WakeSeq(u64);
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +45,8 @@ enum Newest {
 #[derive(Debug, Clone, Copy)]
 struct InFlight {
     kind: Kind,
-    /// Last ticket drawn before it was sent.
-    covers: Ticket,
+    /// Last sequence number issued before it was sent.
+    up_to: WakeSeq,
     /// Arrival of the oldest envelope it covers.
     oldest: Option<Instant>,
     /// The newest envelope it covers.
@@ -58,10 +58,10 @@ struct InFlight {
 /// The wake-ups owed to one phone.
 #[derive(Debug)]
 pub struct Notifier {
-    /// Last ticket drawn.
-    drawn: Ticket,
-    /// Every ticket up to this one is covered by an accepted wake-up.
-    accepted: Ticket,
+    /// Last sequence number issued.
+    last_issued: WakeSeq,
+    /// Every sequence number up to this one is covered by an accepted wake-up.
+    accepted: WakeSeq,
     /// Arrival of the oldest envelope that no wake-up on its way covers.
     oldest: Option<Instant>,
     /// The newest envelope that no wake-up on its way covers.
@@ -117,8 +117,8 @@ impl Notifier {
     /// Nothing is owed.
     pub fn new(t: &Timings) -> Self {
         Self {
-            drawn: Ticket(0),
-            accepted: Ticket(0),
+            last_issued: WakeSeq(0),
+            accepted: WakeSeq(0),
             oldest: None,
             newest: Newest::Nothing,
             test_owed: false,
@@ -148,26 +148,26 @@ impl Notifier {
     }
 
     /// An envelope that needs a wake-up arrived; Signal took it in at `taken_in`.
-    pub fn owe(&mut self, taken_in: Option<ServerTime>, now: Instant) -> Ticket {
-        self.drawn.0 += 1;
+    pub fn enqueue(&mut self, taken_in: Option<ServerTime>, now: Instant) -> WakeSeq {
+        self.last_issued.0 += 1;
         self.oldest.get_or_insert(now);
         self.newest = self.newest.max(taken_in.map_or(Newest::Unknown, Newest::At));
-        self.drawn
+        self.last_issued
     }
 
     /// One test push is wanted. Asking again before it went out asks for the same one.
-    pub fn owe_test(&mut self) {
+    pub fn enqueue_test(&mut self) {
         self.test_owed = true;
     }
 
-    /// Every ticket up to this one is covered by an accepted wake-up.
-    pub fn accepted(&self) -> Ticket {
+    /// Every sequence number up to this one is covered by an accepted wake-up.
+    pub fn accepted(&self) -> WakeSeq {
         self.accepted
     }
 
     /// Whether a wake-up is owed.
     pub fn owes(&self) -> bool {
-        self.drawn > self.accepted
+        self.last_issued > self.accepted
     }
 
     /// Whether a push is on its way.
@@ -206,7 +206,7 @@ impl Notifier {
             }
         };
         let trailing = matches!((oldest, self.quiet_until), (Some(arrived), Some(until)) if arrived < until);
-        self.in_flight = Some(InFlight { kind, covers: self.drawn, oldest, newest, trailing });
+        self.in_flight = Some(InFlight { kind, up_to: self.last_issued, oldest, newest, trailing });
     }
 
     /// The push on its way ended.
@@ -221,7 +221,7 @@ impl Notifier {
             Outcome::Accepted => {
                 self.works();
                 if push.kind == Kind::Wake {
-                    self.accepted = push.covers;
+                    self.accepted = push.up_to;
                     self.lengthen_or_shorten_quiet(push.trailing, now);
                 }
                 Verdict::Accepted(push.oldest.map(|arrived| now.saturating_duration_since(arrived)))
@@ -288,11 +288,11 @@ impl Notifier {
         self.limited_until.is_some()
     }
 
-    /// Envelopes Signal took in before `until` are covered. When that is all of them, nothing is owed any more: a
+    /// The phone has fetched the envelopes Signal took in before `until`. When that is all of them, nothing is owed any more: a
     /// backlog that is still arriving while its wake-up is accepted needs no second one.
-    pub fn cover(&mut self, until: ServerTime) {
+    pub fn mark_fetched(&mut self, until: ServerTime) {
         if self.in_flight.is_none() && matches!(self.newest, Newest::At(newest) if newest < until) {
-            self.accepted = self.drawn;
+            self.accepted = self.last_issued;
             self.oldest = None;
             self.newest = Newest::Nothing;
         }

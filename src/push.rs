@@ -10,7 +10,7 @@ use crate::account::Endpoint;
 use crate::config::{AllowedEndpoints, Permission, Reloadable};
 use crate::metrics::PushResult;
 use crate::net::http::{self, Route, Status};
-use crate::net::{AGENT, DialError, Lane, Net, Reach, Server, Slot, Stage, remedy};
+use crate::net::{AGENT, DialError, Lane, Net, Permit, Reach, Server, Stage, remedy};
 use crate::status::{Cause, PushState};
 use crate::vapid::Vapid;
 
@@ -134,19 +134,19 @@ impl Pusher {
 
     /// Waits until one more push may be in flight to the server of `endpoint`. Thousands of accounts may wait at the same
     /// time, so nothing is made yet that the push itself needs.
-    pub async fn slot(&self, endpoint: &Endpoint, lane: Lane) -> Slot {
-        self.net.push_slot(&endpoint.origin(), lane).await
+    pub async fn permit(&self, endpoint: &Endpoint, lane: Lane) -> Permit {
+        self.net.push_permit(&endpoint.origin(), lane).await
     }
 
-    /// Sends one push that somebody waits for, once there is a slot for it, and waits for the head of the answer, within
+    /// Sends one push that somebody waits for, once there is a permit for it, and waits for the head of the answer, within
     /// the push deadline.
     pub async fn send(&self, endpoint: &Endpoint, kind: Kind) -> Delivery {
-        let slot = self.slot(endpoint, Lane::Normal).await;
-        Box::pin(self.send_in(slot, endpoint, kind)).await
+        let permit = self.permit(endpoint, Lane::Normal).await;
+        Box::pin(self.send_with(permit, endpoint, kind)).await
     }
 
-    /// The same in a slot that was waited for. A token that was made for an earlier push and is refused is replaced at once.
-    pub async fn send_in(&self, _slot: Slot, endpoint: &Endpoint, kind: Kind) -> Delivery {
+    /// The same with a permit that was waited for. A token that was made for an earlier push and is refused is replaced at once.
+    pub async fn send_with(&self, _permit: Permit, endpoint: &Endpoint, kind: Kind) -> Delivery {
         let origin = endpoint.origin();
         let reach = match self.allowed.get().permits(endpoint) {
             Permission::Listed => Reach::Anywhere,

@@ -8,23 +8,23 @@ use smol::Timer;
 use url::Url;
 
 use crate::account::{Credentials, ServerTime};
-use crate::account_state::{AccountState, Halt};
+use crate::account_state::{AccountState, StopReason};
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::runtime::timeout;
 use crate::status::{Cause, State};
 use crate::timings::{Limits, Timings};
 
+pub mod circuit_breaker;
 pub mod connect;
-pub mod gate;
 pub mod keepalive;
 pub mod policy;
 pub mod session;
 mod upgrade;
 pub mod wire;
 
+use circuit_breaker::CircuitBreaker;
 use connect::{ConnectError, Open, Purpose};
-use gate::Gate;
 use policy::{Policy, Retry, Step};
 
 /// The way to Signal, shared by all accounts.
@@ -36,7 +36,7 @@ pub struct Signal {
     /// User-Agents, tried in turn on 499. Never empty.
     pub user_agents: Vec<String>,
     /// The one door to the host.
-    pub gate: Gate,
+    pub breaker: CircuitBreaker,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Deadlines.
@@ -46,19 +46,19 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// One attempt, through the gate. What an attempt needs is on the heap only once it is its turn: after an outage all
-    /// accounts wait at the gate at the same time.
+    /// One attempt, through the circuit breaker. What an attempt needs is on the heap only once it is its turn: after an
+    /// outage all accounts wait for the circuit breaker at the same time.
     pub(crate) async fn attempt(
         &self,
         credentials: Option<&Credentials>,
         agent: usize,
         purpose: Purpose,
     ) -> Result<Open, ConnectError> {
-        let _permit = self.gate.enter().await;
+        let _permit = self.breaker.enter().await;
         Box::pin(self.admitted(credentials, agent, purpose)).await
     }
 
-    /// One attempt that the gate let through.
+    /// One attempt that the circuit breaker let through.
     async fn admitted(
         &self,
         credentials: Option<&Credentials>,
@@ -70,16 +70,16 @@ impl Signal {
             connect::connect(&self.net, &self.url, credentials, agent, purpose, &self.timings, &self.limits).await;
         let failed = |reason: String| {
             if let Some(credentials) = credentials {
-                self.gate.failed(credentials.id, &reason);
+                self.breaker.record_failure(credentials.id, &reason);
             }
         };
         match &open {
             Err(ConnectError::Refused(refusal)) => {
                 self.metrics.refusal(refusal.status);
-                if refusal.status >= 500 { failed(refusal.to_string()) } else { self.gate.reached() }
+                if refusal.status >= 500 { failed(refusal.to_string()) } else { self.breaker.record_success() }
             }
             Err(error) => failed(error.to_string()),
-            Ok(_) => self.gate.reached(),
+            Ok(_) => self.breaker.record_success(),
         }
         open
     }
@@ -87,15 +87,15 @@ impl Signal {
 
 /// Why an account's life on Signal's side ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum AccountExit {
     /// Signal confirmed that the device is not linked any more.
     Unlinked,
     /// It was told to end.
-    Halted(Halt),
+    Stopped(StopReason),
 }
 
 /// Keeps one account connected until its device is unlinked or it is told to end.
-pub async fn keep_connected(signal: &Signal, account_state: &AccountState, credentials: &Credentials) -> End {
+pub async fn keep_connected(signal: &Signal, account_state: &AccountState, credentials: &Credentials) -> AccountExit {
     let mut rng = fastrand::Rng::new();
     let mut policy = Policy::new(&signal.timings, signal.user_agents.len());
     let mut first = true;
@@ -106,31 +106,31 @@ pub async fn keep_connected(signal: &Signal, account_state: &AccountState, crede
         }
         // In one expression: a future that is named first and moved then takes room twice.
         let open = async { Ok(signal.attempt(Some(credentials), policy.agent(), Purpose::Messages).await) }
-            .or(async { Err(account_state.halted().await) })
+            .or(async { Err(account_state.stopped().await) })
             .await;
         let step = match open {
-            Err(halt) => return End::Halted(halt),
+            Err(stop_reason) => return AccountExit::Stopped(stop_reason),
             Ok(Err(error)) => policy.failed(&error, &mut rng),
             Ok(Ok(mut open)) => {
                 policy.accepted();
                 account_state.note_server_time(open.server_time, Instant::now());
                 account_state.note_alert(open.alert);
-                let (ended, connected) =
+                let (disconnect, connected) =
                     session::run(&mut *open.socket, account_state, &signal.metrics, &signal.timings, &mut rng).await;
-                if matches!(ended, session::Ended::TooLarge | session::Ended::Protocol(_)) {
+                if matches!(disconnect, session::Disconnect::TooLarge | session::Disconnect::Protocol(_)) {
                     Box::pin(connect::linger(open.socket)).await;
                 }
-                if let session::Ended::Halted(halt) = ended {
-                    return End::Halted(halt);
+                if let session::Disconnect::Stopped(stop_reason) = disconnect {
+                    return AccountExit::Stopped(stop_reason);
                 }
-                policy.ended(&ended, connected, &mut rng)
+                policy.ended(&disconnect, connected, &mut rng)
             }
         };
         match step {
-            Step::Unlinked => return End::Unlinked,
+            Step::Unlinked => return AccountExit::Unlinked,
             Step::Retry(retry) => {
-                if let Some(halt) = Box::pin(wait(signal, account_state, &retry)).await {
-                    return End::Halted(halt);
+                if let Some(stop_reason) = Box::pin(wait(signal, account_state, &retry)).await {
+                    return AccountExit::Stopped(stop_reason);
                 }
             }
         }
@@ -138,18 +138,18 @@ pub async fn keep_connected(signal: &Signal, account_state: &AccountState, crede
 }
 
 /// Waits as the policy says. Ends early when the outage is over or the account is told to end.
-async fn wait(signal: &Signal, account_state: &AccountState, retry: &Retry) -> Option<Halt> {
+async fn wait(signal: &Signal, account_state: &AccountState, retry: &Retry) -> Option<StopReason> {
     let until = Instant::now().checked_add(retry.after);
     account_state.enter(retry.state, retry.trouble, retry.cause.clone(), until);
-    let halted = async { Some(account_state.halted().await) };
+    let stopped = async { Some(account_state.stopped().await) };
     let released = async {
         if !retry.ends_with_outage {
             futures_lite::future::pending::<()>().await;
         }
-        signal.gate.outage_over().await;
+        signal.breaker.outage_over().await;
         None
     };
-    timeout(retry.after, halted.or(released)).await.flatten()
+    timeout(retry.after, stopped.or(released)).await.flatten()
 }
 
 /// What Signal says of credentials.

@@ -306,16 +306,16 @@ impl Store {
         self.change(id, move |row| row.endpoint == endpoint, Change::EndpointGone(gone)).await
     }
 
-    /// Notes until when envelopes are covered, for each account that still has these credentials, all in one
+    /// Notes until when envelopes are fetched, for each account that still has these credentials, all in one
     /// transaction.
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn set_covered(&self, covers: Vec<(Credentials, ServerTime)>) -> Result<(), StoreError> {
-        if covers.is_empty() {
+    pub async fn set_fetched_until(&self, times: Vec<(Credentials, ServerTime)>) -> Result<(), StoreError> {
+        if times.is_empty() {
             return Ok(());
         }
-        self.handle.write(move |transaction| rows::cover(transaction, &covers)).await
+        self.handle.write(move |transaction| rows::set_fetched_until(transaction, &times)).await
     }
 
     /// Pauses or resumes the account. Says whether it was there.

@@ -18,11 +18,11 @@ use crate::signal::session::FAREWELL;
 use crate::status::State;
 use crate::store::{OddRow, StoreError};
 
-mod ending;
+mod exit;
 mod task;
 mod view;
 
-use ending::{Ending, end};
+use exit::{ExitNotice, end};
 pub use task::Tools;
 pub use view::{Snapshot, Tally};
 
@@ -283,15 +283,15 @@ impl Runner {
             account_state.set_endpoint(account.endpoint);
         }
         if test == TestPush::Send {
-            account_state.owe_test();
+            account_state.enqueue_test();
         }
         // Only then: its task holds the old ones, and each change of any row leads here for every account.
         if new_credentials {
             entry.credentials = Arc::new(account.credentials);
         }
         match &entry.phase {
-            // Halted: the old endpoint was found gone, and replaced before that was written down.
-            Phase::Running(_) if new_credentials || suspended.is_some() || account_state.halt().is_some() => {
+            // Stopped: the old endpoint was found gone, and replaced before that was written down.
+            Phase::Running(_) if new_credentials || suspended.is_some() || account_state.stop_reason().is_some() => {
                 self.stop(entry)
             }
             Phase::Running(_) | Phase::Stopping(_) => {}
@@ -312,7 +312,7 @@ impl Runner {
         let (account_state, credentials, generation) =
             (entry.account_state.clone(), entry.credentials.clone(), entry.generation);
         entry.phase = Phase::Running(self.executor.spawn(async move {
-            let _ending = Ending { sender, id: credentials.id, generation };
+            let _exit_notice = ExitNotice { sender, id: credentials.id, generation };
             task::run(tools, account_state, credentials).await;
         }));
     }
@@ -324,7 +324,7 @@ impl Runner {
         let (sender, patience) = (self.sender.clone(), self.patience());
         let (id, generation) = (entry.credentials.id, entry.generation);
         entry.phase = Phase::Stopping(self.executor.spawn(async move {
-            let _ending = Ending { sender, id, generation };
+            let _exit_notice = ExitNotice { sender, id, generation };
             end(task, patience).await;
         }));
     }

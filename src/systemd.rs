@@ -89,17 +89,17 @@ impl Service {
 
     /// Everything runs; `status` is what `systemctl status` shows.
     pub async fn ready(&self, status: &str) {
-        self.tell(&format!("READY=1\n{}", status_line(status))).await;
+        self.notify(&format!("READY=1\n{}", status_line(status))).await;
     }
 
     /// The configuration is read again; [`Service::ready`] follows.
     pub async fn reloading(&self) {
-        self.tell("RELOADING=1").await;
+        self.notify("RELOADING=1").await;
     }
 
     /// The end has begun.
     pub async fn stopping(&self) {
-        self.tell(&format!("STOPPING=1\n{}", status_line("ending"))).await;
+        self.notify(&format!("STOPPING=1\n{}", status_line("ending"))).await;
     }
 
     /// How often [`Service::alive`] is to be called: half the time of the manager's watchdog, as sd_watchdog_enabled(3)
@@ -113,13 +113,13 @@ impl Service {
         let sign = (alive && self.watchdog.is_some()).then(|| "WATCHDOG=1".to_owned());
         let message: Vec<String> = sign.into_iter().chain(status.map(status_line)).collect();
         if !message.is_empty() {
-            self.tell(&message.join("\n")).await;
+            self.notify(&message.join("\n")).await;
         }
     }
 
     /// Waits when the manager is slow to read. A message that cannot be delivered at all is not worth a stop: the manager
     /// has time-outs of its own.
-    async fn tell(&self, message: &str) {
+    async fn notify(&self, message: &str) {
         let Some(address) = &self.notify else { return };
         if let Err(error) = send(address, message).await {
             log::warn!("the service manager could not be told: {error}");

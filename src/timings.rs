@@ -73,11 +73,11 @@ pub struct Timings {
     pub push: Duration,
     /// How long a connection may have waited for the next push to the same origin. Short of the minute after which load
     /// balancers close idle connections.
-    pub push_keep: Duration,
+    pub idle_ttl: Duration,
     /// Head of the answer on a connection that waited; at most a quarter of `push`, so that a fresh one has time enough.
     /// The server may have vanished without a word (a firewall forgot it, it lost power, we slept), and most answer within
     /// a tenth of this.
-    pub push_kept: Duration,
+    pub reused_response_timeout: Duration,
     /// Quiet time after an accepted wake-up; later envelopes within it share one trailing wake-up.
     pub quiet_base: Duration,
     /// Longest quiet time.
@@ -104,11 +104,11 @@ pub struct Timings {
     pub push_rejected: Duration,
     /// Shortest `Retry-After` that is believed.
     pub retry_after_floor: Duration,
-    /// Taken off the moment a wake-up was sent before envelopes count as covered by it: Signal's servers' clocks differ.
-    pub cover_margin: Duration,
-    /// At most one write of the covered time per account in this time. Each is an fsync, which wears SD cards; what a crash
+    /// Taken off the moment a wake-up was sent before older envelopes count as fetched: Signal's servers' clocks differ.
+    pub fetched_margin: Duration,
+    /// At most one write of `fetched_until` per account in this time. Each is an fsync, which wears SD cards; what a crash
     /// loses of it costs one wake-up.
-    pub cover_write: Duration,
+    pub fetched_write: Duration,
     /// How often the database is asked whether another program changed it. Our own commands tell the server, so only an
     /// edit by hand waits for this, and a machine at rest is woken for it.
     pub store_poll: Duration,
@@ -179,8 +179,8 @@ impl Default for Timings {
             displaced_reset: secs(3600),
             refused: secs(3600),
             push: secs(10),
-            push_keep: secs(45),
-            push_kept: secs(2),
+            idle_ttl: secs(45),
+            reused_response_timeout: secs(2),
             quiet_base: secs(1),
             quiet_cap: secs(10),
             quiet_reset: secs(30),
@@ -194,8 +194,8 @@ impl Default for Timings {
             push_slow_cap: secs(3600),
             push_rejected: secs(3600),
             retry_after_floor: secs(1),
-            cover_margin: secs(3),
-            cover_write: secs(15 * 60),
+            fetched_margin: secs(3),
+            fetched_write: secs(15 * 60),
             store_poll: secs(30),
             store_retry: secs(2),
             check: secs(5),
@@ -236,9 +236,9 @@ pub struct Limits {
     /// New connections to Signal per second.
     pub connects_per_second: u32,
     /// Accounts that fail, without a success of any between, after which Signal's host counts as down.
-    pub gate_failures: usize,
+    pub breaker_failures: usize,
     /// Attempts per second while Signal's host is down.
-    pub gate_probes_per_second: u32,
+    pub breaker_probes_per_second: u32,
     /// Push requests in flight in all.
     pub pushes: usize,
     /// Push requests in flight to one origin, and one more of the accounts it limits.
@@ -291,8 +291,8 @@ impl Default for Limits {
             signal_message: 1024 * 1024,
             handshakes: 64,
             connects_per_second: 200,
-            gate_failures: 5,
-            gate_probes_per_second: 4,
+            breaker_failures: 5,
+            breaker_probes_per_second: 4,
             pushes: 64,
             pushes_per_origin: 8,
             pushes_idle: 64,

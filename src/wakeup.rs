@@ -8,7 +8,7 @@ use smol::Timer;
 use crate::account::Credentials;
 use crate::account_state::AccountState;
 use crate::metrics::Metrics;
-use crate::net::Slot;
+use crate::net::Permit;
 use crate::notifier::{Next, Verdict};
 use crate::push::Pusher;
 use crate::runtime::timeout;
@@ -19,13 +19,13 @@ use crate::timings::Timings;
 pub struct Wakeup<'a> {
     /// Sends.
     pub pusher: &'a Pusher,
-    /// Keeps the covered time.
+    /// Stores until when envelopes are fetched.
     pub store: &'a Store,
     /// Counters.
     pub metrics: &'a Metrics,
     /// Waits.
     pub timings: &'a Timings,
-    /// Whose row the covered time is kept in.
+    /// Whose row that is stored in.
     pub credentials: &'a Credentials,
 }
 
@@ -33,7 +33,7 @@ impl Wakeup<'_> {
     /// Never ends by itself.
     pub async fn run(&self, account_state: &AccountState) -> std::convert::Infallible {
         // Beside each other: a database that is locked or slow must not hold back a wake-up.
-        self.push(account_state).or(self.keep_covered(account_state)).await
+        self.push(account_state).or(self.keep_fetched_until(account_state)).await
     }
 
     /// Sends whatever is due.
@@ -45,8 +45,8 @@ impl Wakeup<'_> {
                 // Boxed, so that nothing of it stays while nothing is owed; and one after the other, because the wait may
                 // be that of all accounts, and what a push needs is large.
                 Next::Send(_) => {
-                    if let Some((slot, generation)) = Box::pin(self.turn(account_state)).await {
-                        Box::pin(self.send(account_state, slot, generation, &mut rng)).await;
+                    if let Some((permit, generation)) = Box::pin(self.turn(account_state)).await {
+                        Box::pin(self.send(account_state, permit, generation, &mut rng)).await;
                     }
                 }
                 Next::Wait(at) => {
@@ -57,26 +57,26 @@ impl Wakeup<'_> {
         }
     }
 
-    /// Writes the covered time whenever it changed, not too often.
-    async fn keep_covered(&self, account_state: &AccountState) -> std::convert::Infallible {
+    /// Writes until when envelopes are fetched whenever that changed, not too often.
+    async fn keep_fetched_until(&self, account_state: &AccountState) -> std::convert::Infallible {
         loop {
             let changed = account_state.listen();
-            if account_state.unsaved_cover().is_none() {
+            if account_state.unsaved_fetched_until().is_none() {
                 changed.await;
                 continue;
             }
             // Boxed, as above.
             Box::pin(self.save(account_state)).await;
-            Timer::after(self.timings.cover_write).await;
+            Timer::after(self.timings.fetched_write).await;
         }
     }
 
-    /// Waits until a push may go out, with a slot for it and the generation of the endpoint that is for. Until then
+    /// Waits until a push may go out, with a permit for it and the generation of the endpoint that is for. Until then
     /// nothing is on its way, so what arrives meanwhile shares the wake-up. `None` when the endpoint changed: ask again
     /// what is due.
-    async fn turn(&self, account_state: &AccountState) -> Option<(Slot, u64)> {
+    async fn turn(&self, account_state: &AccountState) -> Option<(Permit, u64)> {
         let (endpoint, generation, lane) = account_state.target();
-        let turn = async { Some((self.pusher.slot(&endpoint, lane).await, generation)) };
+        let turn = async { Some((self.pusher.permit(&endpoint, lane).await, generation)) };
         let moved = async {
             account_state.endpoint_changed(generation).await;
             None
@@ -85,14 +85,14 @@ impl Wakeup<'_> {
     }
 
     /// One push, if one is still due. Given up when the endpoint changes meanwhile: what is owed goes to the new one.
-    async fn send(&self, account_state: &AccountState, slot: Slot, slot_for: u64, rng: &mut fastrand::Rng) {
+    async fn send(&self, account_state: &AccountState, permit: Permit, permit_for: u64, rng: &mut fastrand::Rng) {
         let Next::Send(kind) = account_state.next_push(Instant::now()) else { return };
         let (endpoint, generation) = account_state.push_started(kind, Instant::now());
-        if generation != slot_for {
-            // The phone moved just now: the slot, and the turn, are those of another push server.
+        if generation != permit_for {
+            // The phone moved just now: the permit, and the turn, are those of another push server.
             return account_state.push_abandoned();
         }
-        let push = self.pusher.send_in(slot, &endpoint, kind);
+        let push = self.pusher.send_with(permit, &endpoint, kind);
         let moved = async {
             account_state.endpoint_changed(generation).await;
             None
@@ -114,13 +114,13 @@ impl Wakeup<'_> {
         }
     }
 
-    /// Writes until when envelopes are covered, unless that is known.
+    /// Writes until when envelopes are fetched, unless that is known.
     pub async fn save(&self, account_state: &AccountState) {
-        let Some(until) = account_state.unsaved_cover() else { return };
-        match self.store.set_covered([(self.credentials.clone(), until)].into()).await {
-            Ok(()) => account_state.cover_saved(until),
+        let Some(until) = account_state.unsaved_fetched_until() else { return };
+        match self.store.set_fetched_until([(self.credentials.clone(), until)].into()).await {
+            Ok(()) => account_state.fetched_until_saved(until),
             // Costs one wake-up too many after the next start, nothing else.
-            Err(error) => log::debug!("the covered time was not kept: {error}"),
+            Err(error) => log::debug!("the time until which messages are fetched was not stored: {error}"),
         }
     }
 }

@@ -30,7 +30,7 @@ fn what_is_put_is_there_after_a_restart() {
     let place = Place::new();
     let store = place.open();
     let mut stored = account(UUID);
-    stored.covered_until = Some(ServerTime(1_700_000_000_123));
+    stored.fetched_until = Some(ServerTime(1_700_000_000_123));
     stored.endpoint_gone = true;
     run(store.put(stored.clone())).unwrap();
     run(store.put(account(OTHER))).unwrap();
@@ -58,16 +58,16 @@ fn changes_are_dropped_when_somebody_else_changed_the_row_first() {
 
     assert!(!run(store.set_forbidden(old.credentials.clone())).unwrap());
     assert!(!run(store.set_endpoint_gone(id(UUID), old.endpoint.clone(), true)).unwrap());
-    run(store.set_covered(vec![(old.credentials.clone(), ServerTime(5))])).unwrap();
+    run(store.set_fetched_until(vec![(old.credentials.clone(), ServerTime(5))])).unwrap();
     assert_eq!(run(store.get(id(UUID))).unwrap(), Some(new.clone()));
 
     assert!(run(store.set_forbidden(new.credentials.clone())).unwrap());
     assert!(run(store.set_endpoint_gone(id(UUID), new.endpoint.clone(), true)).unwrap());
-    run(store.set_covered(vec![(new.credentials.clone(), ServerTime(5))])).unwrap();
+    run(store.set_fetched_until(vec![(new.credentials.clone(), ServerTime(5))])).unwrap();
     run(store.touch(id(UUID), 1_800_000_000)).unwrap();
     new.forbidden = true;
     new.endpoint_gone = true;
-    new.covered_until = Some(ServerTime(5));
+    new.fetched_until = Some(ServerTime(5));
     new.last_registration = 1_800_000_000;
     assert_eq!(run(store.get(id(UUID))).unwrap(), Some(new.clone()));
     assert!(run(store.set_endpoint_gone(id(UUID), new.endpoint, false)).unwrap());
@@ -88,14 +88,14 @@ fn what_is_noted_for_many_accounts_at_once_is_noted_for_each_that_is_still_the_s
     for account in &accounts {
         run(store.put(account.clone())).unwrap();
     }
-    let mut covers: Vec<_> =
+    let mut times: Vec<_> =
         accounts.iter().map(|a| (a.credentials.clone(), ServerTime(a.id().as_bytes()[0].into()))).collect();
-    covers[2].0.password = Secret::new("of before");
-    run(store.remove(covers[3].0.id)).unwrap();
-    run(store.set_covered(covers.clone())).unwrap();
-    let noted = |n: usize| run(store.get(covers[n].0.id)).unwrap().map(|row| row.covered_until);
+    times[2].0.password = Secret::new("of before");
+    run(store.remove(times[3].0.id)).unwrap();
+    run(store.set_fetched_until(times.clone())).unwrap();
+    let noted = |n: usize| run(store.get(times[n].0.id)).unwrap().map(|row| row.fetched_until);
     for n in [0, 1, 4] {
-        assert_eq!(noted(n), Some(Some(covers[n].1)));
+        assert_eq!(noted(n), Some(Some(times[n].1)));
     }
     assert_eq!((noted(2), noted(3)), (Some(None), None));
 }

@@ -30,7 +30,7 @@ fn account(n: usize) -> Account {
         endpoint_gone: false,
         paused: false,
         last_registration: 1_700_000_000,
-        covered_until: None,
+        fetched_until: None,
     }
 }
 

@@ -23,7 +23,7 @@ fn both_layouts_of_the_reference_open_and_keep_their_rows() {
         let [one, two] = &listing.accounts[..] else { panic!("{listing:?}") };
         assert_eq!((one.id(), one.credentials.device.get(), one.forbidden), (id(UUID), 2, false));
         assert_eq!((one.credentials.password.expose(), one.last_registration), ("hunter2", 1_700_000_000));
-        assert_eq!((one.endpoint.as_str(), one.covered_until), ("https://push.example/upSECRET", None));
+        assert_eq!((one.endpoint.as_str(), one.fetched_until), ("https://push.example/upSECRET", None));
         assert_eq!((two.id(), two.credentials.device.get(), two.forbidden), (id(OTHER), 127, true));
     }
 }
@@ -36,7 +36,7 @@ fn the_reference_reads_and_writes_what_we_wrote() {
         let mut stored = account(UUID);
         stored.endpoint_gone = true;
         stored.paused = true;
-        stored.covered_until = Some(ServerTime(7));
+        stored.fetched_until = Some(ServerTime(7));
         run(store.put(stored.clone())).unwrap();
         close(store, &place);
 

@@ -117,7 +117,7 @@ fn a_push_on_its_way_is_finished_and_acked_before_the_end() {
     let (code, took) = program.wait();
     assert!(code == Some(0) && took < Duration::from_secs(5), "{code:?} {took:?}");
     assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
-    assert!(world.row(&phone).unwrap().covered_until.is_some(), "the covered time is kept on stop");
+    assert!(world.row(&phone).unwrap().fetched_until.is_some(), "it is stored on stop");
 }
 
 #[test]

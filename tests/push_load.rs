@@ -170,7 +170,7 @@ fn one_phone_has_one_push_on_its_way() {
 }
 
 #[test]
-fn what_arrives_while_a_push_waits_for_its_slot_shares_it() {
+fn what_arrives_while_a_push_waits_for_its_permit_shares_it() {
     let mut world = World::new();
     world.limits.pushes_per_origin = 1;
     world.timings.push = Duration::from_secs(20);
@@ -191,7 +191,7 @@ fn what_arrives_while_a_push_waits_for_its_slot_shares_it() {
 }
 
 #[test]
-fn a_new_endpoint_ends_the_wait_for_a_slot() {
+fn a_new_endpoint_ends_the_wait_for_a_permit() {
     let mut world = World::new();
     let elsewhere = PushServer::start_plain();
     allow(&mut world, &elsewhere);
@@ -231,7 +231,7 @@ fn the_limits_are_the_promised_ones() {
     assert_eq!((seconds(timings.backoff_base), seconds(timings.backoff_cap)), (1, 60));
     assert_eq!((seconds(timings.displaced_base), seconds(timings.displaced_cap)), (60, 3600));
     assert_eq!((limits.connects_per_second, limits.handshakes), (200, 64));
-    assert_eq!((limits.gate_failures, limits.gate_probes_per_second), (5, 4));
+    assert_eq!((limits.breaker_failures, limits.breaker_probes_per_second), (5, 4));
     assert_eq!((limits.signal_message, seconds(timings.shutdown)), (1024 * 1024, 3));
     assert!(timings.answer <= Duration::from_secs(10), "phones wait no longer");
 }

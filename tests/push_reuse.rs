@@ -125,7 +125,7 @@ fn patient(kept: Duration, push: Duration) -> (PushServer, Sender) {
     let pki = Pki::new();
     let server = PushServer::start(&pki);
     let mut options = Options::new(Some(&pki), &origin(&server));
-    (options.timings.push_kept, options.timings.push) = (kept, push);
+    (options.timings.reused_response_timeout, options.timings.push) = (kept, push);
     let sender = options.build();
     (server, sender)
 }
@@ -196,7 +196,7 @@ fn a_connection_that_waited_too_long_is_closed_instead_of_used() {
     let servers = [PushServer::start(&pki), PushServer::start(&pki)];
     let mut options = Options::new(Some(&pki), &origin(&servers[0]));
     options.allowed.push(origin(&servers[1]));
-    options.timings.push_keep = Duration::from_millis(400);
+    options.timings.idle_ttl = Duration::from_millis(400);
     let sender = options.build();
     servers.iter().for_each(|server| accepted(&sender, &server.endpoint("a")));
     std::thread::sleep(Duration::from_millis(400));

@@ -320,7 +320,7 @@ fn accounts_waiting_out_an_outage_are_released_by_the_first_success() {
 #[test]
 fn an_outage_of_signal_is_probed_not_stormed_and_ends_for_everybody_at_once() {
     let mut world = World::new();
-    world.limits.gate_probes_per_second = 20;
+    world.limits.breaker_probes_per_second = 20;
     world.timings.backoff_cap = Duration::from_millis(200);
     let phones: Vec<_> = (1..=60).map(|n| world.phone(n)).collect();
     for phone in &phones {
@@ -333,7 +333,7 @@ fn an_outage_of_signal_is_probed_not_stormed_and_ends_for_everybody_at_once() {
     let before = world.signal().records().upgrades.len();
     std::thread::sleep(Duration::from_secs(1));
     let attempts = world.signal().records().upgrades.len() - before;
-    // Without the gate 60 accounts that wait 0.1 s on average would make about 600 attempts.
+    // Without the circuit breaker 60 accounts that wait 0.1 s on average would make about 600 attempts.
     assert!((1..=60).contains(&attempts), "{attempts} attempts in a second");
     world.signal().set_mode(Mode::Handshake(Handshake::Accept));
     for phone in &phones {

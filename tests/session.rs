@@ -129,37 +129,37 @@ fn a_backlog_of_an_outage_costs_one_wake_up() {
 }
 
 #[test]
-fn an_envelope_newer_than_the_margin_is_not_covered() {
+fn an_envelope_newer_than_the_margin_is_not_already_fetched() {
     let (world, phone) = World::connected();
     for n in 1..=3 {
         let guid = world.signal().send(&phone.uuid, DEVICE, urgent());
         assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
         assert_eq!(world.push.requests().len(), n);
     }
-    // No timestamp: never covered.
+    // No timestamp: never already fetched.
     let guid = world.signal().send(&phone.uuid, DEVICE, Envelope::new().raw_body(vec![0x70, 0x01]));
     assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
     assert_eq!(world.push.requests().len(), 4);
 }
 
 #[test]
-fn a_restart_knows_what_the_last_wake_up_covered() {
+fn a_restart_knows_what_the_phone_has_fetched() {
     let (mut world, phone) = World::connected();
     let guid = world.signal().send(&phone.uuid, DEVICE, urgent());
     assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
     world.stop();
-    let covered = world.row(&phone).unwrap().covered_until.expect("kept on stop").0;
-    world.signal().send(&phone.uuid, DEVICE, urgent().server_timestamp(covered - 1));
+    let fetched = world.row(&phone).unwrap().fetched_until.expect("kept on stop").0;
+    world.signal().send(&phone.uuid, DEVICE, urgent().server_timestamp(fetched - 1));
     world.start();
     assert!(world.signal().wait_acks(&phone.uuid, DEVICE, 2, PATIENCE));
     std::thread::sleep(MOMENT);
-    assert_eq!(world.push.requests().len(), 1, "a covered envelope woke the phone again");
-    world.signal().send(&phone.uuid, DEVICE, urgent().server_timestamp(covered));
-    assert!(world.push.wait_requests(2, PATIENCE), "an uncovered one did not");
+    assert_eq!(world.push.requests().len(), 1, "an envelope already fetched woke the phone again");
+    world.signal().send(&phone.uuid, DEVICE, urgent().server_timestamp(fetched));
+    assert!(world.push.wait_requests(2, PATIENCE), "a new one did not");
 }
 
 #[test]
-fn the_covered_time_is_in_signals_clock_not_ours() {
+fn fetched_until_is_in_signals_clock_not_ours() {
     let mut world = World::new();
     let phone = world.phone(1);
     world.store_phone(&phone);
@@ -169,7 +169,7 @@ fn the_covered_time_is_in_signals_clock_not_ours() {
     for n in 1..=2 {
         let guid = world.signal().send(&phone.uuid, DEVICE, urgent());
         assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
-        assert_eq!(world.push.requests().len(), n, "a day's difference must not cover new envelopes");
+        assert_eq!(world.push.requests().len(), n, "a day's difference must not make new envelopes count as fetched");
     }
 }
 
@@ -290,9 +290,9 @@ fn keepalives_keep_their_interval() {
 }
 
 #[test]
-fn the_covered_time_is_written_at_most_once_in_its_interval() {
+fn fetched_until_is_written_at_most_once_in_its_interval() {
     let mut world = World::new();
-    world.timings.cover_write = Duration::from_secs(60);
+    world.timings.fetched_write = Duration::from_secs(60);
     let phone = world.phone(1);
     world.store_phone(&phone);
     world.start();
@@ -300,24 +300,24 @@ fn the_covered_time_is_written_at_most_once_in_its_interval() {
         let guid = world.signal().send(&phone.uuid, DEVICE, urgent());
         assert!(world.signal().wait_acked(&phone.uuid, DEVICE, guid, PATIENCE));
     };
-    let covered = |world: &World| world.row(&phone).unwrap().covered_until;
+    let fetched = |world: &World| world.row(&phone).unwrap().fetched_until;
     wake(&world);
-    eventually("the first one is written at once", || covered(&world).is_some());
-    let first = covered(&world);
+    eventually("the first one is written at once", || fetched(&world).is_some());
+    let first = fetched(&world);
     std::thread::sleep(Duration::from_millis(50));
     wake(&world);
     std::thread::sleep(MOMENT);
-    assert_eq!(covered(&world), first, "written again within the interval");
+    assert_eq!(fetched(&world), first, "written again within the interval");
     world.stop();
-    assert!(covered(&world) > first, "and on stop");
+    assert!(fetched(&world) > first, "and on stop");
     // What the program uses: fsyncs wear SD cards.
-    assert_eq!(Timings::default().cover_write, Duration::from_secs(15 * 60));
+    assert_eq!(Timings::default().fetched_write, Duration::from_secs(15 * 60));
 }
 
 #[test]
-fn on_stop_the_covered_times_of_all_accounts_are_written_in_one_transaction() {
+fn on_stop_fetched_until_of_all_accounts_is_written_in_one_transaction() {
     let mut world = World::new();
-    world.timings.cover_write = Duration::from_secs(60);
+    world.timings.fetched_write = Duration::from_secs(60);
     let phones: Vec<Phone> = (1..=100).map(|n| world.phone(n)).collect();
     world.store_phones(&phones);
     world.start();
@@ -329,9 +329,9 @@ fn on_stop_the_covered_times_of_all_accounts_are_written_in_one_transaction() {
     let log = world.db().with_extension("sqlite-wal");
     assert_eq!(log_keeper.query_row("SELECT count(*) FROM connections", [], |row| row.get(0)), Ok(100));
     // By account, in the order of the rows.
-    let covered = |world: &World| {
+    let fetched = |world: &World| {
         let listing = smol::block_on(world.store().list()).unwrap();
-        listing.accounts.into_iter().map(|account| account.covered_until).collect::<Vec<_>>()
+        listing.accounts.into_iter().map(|account| account.fetched_until).collect::<Vec<_>>()
     };
     let wake_all = || {
         let guids = phones.iter().map(|phone| world.signal().send(&phone.uuid, DEVICE, urgent()));
@@ -340,15 +340,15 @@ fn on_stop_the_covered_times_of_all_accounts_are_written_in_one_transaction() {
         }
     };
     wake_all();
-    eventually("the first ones are written at once", || covered(&world).iter().all(Option::is_some));
-    let first = covered(&world);
+    eventually("the first ones are written at once", || fetched(&world).iter().all(Option::is_some));
+    let first = fetched(&world);
     std::thread::sleep(Duration::from_millis(50));
     wake_all();
     std::thread::sleep(MOMENT);
-    assert_eq!(covered(&world), first, "written again within the interval");
+    assert_eq!(fetched(&world), first, "written again within the interval");
     let before = std::fs::metadata(&log).unwrap().len();
     world.stop();
-    assert!(covered(&world).iter().zip(&first).all(|(now, then)| now > then), "all of them");
+    assert!(fetched(&world).iter().zip(&first).all(|(now, then)| now > then), "all of them");
     // A page of 4 KiB holds some twenty rows; a transaction writes each page it changed once.
     let pages = (std::fs::metadata(&log).unwrap().len() - before) / 4096;
     assert!((1..50).contains(&pages), "{pages} pages");

@@ -48,7 +48,7 @@ pub const BODIES: [Body; 21] = [
     body("store-register", 200, rows::register),
     body("store-register-again", 200, rows::register_again),
     body("store-register-remove", 200, rows::register_and_remove),
-    body("store-cover-100", 10, rows::cover),
+    body("store-cover-100", 10, rows::fetched_until),
     body("status-1000", 10, page::status),
 ];
 
@@ -65,7 +65,7 @@ fn account(n: u32) -> Account {
         endpoint_gone: false,
         paused: false,
         last_registration: 1_700_000_000,
-        covered_until: None,
+        fetched_until: None,
     }
 }
 

@@ -216,7 +216,7 @@ impl<'a> World<'a> {
             Next::Wait(until) => assert!(until > self.now, "it would be asked again at once, for ever"),
             Next::Idle => {
                 assert!(
-                    !self.account_state.owes() || self.account_state.halt().is_some(),
+                    !self.account_state.owes() || self.account_state.stop_reason().is_some(),
                     "a wake-up is owed and nothing is due"
                 )
             }
@@ -236,7 +236,7 @@ impl<'a> World<'a> {
 
     fn new_endpoint(&mut self, how: u8) {
         match how % 4 {
-            0 => self.account_state.owe_test(),
+            0 => self.account_state.enqueue_test(),
             1 => self.account_state.resume(),
             _ => self.account_state.set_endpoint(Endpoint::parse("https://push.example/y").expect("an endpoint")),
         }

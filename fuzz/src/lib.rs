@@ -27,6 +27,6 @@ pub fn account() -> Account {
         endpoint_gone: false,
         paused: false,
         last_registration: 0,
-        covered_until: None,
+        fetched_until: None,
     }
 }

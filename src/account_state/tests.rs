@@ -25,9 +25,9 @@ fn push(account_state: &AccountState, outcome: Outcome, meanwhile: impl FnOnce()
 fn the_end_of_a_push_to_an_old_endpoint_says_nothing_about_the_new_one() {
     for outcome in [Outcome::Accepted, Outcome::Gone, Outcome::Failed] {
         let account_state = AccountState::new(&account(), false, &Timings::default());
-        let ticket = account_state.take_in(urgent(1), Instant::now()).unwrap();
+        let seq = account_state.on_envelope(urgent(1), Instant::now()).unwrap();
         assert_eq!(push(&account_state, outcome, || account_state.set_endpoint(endpoint("new"))), None);
-        assert!(account_state.accepted() < ticket && account_state.halt().is_none());
+        assert!(account_state.accepted() < seq && account_state.stop_reason().is_none());
         assert_eq!(account_state.next_push(Instant::now()), Next::Send(Kind::Wake));
     }
 }
@@ -41,18 +41,18 @@ fn the_late_end_of_a_push_says_nothing_about_the_one_that_took_its_place() {
         ] {
             let account_state = AccountState::new(&account(), false, &Timings::default());
             account_state.note_server_time(Some(ServerTime(1_000_000)), Instant::now());
-            let ticket = account_state.take_in(urgent(2_000_000), Instant::now()).unwrap();
+            let seq = account_state.on_envelope(urgent(2_000_000), Instant::now()).unwrap();
             let meanwhile = || {
                 renew(&account_state);
                 account_state.push_started(Kind::Wake, Instant::now());
             };
             assert_eq!(push(&account_state, outcome.clone(), meanwhile), None, "{outcome:?}");
             assert!(
-                account_state.push_in_flight() && account_state.owes() && account_state.accepted() < ticket,
+                account_state.push_in_flight() && account_state.owes() && account_state.accepted() < seq,
                 "{outcome:?}"
             );
             assert_eq!(
-                (account_state.halt(), account_state.gone_endpoint(), account_state.unsaved_cover()),
+                (account_state.stop_reason(), account_state.gone_endpoint(), account_state.unsaved_fetched_until()),
                 (None, None, None),
                 "{outcome:?}"
             );
@@ -65,16 +65,16 @@ fn the_late_end_of_a_push_says_nothing_about_the_one_that_took_its_place() {
 fn the_endpoint_that_is_gone_is_the_one_that_was_pushed_to() {
     let account_state =
         AccountState::new(&account(), false, &Timings { push_gone: Duration::ZERO, ..Timings::default() });
-    account_state.take_in(urgent(1), Instant::now());
+    account_state.on_envelope(urgent(1), Instant::now());
     for _ in 0..4 {
-        assert_eq!(account_state.halt(), None);
+        assert_eq!(account_state.stop_reason(), None);
         push(&account_state, Outcome::Gone, || ());
     }
     account_state.set_endpoint(endpoint("new"));
-    assert_eq!(account_state.halt(), Some(Halt::EndpointGone));
+    assert_eq!(account_state.stop_reason(), Some(StopReason::EndpointGone));
     assert_eq!(account_state.gone_endpoint(), Some((endpoint("old"), "told".into())));
     account_state.stop();
-    assert_eq!(account_state.halt(), Some(Halt::EndpointGone), "its reason still has to be written down");
+    assert_eq!(account_state.stop_reason(), Some(StopReason::EndpointGone), "its reason still has to be written down");
 }
 
 #[test]
@@ -82,27 +82,27 @@ fn a_server_whose_clock_ran_ahead_silences_nobody() {
     let day = 86_400_000;
     let account_state = AccountState::new(&account(), false, &Timings::default());
     account_state.note_server_time(Some(ServerTime(2 * day)), Instant::now());
-    account_state.take_in(urgent(2 * day), Instant::now());
+    account_state.on_envelope(urgent(2 * day), Instant::now());
     push(&account_state, Outcome::Accepted, || ());
-    assert_eq!(account_state.take_in(urgent(day), Instant::now()), None, "covered by that clock");
+    assert_eq!(account_state.on_envelope(urgent(day), Instant::now()), None, "already fetched by that clock");
     account_state.note_server_time(Some(ServerTime(day)), Instant::now());
-    assert!(account_state.take_in(urgent(day), Instant::now()).is_some(), "the others' clock says it is new");
+    assert!(account_state.on_envelope(urgent(day), Instant::now()).is_some(), "the others' clock says it is new");
 }
 
 #[test]
 fn a_stored_time_counts_only_once_signals_clock_was_heard() {
     let mut stored = account();
-    stored.covered_until = Some(ServerTime(1_000_000));
+    stored.fetched_until = Some(ServerTime(1_000_000));
     let account_state = AccountState::new(&stored, false, &Timings::default());
-    assert!(account_state.take_in(urgent(1), Instant::now()).is_some());
+    assert!(account_state.on_envelope(urgent(1), Instant::now()).is_some());
     account_state.note_server_time(Some(ServerTime(2_000_000)), Instant::now());
-    assert_eq!(account_state.take_in(urgent(1), Instant::now()), None);
+    assert_eq!(account_state.on_envelope(urgent(1), Instant::now()), None);
 }
 
 #[test]
 fn a_failed_test_push_promises_nothing() {
     let account_state = AccountState::new(&account(), false, &Timings::default());
-    account_state.owe_test();
+    account_state.enqueue_test();
     let (_, generation) = account_state.push_started(Kind::Test, Instant::now());
     let delivery = Delivery { outcome: Outcome::Failed, reason: "told".into(), remedy: "" };
     account_state.push_finished(Kind::Test, generation, &delivery, Instant::now(), &mut Rng::with_seed(1));
@@ -113,7 +113,7 @@ fn a_failed_test_push_promises_nothing() {
 #[test]
 fn a_limit_follows_the_account_to_its_next_endpoint_and_not_to_another_push_server() {
     let account_state = AccountState::new(&account(), false, &Timings::default());
-    account_state.take_in(urgent(1), Instant::now());
+    account_state.on_envelope(urgent(1), Instant::now());
     push(&account_state, Outcome::Limited(Some(Duration::from_secs(60))), || ());
     for token in ["new", "newer"] {
         account_state.set_endpoint(endpoint(token));
@@ -147,7 +147,7 @@ fn the_push_side_takes_the_state_an_answer_means_whichever_push_met_it() {
                     if beside_the_loop {
                         return account_state.test_ended(&account_state.endpoint(), &delivery, Instant::now());
                     }
-                    account_state.owe_test();
+                    account_state.enqueue_test();
                     let (_, generation) = account_state.push_started(Kind::Test, Instant::now());
                     account_state.push_finished(
                         Kind::Test,
@@ -158,7 +158,7 @@ fn the_push_side_takes_the_state_an_answer_means_whichever_push_met_it() {
                     );
                 };
                 if owes {
-                    account_state.take_in(urgent(1), Instant::now());
+                    account_state.on_envelope(urgent(1), Instant::now());
                 }
                 test(&outcome);
                 let push = account_state.status().push;
@@ -175,7 +175,7 @@ fn the_push_side_takes_the_state_an_answer_means_whichever_push_met_it() {
 fn an_accepted_ping_sends_what_is_owed_at_once() {
     for outcome in [Outcome::Failed, Outcome::Unauthorized, Outcome::Rejected, Outcome::Limited(None)] {
         let account_state = AccountState::new(&account(), false, &Timings::default());
-        account_state.take_in(urgent(1), Instant::now());
+        account_state.on_envelope(urgent(1), Instant::now());
         push(&account_state, outcome.clone(), || ());
         assert!(matches!(account_state.next_push(Instant::now()), Next::Wait(_)), "{outcome:?}");
         let accepted = Delivery { outcome: Outcome::Accepted, reason: "told".into(), remedy: "" };
@@ -197,13 +197,13 @@ fn an_acceptance_that_is_doubtful_counts_and_is_told_until_a_better_one() {
         ("https://h answered 200 OK: that is a web page", true),
         ("https://h answered 201 Created", false),
     ] {
-        let ticket = account_state.take_in(urgent(1), Instant::now()).unwrap();
+        let seq = account_state.on_envelope(urgent(1), Instant::now()).unwrap();
         let (_, generation) = account_state.push_started(Kind::Wake, Instant::now());
         let remedy = if told { "check" } else { "" };
         let delivery = Delivery { outcome: Outcome::Accepted, reason: reason.into(), remedy };
         account_state.push_finished(Kind::Wake, generation, &delivery, Instant::now(), &mut Rng::with_seed(1));
         let push = account_state.status().push;
-        assert!(account_state.accepted() >= ticket && push.state == PushState::Ok);
+        assert!(account_state.accepted() >= seq && push.state == PushState::Ok);
         assert_eq!(push.reason.contains("web page"), told, "{push:?}");
     }
 }

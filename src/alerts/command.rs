@@ -1,4 +1,4 @@
-//! Runs the operator's command with the news as JSON on its standard input.
+//! Runs the operator's command with the alert as JSON on its standard input.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -8,7 +8,7 @@ use futures_lite::AsyncWriteExt as _;
 use rustix::process::{Pid, Signal, kill_process_group};
 use smol::process::{Command, Stdio};
 
-use super::watch::News;
+use super::watch::Alert;
 use crate::config::AlertCommand;
 use crate::runtime::timeout;
 
@@ -25,13 +25,13 @@ const OURS: [&str; 9] = [
     "LISTEN_PID",
 ];
 
-/// Whether the command took the news.
+/// Whether the command took the alert.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(super) enum AlertOutcome {
     /// It ended with 0.
-    Yes,
+    Delivered,
     /// It did not; the text says what happened.
-    No(String),
+    Failed(String),
 }
 
 /// The command and what it started. Killed when dropped: a script's own death would leave what it waits for behind.
@@ -47,19 +47,19 @@ impl Drop for Group {
 }
 
 /// Runs it to its end, at most for `limit`; then it is killed, and what it started.
-pub(super) async fn run(command: &AlertCommand, news: &News, limit: Duration) -> Told {
+pub(super) async fn run(command: &AlertCommand, alert: &Alert, limit: Duration) -> AlertOutcome {
     let work = async {
-        match talk(command, news).await {
+        match notify(command, alert).await {
             Ok(told) => told,
-            Err(error) => Told::No(format!("{}: {error}", command.program())),
+            Err(error) => AlertOutcome::Failed(format!("{}: {error}", command.program())),
         }
     };
-    let late = || Told::No(format!("{} did not end within {limit:?}", command.program()));
+    let late = || AlertOutcome::Failed(format!("{} did not end within {limit:?}", command.program()));
     timeout(limit, work).await.unwrap_or_else(late)
 }
 
-async fn talk(command: &AlertCommand, news: &News) -> io::Result<Told> {
-    let text = serde_json::to_vec(news).map_err(io::Error::other)?;
+async fn notify(command: &AlertCommand, alert: &Alert) -> io::Result<AlertOutcome> {
+    let text = serde_json::to_vec(alert).map_err(io::Error::other)?;
     let mut process = std::process::Command::new(command.program());
     process.args(command.arguments()).process_group(0);
     let mut process = Command::from(process);
@@ -79,5 +79,9 @@ async fn talk(command: &AlertCommand, news: &News) -> io::Result<Told> {
     let status = child.status().await?;
     // It ended by itself; what it left running, it left on purpose.
     group.0 = None;
-    Ok(if status.success() { Told::Yes } else { Told::No(format!("{} ended with {status}", command.program())) })
+    Ok(if status.success() {
+        AlertOutcome::Delivered
+    } else {
+        AlertOutcome::Failed(format!("{} ended with {status}", command.program()))
+    })
 }

@@ -13,17 +13,17 @@ use crate::timings::Rate;
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Event {
+pub(super) enum AlertEvent {
     /// It needs attention, or needs it for another reason than before.
     NeedsAttention,
     /// It is well again.
     Well,
 }
 
-/// Something to tell.
+/// One alert to the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct News {
-    pub(super) event: Event,
+pub(super) struct Alert {
+    pub(super) event: AlertEvent,
     pub(super) account: AccountView,
 }
 
@@ -77,14 +77,14 @@ impl Watch {
 
     /// What is to be told next. What has to wait is told later, if it is still so then: telling takes time, so look again
     /// before each.
-    pub(super) fn look(&mut self, accounts: &[AccountView], now: Instant) -> Option<News> {
+    pub(super) fn next_alert(&mut self, accounts: &[AccountView], now: Instant) -> Option<Alert> {
         let there: HashSet<&str> = accounts.iter().map(|account| account.uuid.as_str()).collect();
         self.known.retain(|uuid, _| there.contains(uuid.as_str()));
         for account in accounts {
             let trouble = trouble(account);
             let event = match self.known.get_mut(&account.uuid) {
                 Some(known) => known.event(account, &trouble, self.settle, now),
-                None => trouble.iter().any(Option::is_some).then_some(Event::NeedsAttention),
+                None => trouble.iter().any(Option::is_some).then_some(AlertEvent::NeedsAttention),
             };
             let Some(event) = event else { continue };
             let waits = self.known.get(&account.uuid).is_some_and(|known| now < known.tried + self.pause);
@@ -93,18 +93,18 @@ impl Watch {
             }
             let new = || Known { told: Trouble::default(), tried: now, well_since: [None; 2] };
             self.known.entry(account.uuid.clone()).or_insert_with(new).tried = now;
-            return Some(News { event, account: account.clone() });
+            return Some(Alert { event, account: account.clone() });
         }
         None
     }
 
     /// It was told. What was not is news again after the pause.
-    pub(super) fn told(&mut self, news: &News) {
-        let Some(known) = self.known.get_mut(&news.account.uuid) else { return };
-        match news.event {
-            Event::Well => known.told = Trouble::default(),
-            Event::NeedsAttention => {
-                for (told, now) in known.told.iter_mut().zip(trouble(&news.account)) {
+    pub(super) fn delivered(&mut self, alert: &Alert) {
+        let Some(known) = self.known.get_mut(&alert.account.uuid) else { return };
+        match alert.event {
+            AlertEvent::Well => known.told = Trouble::default(),
+            AlertEvent::NeedsAttention => {
+                for (told, now) in known.told.iter_mut().zip(trouble(&alert.account)) {
                     // A side that only tries again at this moment may be back in the trouble that was told.
                     *told = now.or_else(|| told.take());
                 }
@@ -115,13 +115,19 @@ impl Watch {
 
 impl Known {
     /// What is news about it.
-    fn event(&mut self, account: &AccountView, trouble: &Trouble, settle: Duration, now: Instant) -> Option<Event> {
+    fn event(
+        &mut self,
+        account: &AccountView,
+        trouble: &Trouble,
+        settle: Duration,
+        now: Instant,
+    ) -> Option<AlertEvent> {
         for (since, well) in self.well_since.iter_mut().zip(is_well(account)) {
             *since = well.then(|| since.unwrap_or(now));
         }
         let settled = self.well_since.map(|since| since.is_some_and(|since| now >= since + settle));
         if settled == [true; 2] {
-            return self.told.iter().any(Option::is_some).then_some(Event::Well);
+            return self.told.iter().any(Option::is_some).then_some(AlertEvent::Well);
         }
         for (side, settled) in settled.into_iter().enumerate() {
             // It is over, though the account is not well: the same again is news.
@@ -132,7 +138,7 @@ impl Known {
         let is_news = |(now, told): (&Option<String>, &Option<String>)| {
             now.as_ref().is_some_and(|now| !continues(told.as_deref(), now))
         };
-        trouble.iter().zip(&self.told).any(is_news).then_some(Event::NeedsAttention)
+        trouble.iter().zip(&self.told).any(is_news).then_some(AlertEvent::NeedsAttention)
     }
 }
 
@@ -172,17 +178,17 @@ mod tests {
     }
 
     /// Looks and tells.
-    fn told(watch: &mut Watch, accounts: &[AccountView], now: Instant) -> Vec<Event> {
+    fn told(watch: &mut Watch, accounts: &[AccountView], now: Instant) -> Vec<AlertEvent> {
         let mut events = Vec::new();
-        while let Some(news) = watch.look(accounts, now) {
-            watch.told(&news);
-            events.push(news.event);
+        while let Some(alert) = watch.next_alert(accounts, now) {
+            watch.delivered(&alert);
+            events.push(alert.event);
         }
         events
     }
 
     /// Seconds, the states of both sides then, and what is told.
-    type Row = (u64, &'static str, &'static str, &'static [Event]);
+    type Row = (u64, &'static str, &'static str, &'static [AlertEvent]);
 
     fn goes(rows: &[Row]) {
         let (mut watch, start) = (Watch::new(PAUSE, SETTLE, RATE), Instant::now());
@@ -192,8 +198,8 @@ mod tests {
         }
     }
 
-    const TROUBLE: &[Event] = &[Event::NeedsAttention];
-    const WELL: &[Event] = &[Event::Well];
+    const TROUBLE: &[AlertEvent] = &[AlertEvent::NeedsAttention];
+    const WELL: &[AlertEvent] = &[AlertEvent::Well];
 
     #[test]
     fn each_change_is_told_once_and_not_more_often_than_the_pause() {
@@ -268,10 +274,10 @@ mod tests {
     fn what_could_not_be_told_is_told_after_the_pause() {
         let (mut watch, start) = (Watch::new(PAUSE, SETTLE, RATE), Instant::now());
         let accounts = [account(1, "refused!", "ok")];
-        assert!(watch.look(&accounts, start).is_some());
-        assert!(watch.look(&accounts, start + PAUSE / 2).is_none());
-        assert_eq!(told(&mut watch, &accounts, start + PAUSE), [Event::NeedsAttention]);
-        assert!(watch.look(&accounts, start + PAUSE * 3).is_none());
+        assert!(watch.next_alert(&accounts, start).is_some());
+        assert!(watch.next_alert(&accounts, start + PAUSE / 2).is_none());
+        assert_eq!(told(&mut watch, &accounts, start + PAUSE), [AlertEvent::NeedsAttention]);
+        assert!(watch.next_alert(&accounts, start + PAUSE * 3).is_none());
     }
 
     #[test]

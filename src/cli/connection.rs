@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 
 use super::args::{ConnectionAdd, ConnectionList};
-use super::reach::{Reach, public_key};
+use super::outbound::{Outbound, public_key};
 use super::status::{answered, running};
 use super::{Answer, CliError};
 use crate::account::{Account, AccountId, Credentials, DeviceId, Endpoint, Secret};
@@ -50,9 +50,9 @@ pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -
     if !config.allowed_uuids.permits(id) {
         return Err(CliError::failed(format_args!("{id} is not in allowed_uuids; to allow it, add \"{id}\" to it")));
     }
-    let reach = Reach::new(config)?;
-    reach.block_on(async {
-        let checked = reach.net.check_endpoint(&config.allowed_endpoints, &endpoint).await;
+    let outbound = Outbound::new(config)?;
+    outbound.block_on(async {
+        let checked = outbound.net.check_endpoint(&config.allowed_endpoints, &endpoint).await;
         checked.map_err(|refusal| CliError::failed(format_args!("nothing stored: {refusal}")))?;
         let mut store = Store::open(&config.db, IfMissing::Create)?;
         if let Ok(key) = public_key(config) {
@@ -67,8 +67,8 @@ pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -
         }
         let paused = known.as_ref().is_some_and(|known| known.paused);
         // What Signal's clock says stays true for the same device only.
-        let covered_until =
-            known.filter(|known| known.credentials == credentials).and_then(|known| known.covered_until);
+        let fetched_until =
+            known.filter(|known| known.credentials == credentials).and_then(|known| known.fetched_until);
         let account = Account {
             credentials,
             endpoint: endpoint.clone(),
@@ -76,7 +76,7 @@ pub(super) fn add(config: &Config, args: &ConnectionAdd, out: &mut impl Write) -
             endpoint_gone: false,
             paused,
             last_registration: seconds(SystemTime::now()),
-            covered_until,
+            fetched_until,
         };
         store.put(account).await?;
         writeln!(out, "stored {id}, device {device}, in {}; {}", shown(&config.db), noticed(config))?;
@@ -228,9 +228,9 @@ fn send_test(config: &Config, id: AccountId, endpoint: &Endpoint) -> Result<Ping
     if let Ok(pinged) = pinged_by_server(config, id) {
         return Ok(pinged);
     }
-    let reach = Reach::new(config)?;
-    let pusher = reach.pusher(config)?;
-    Ok(reach.block_on(pusher.send(endpoint, Kind::Test)).into())
+    let outbound = Outbound::new(config)?;
+    let pusher = outbound.pusher(config)?;
+    Ok(outbound.block_on(pusher.send(endpoint, Kind::Test)).into())
 }
 
 /// Has the running server send the test push.

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use serde_json::json;
 
 use super::args::Doctor as Args;
-use super::output::Paint;
-use super::reach::Reach;
+use super::outbound::Outbound;
+use super::output::ColorChoice;
 use super::{Answer, CliError, Start};
 use crate::account::AccountId;
 use crate::config::Config;
@@ -14,21 +14,26 @@ use crate::doctor::{Check, Doctor, Verdict};
 use crate::printable::{printable, printable_json};
 
 /// `doctor`.
-pub(super) fn run(start: &Start<'_>, args: &Args, paint: Paint, out: &mut impl Write) -> Result<Answer, CliError> {
+pub(super) fn run(
+    start: &Start<'_>,
+    args: &Args,
+    color: ColorChoice,
+    out: &mut impl Write,
+) -> Result<Answer, CliError> {
     let only = args.uuid.as_deref().map(AccountId::parse).transpose()?;
     let mut checks = Vec::new();
     let mut written = Ok(());
     let show = !args.json && !args.report;
     let mut tell = |check: Check| {
         if show && written.is_ok() {
-            written = print(&check, paint, out);
+            written = print(&check, color, out);
         }
         checks.push(check);
     };
     let config = Config::load(start.config.as_deref(), start.env);
     match &config {
         Ok(config) => {
-            let executor = Reach::executor();
+            let executor = Outbound::executor();
             let mut doctor = Doctor::new(config, only, &mut tell);
             if args.report {
                 doctor = doctor.for_everybody();
@@ -59,7 +64,7 @@ pub(super) fn run(start: &Start<'_>, args: &Args, paint: Paint, out: &mut impl W
     Ok(if failures == 0 { Answer::Yes } else { Answer::No })
 }
 
-fn print(check: &Check, paint: Paint, out: &mut impl Write) -> io::Result<()> {
+fn print(check: &Check, color: ColorChoice, out: &mut impl Write) -> io::Result<()> {
     let label = check.verdict.label();
     let colour = match check.verdict {
         Verdict::Ok => "32",
@@ -68,9 +73,9 @@ fn print(check: &Check, paint: Paint, out: &mut impl Write) -> io::Result<()> {
         Verdict::Failure => "1;31",
     };
     let padding = " ".repeat(7 - label.len().min(7));
-    match paint {
-        Paint::Colours => write!(out, "\x1b[{colour}m{label}\x1b[0m{padding}")?,
-        Paint::Plain => write!(out, "{label}{padding}")?,
+    match color {
+        ColorChoice::Ansi => write!(out, "\x1b[{colour}m{label}\x1b[0m{padding}")?,
+        ColorChoice::Plain => write!(out, "{label}{padding}")?,
     }
     writeln!(out, "  {}: {}", check.name, printable(&check.what))?;
     if !check.remedy.is_empty() {

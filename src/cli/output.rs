@@ -6,19 +6,19 @@ use crate::config::Env;
 
 /// Whether there are colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Paint {
+pub(super) enum ColorChoice {
     /// By ANSI escape sequences.
-    Colours,
+    Ansi,
     /// Text alone.
     Plain,
 }
 
-impl Paint {
+impl ColorChoice {
     /// Colours on a terminal only, and not with `NO_COLOR` (<https://no-color.org>).
     pub(super) fn of(env: &Env, to: &impl IsTerminal) -> Self {
         let unwanted = env.get("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = env.get("TERM").is_some_and(|terminal| terminal == "dumb");
-        if to.is_terminal() && !unwanted && !dumb { Self::Colours } else { Self::Plain }
+        if to.is_terminal() && !unwanted && !dumb { Self::Ansi } else { Self::Plain }
     }
 }
 
@@ -51,12 +51,12 @@ pub(super) fn wrapped(text: &str) -> String {
 }
 
 /// A writer whose reader may leave early: what it does not want to read is no error, and the verb goes on.
-pub(super) struct Lenient<W> {
+pub(super) struct IgnoreBrokenPipe<W> {
     inner: W,
     closed: bool,
 }
 
-impl<W: Write> Lenient<W> {
+impl<W: Write> IgnoreBrokenPipe<W> {
     pub(super) fn new(inner: W) -> Self {
         Self { inner, closed: false }
     }
@@ -72,7 +72,7 @@ impl<W: Write> Lenient<W> {
     }
 }
 
-impl<W: Write> Write for Lenient<W> {
+impl<W: Write> Write for IgnoreBrokenPipe<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.closed {
             return Ok(bytes.len());
@@ -110,24 +110,24 @@ mod tests {
     fn colours_are_for_terminals_whose_user_wants_them() {
         let env = |pairs: &[(&str, &str)]| pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect::<Env>();
         let file = tempfile::tempfile().unwrap();
-        assert_eq!(Paint::of(&env(&[("TERM", "xterm")]), &file), Paint::Plain);
+        assert_eq!(ColorChoice::of(&env(&[("TERM", "xterm")]), &file), ColorChoice::Plain);
         // The other end of a terminal is one as well.
         let Ok(terminal) = std::fs::File::options().read(true).write(true).open("/dev/ptmx") else { return };
         for (variables, expected) in [
-            (&[][..], Paint::Colours),
-            (&[("NO_COLOR", "")], Paint::Colours),
-            (&[("NO_COLOR", "1")], Paint::Plain),
-            (&[("TERM", "dumb")], Paint::Plain),
+            (&[][..], ColorChoice::Ansi),
+            (&[("NO_COLOR", "")], ColorChoice::Ansi),
+            (&[("NO_COLOR", "1")], ColorChoice::Plain),
+            (&[("TERM", "dumb")], ColorChoice::Plain),
         ] {
-            assert_eq!(Paint::of(&env(variables), &terminal), expected, "{variables:?}");
+            assert_eq!(ColorChoice::of(&env(variables), &terminal), expected, "{variables:?}");
         }
     }
 
     #[test]
     fn a_reader_that_left_is_no_error_and_a_full_disk_is() {
-        let mut left = Lenient::new(Broken(ErrorKind::BrokenPipe));
+        let mut left = IgnoreBrokenPipe::new(Broken(ErrorKind::BrokenPipe));
         assert!(writeln!(left, "result").is_ok() && left.flush().is_ok());
-        let mut full = Lenient::new(Broken(ErrorKind::StorageFull));
+        let mut full = IgnoreBrokenPipe::new(Broken(ErrorKind::StorageFull));
         assert!(writeln!(full, "result").is_err() && full.flush().is_err());
     }
 }

@@ -7,7 +7,7 @@ use async_signal::{Signal, Signals};
 use futures_lite::StreamExt as _;
 use smol::channel::{self, Receiver, Sender};
 
-use super::output::Paint;
+use super::output::ColorChoice;
 use super::{Answer, CliError, note, warn};
 use crate::config::{Config, ConfigError, Env};
 use crate::daemon::{Daemon, Hooks};
@@ -37,7 +37,7 @@ pub(super) fn run(
     // A start that fails needs none.
     descriptors::raise_limit();
     if !daemon.config().webserver {
-        note(&airgapped(daemon.vapid_public(), Paint::of(env, &stderr()))?);
+        note(&airgapped(daemon.vapid_public(), ColorChoice::of(env, &stderr()))?);
     }
     let hooks = Hooks { service: service.into(), reloads: signals.reloads, reread: Box::new(reread) };
     daemon.run_as_service(&hooks, async move {
@@ -48,15 +48,15 @@ pub(super) fn run(
 }
 
 /// The code and the link for phones that do not reach this server.
-fn airgapped(vapid: &str, paint: Paint) -> Result<String, TooLong> {
+fn airgapped(vapid: &str, color: ColorChoice) -> Result<String, TooLong> {
     let link = Link::Airgapped.to_text(vapid);
     // A journal keeps no colours.
-    let code = if paint == Paint::Colours { qr_terminal(&link) } else { qr_plain(&link) }?;
+    let code = if color == ColorChoice::Ansi { qr_terminal(&link) } else { qr_plain(&link) }?;
     Ok(format!("Scan this code in Molly, or open the link on the phone:\n\n{code}\n{link}"))
 }
 
 /// What the process is told by signals.
-struct Told {
+struct StopAndReload {
     /// The first SIGTERM or SIGINT.
     stop: Receiver<()>,
     /// Each SIGHUP; several in a row may be one.
@@ -65,7 +65,7 @@ struct Told {
 
 /// Follows the signals; a second one that means the end ends the process at once. A thread of its own, because that one
 /// must be seen even when the daemon's threads hang.
-fn watch_signals() -> Result<Told, CliError> {
+fn watch_signals() -> Result<StopAndReload, CliError> {
     let cannot = |error| CliError::failed(format_args!("signals cannot be watched: {error}"));
     let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(cannot)?;
     let (first, stop) = channel::bounded::<()>(1);
@@ -82,7 +82,7 @@ fn watch_signals() -> Result<Told, CliError> {
             std::process::exit(1);
         })
         .map_err(cannot)?;
-    Ok(Told { stop, reloads })
+    Ok(StopAndReload { stop, reloads })
 }
 
 /// Waits for a signal that means the end, and passes the others on. When they cannot be watched any more there is none,

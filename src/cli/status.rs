@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use serde::de::DeserializeOwned;
 
 use super::args::Status;
-use super::output::Paint;
-use super::reach::public_key;
+use super::outbound::public_key;
+use super::output::ColorChoice;
 use super::{Answer, CliError, table};
 use crate::config::Config;
 use crate::net::ask_socket;
@@ -23,7 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST: usize = 64 * 1024 * 1024;
 
 /// `status`.
-pub(super) fn run(config: &Config, args: &Status, paint: Paint, out: &mut impl Write) -> Result<Answer, CliError> {
+pub(super) fn run(
+    config: &Config,
+    args: &Status,
+    color: ColorChoice,
+    out: &mut impl Write,
+) -> Result<Answer, CliError> {
     let (overview, absent) = match running(config) {
         Ok(overview) => (overview, None),
         Err(error) => {
@@ -49,7 +54,7 @@ pub(super) fn run(config: &Config, args: &Status, paint: Paint, out: &mut impl W
         }
     } else {
         let absent = absent.as_deref().map(printable);
-        out.write_all(table::render(&overview, absent.as_deref(), paint).as_bytes())?;
+        out.write_all(table::render(&overview, absent.as_deref(), color).as_bytes())?;
     }
     Ok(if overview.healthy { Answer::Yes } else { Answer::No })
 }

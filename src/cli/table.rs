@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::output::Paint;
+use super::output::ColorChoice;
 use crate::overview::{AccountView, Moment, Overview, Server, SideView};
 
 /// SGR codes.
@@ -18,23 +18,23 @@ const HEAD: [&str; 6] = ["ACCOUNT", "SIGNAL", "PUSH", "MESSAGE", "PUSHED", "NEXT
 type Cell = (String, Option<&'static str>);
 
 /// The whole text. `absent` is why no server answered. All texts are printable already.
-pub(super) fn render(overview: &Overview, absent: Option<&str>, paint: Paint) -> String {
+pub(super) fn render(overview: &Overview, absent: Option<&str>, color: ColorChoice) -> String {
     let now = overview.at;
     let mut text = String::new();
     // Writing to a String cannot fail.
     match (&overview.server, absent) {
-        (Some(server), _) => head(&mut text, overview, server, now, paint),
+        (Some(server), _) => head(&mut text, overview, server, now, color),
         (None, absent) => {
-            let _ = writeln!(text, "{}", coloured(absent.unwrap_or("no server answers"), RED, paint));
+            let _ = writeln!(text, "{}", coloured(absent.unwrap_or("no server answers"), RED, color));
             let _ = writeln!(text, "What follows is from the database alone: {}.", accounts(overview));
         }
     }
     if !overview.accounts.is_empty() {
         text.push('\n');
-        table(&mut text, &overview.accounts, now, paint);
+        table(&mut text, &overview.accounts, now, color);
     }
     for warning in &overview.warnings {
-        let _ = writeln!(text, "\n{}: {warning}", coloured("warning", YELLOW, paint));
+        let _ = writeln!(text, "\n{}: {warning}", coloured("warning", YELLOW, color));
     }
     for row in &overview.unreadable {
         let _ = writeln!(text, "\nleft out: {row}");
@@ -42,23 +42,23 @@ pub(super) fn render(overview: &Overview, absent: Option<&str>, paint: Paint) ->
     text
 }
 
-fn head(text: &mut String, overview: &Overview, server: &Server, now: Moment, paint: Paint) {
+fn head(text: &mut String, overview: &Overview, server: &Server, now: Moment, color: ColorChoice) {
     let title = format!("MollySocket {}", overview.version);
     let web = server.web.as_deref().unwrap_or("no web server");
     let up = age(server.since, now);
     let _ = writeln!(
         text,
         "{}: up {up}, process {}, {web}\n{}",
-        coloured(&title, BOLD, paint),
+        coloured(&title, BOLD, color),
         server.pid,
         accounts(overview)
     );
     let _ = writeln!(text, "database: {}", server.database);
     if let Some(problem) = &server.database_problem {
-        let _ = writeln!(text, "{}", coloured(&format!("the database fails: {problem}"), RED, paint));
+        let _ = writeln!(text, "{}", coloured(&format!("the database fails: {problem}"), RED, color));
     }
     if server.signal_reachable == Some(false) {
-        let _ = writeln!(text, "{}", coloured("Signal does not answer", RED, paint));
+        let _ = writeln!(text, "{}", coloured("Signal does not answer", RED, color));
     }
 }
 
@@ -80,15 +80,15 @@ fn accounts(overview: &Overview) -> String {
     }
 }
 
-fn table(text: &mut String, accounts: &[AccountView], now: Moment, paint: Paint) {
+fn table(text: &mut String, accounts: &[AccountView], now: Moment, color: ColorChoice) {
     let rows: Vec<[Cell; 6]> = accounts.iter().map(|account| cells(account, now)).collect();
     let widths: [usize; 6] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].0.chars().count());
         cells.chain([HEAD[column].len()]).max().unwrap_or(0)
     });
-    line(text, &HEAD.map(|title| (title.to_owned(), Some(BOLD))), &widths, paint);
+    line(text, &HEAD.map(|title| (title.to_owned(), Some(BOLD))), &widths, color);
     for (account, row) in accounts.iter().zip(&rows) {
-        line(text, row, &widths, paint);
+        line(text, row, &widths, color);
         explain(text, "Signal", &account.signal);
         explain(text, "push", &account.push);
         if let Some(notice) = &account.notice {
@@ -97,12 +97,12 @@ fn table(text: &mut String, accounts: &[AccountView], now: Moment, paint: Paint)
     }
 }
 
-fn line(text: &mut String, cells: &[Cell; 6], widths: &[usize; 6], paint: Paint) {
+fn line(text: &mut String, cells: &[Cell; 6], widths: &[usize; 6], color: ColorChoice) {
     let mut shown = String::new();
     for ((cell, colour), width) in cells.iter().zip(widths) {
         let padding = width.saturating_sub(cell.chars().count()) + 2;
         match colour {
-            Some(colour) => shown.push_str(&coloured(cell, colour, paint)),
+            Some(colour) => shown.push_str(&coloured(cell, colour, color)),
             None => shown.push_str(cell),
         }
         shown.push_str(&" ".repeat(padding));
@@ -146,10 +146,10 @@ fn colour(state: &str) -> Option<&'static str> {
     }
 }
 
-fn coloured(text: &str, colour: &str, paint: Paint) -> String {
-    match paint {
-        Paint::Colours => format!("\x1b[{colour}m{text}\x1b[0m"),
-        Paint::Plain => text.to_owned(),
+fn coloured(text: &str, colour: &str, color: ColorChoice) -> String {
+    match color {
+        ColorChoice::Ansi => format!("\x1b[{colour}m{text}\x1b[0m"),
+        ColorChoice::Plain => text.to_owned(),
     }
 }
 

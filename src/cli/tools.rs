@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::connection::shown;
-use super::reach::{Reach, vapid};
+use super::outbound::{Outbound, vapid};
 use super::status::running;
 use super::{Answer, CliError, warn};
 use crate::account::{AccountId, Endpoint};
@@ -46,8 +46,8 @@ pub(super) fn test_endpoint(config: &Config, endpoint: &str, out: &mut impl Writ
         }
     };
     let origin = endpoint.origin();
-    let reach = Reach::new(config)?;
-    match reach.block_on(reach.net.check_endpoint(&config.allowed_endpoints, &endpoint)) {
+    let outbound = Outbound::new(config)?;
+    match outbound.block_on(outbound.net.check_endpoint(&config.allowed_endpoints, &endpoint)) {
         Err(refusal) => {
             writeln!(out, "refused: {refusal}")?;
             Ok(Answer::No)
@@ -57,7 +57,7 @@ pub(super) fn test_endpoint(config: &Config, endpoint: &str, out: &mut impl Writ
             Ok(Answer::No)
         }
         Ok(Checked::Fine) => {
-            if let Some(blocked) = reach.block_on(reach.net.dns_filter(&endpoint)) {
+            if let Some(blocked) = outbound.block_on(outbound.net.dns_filter(&endpoint)) {
                 writeln!(out, "unknown: {blocked}; {DNS_FILTER}")?;
                 return Ok(Answer::No);
             }

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use self::file::{Export, Secrets};
 use super::args::{ConnectionExport, ConnectionImport};
 use super::connection::{noticed, shown, unknown};
-use super::reach::public_key;
+use super::outbound::public_key;
 use super::{Answer, CliError, note};
 use crate::account::{Account, AccountId};
 use crate::config::Config;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::clock::Whose;
-use super::{Check, Doctor, Way};
+use super::{Check, Clients, Doctor};
 use crate::account::{Account, ServerTime};
 use crate::net::{DNS_FILTER, NoTcp, Server, Stage, is_sent_here, remedy};
 use crate::signal::connect::ConnectError;
@@ -13,13 +13,13 @@ use crate::status::State;
 
 impl Doctor<'_> {
     /// Whether Signal can be reached and serves this program.
-    pub(super) async fn signal(&mut self, way: &Way) -> bool {
+    pub(super) async fn signal(&mut self, clients: &Clients) -> bool {
         let url = &self.config.signal_url;
         let (Some(host), port) = (url.host().map(|host| host.to_owned()), url.port_or_known_default().unwrap_or(443))
         else {
             return false;
         };
-        let addresses = match way.net.signal_addresses(&host, port).await {
+        let addresses = match clients.net.signal_addresses(&host, port).await {
             Ok(addresses) => addresses,
             Err(error) => {
                 let remedy = remedy(Server::Signal, error.stage);
@@ -42,7 +42,7 @@ impl Doctor<'_> {
                 self.add(Check::note(format!("Signal: {family}"), format!("{name} has no address")));
                 continue;
             }
-            reached.push((family, way.net.takes_tcp(&host, port, &of).await));
+            reached.push((family, clients.net.takes_tcp(&host, port, &of).await));
         }
         let any = reached.iter().any(|(_, result)| result.is_ok());
         for (family, result) in reached {
@@ -69,12 +69,12 @@ impl Doctor<'_> {
             };
             self.add(check);
         }
-        any && self.serves(way).await
+        any && self.serves(clients).await
     }
 
     /// TLS, the upgrade and the User-Agent, without a login.
-    async fn serves(&mut self, way: &Way) -> bool {
-        match way.checker.examine(None).await {
+    async fn serves(&mut self, clients: &Clients) -> bool {
+        match clients.checker.examine(None).await {
             Ok(answered) => {
                 self.add(Check::ok("Signal: TLS", self.trusted()));
                 if answered.server_time.is_none() {
@@ -140,7 +140,7 @@ impl Doctor<'_> {
     }
 
     /// Everything about one account.
-    pub(super) async fn account(&mut self, way: &Way, account: &Account, reachable: bool) {
+    pub(super) async fn account(&mut self, clients: &Clients, account: &Account, reachable: bool) {
         let short = self.shown.short(account.id());
         let name = |what: &str| format!("{short}: {what}");
         if !self.config.allowed_uuids.permits(account.id()) {
@@ -159,16 +159,16 @@ impl Doctor<'_> {
             let what = "unlinked: Signal refused the login three times and it was given up";
             self.add(Check::failure(name("login"), what, State::Unlinked.remedy()));
         } else if reachable {
-            self.login(way, account).await;
+            self.login(clients, account).await;
         } else {
             self.add(Check::note(name("login"), "not checked, because Signal cannot be asked"));
         }
-        self.endpoint(way, account).await;
+        self.endpoint(clients, account).await;
     }
 
-    async fn login(&mut self, way: &Way, account: &Account) {
+    async fn login(&mut self, clients: &Clients, account: &Account) {
         let name = format!("{}: login", self.shown.short(account.id()));
-        match way.checker.examine(Some(&account.credentials)).await {
+        match clients.checker.examine(Some(&account.credentials)).await {
             Ok(answered) => {
                 self.add(Check::ok(name.clone(), format!("device {} is accepted", account.credentials.device)));
                 self.signal_clock(&answered);

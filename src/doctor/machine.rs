@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::fs::{Access, access};
 
 use super::shown::Shown;
-use super::{Check, Doctor, Verdict, halves};
+use super::{Check, Doctor, Verdict, split_remedy};
 use crate::account::{Account, AccountId};
 use crate::config::VapidSource;
 use crate::net::ask_socket;
@@ -59,7 +59,7 @@ impl Doctor<'_> {
         let (key, origin) = match VapidKey::load(source, Create::Look) {
             Ok(loaded) => loaded,
             Err(error) => {
-                let (mut what, mut remedy) = halves(&error.to_string());
+                let (mut what, mut remedy) = split_remedy(&error.to_string());
                 if self.shown.report {
                     (what, remedy) = match error {
                         VapidError::Missing(_) => {
@@ -221,7 +221,7 @@ fn attention(shown: &Shown, account: &AccountView) -> Vec<Check> {
 
 /// What is wrong with a database, and what to do. Of what the operating system says only the first is known.
 fn of_database(problem: &str) -> (String, String) {
-    match halves(problem) {
+    match split_remedy(problem) {
         (what, remedy) if !remedy.is_empty() && !problem.contains(" failed: ") => (what, remedy),
         _ => (problem.to_owned(), DISK.to_owned()),
     }

@@ -4,7 +4,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::push::is_ours;
-use super::{Check, Doctor, Verdict, Way};
+use super::{Check, Clients, Doctor, Verdict};
 use crate::account::Endpoint;
 use crate::net::{AGENT, GetError, Page, Reach, Server, Stage, remedy};
 
@@ -17,7 +17,7 @@ const NAME: &str = "public_url";
 const MOLLY: &str = "Signal-Android/8.19.2 Android/36";
 
 impl Doctor<'_> {
-    pub(super) async fn public_url(&mut self, way: &Way) {
+    pub(super) async fn public_url(&mut self, clients: &Clients) {
         if !self.config.webserver {
             return self.add(Check::note(NAME, "not needed: there is no web server (webserver = false)"));
         }
@@ -26,18 +26,18 @@ impl Doctor<'_> {
                 "not set: the link takes the address from each request; the link page says when that looks wrong";
             return self.add(Check::note(NAME, what));
         };
-        match self.fetch(way, &below(&url, "discover"), AGENT).await {
+        match self.fetch(clients, &below(&url, "discover"), AGENT).await {
             Err(error) => self.unreachable(&url, error),
             Ok(page) => match complaint(&page, &url) {
                 Some((what, remedy)) => self.add(Check::failure(NAME, what, self.shown.text(remedy))),
-                None => self.as_molly(way, &url).await,
+                None => self.as_molly(clients, &url).await,
             },
         }
     }
 
     /// Some proxies treat programs by the names they give themselves.
-    async fn as_molly(&mut self, way: &Way, url: &Url) {
-        match self.fetch(way, &below(url, "discover"), MOLLY).await {
+    async fn as_molly(&mut self, clients: &Clients, url: &Url) {
+        match self.fetch(clients, &below(url, "discover"), MOLLY).await {
             Err(error) => self.unreachable(url, error),
             Ok(page) => match complaint(&page, url) {
                 Some((what, _)) => {
@@ -45,15 +45,15 @@ impl Doctor<'_> {
                     let remedy = "let the proxy, and any protection from robots there, pass it on as any other";
                     self.add(Check::failure(NAME, what, remedy));
                 }
-                None => self.link(way, url).await,
+                None => self.link(clients, url).await,
             },
         }
     }
 
     /// As phones reach it: no authority of our own is trusted.
-    async fn fetch(&self, way: &Way, url: &str, agent: &str) -> Result<Page, GetError> {
+    async fn fetch(&self, clients: &Clients, url: &str, agent: &str) -> Result<Page, GetError> {
         let target = Endpoint::parse(url).map_err(|error| GetError::Http(error.to_string()))?;
-        way.public.page(&target, agent, Reach::Anywhere, MOST).await
+        clients.public.page(&target, agent, Reach::Anywhere, MOST).await
     }
 
     fn unreachable(&mut self, url: &Url, error: GetError) {
@@ -72,9 +72,9 @@ impl Doctor<'_> {
     }
 
     /// Whether the link on the page there is this server's.
-    async fn link(&mut self, way: &Way, url: &Url) {
+    async fn link(&mut self, clients: &Clients, url: &Url) {
         // Registrations go to the very address in the link, and redirects are not followed.
-        match self.fetch(way, url.as_str(), MOLLY).await {
+        match self.fetch(clients, url.as_str(), MOLLY).await {
             Ok(page) if (300..400).contains(&page.status) => {
                 let what = format!("it answers {}: a redirect, so no registration arrives", page.status);
                 return self.add(Check::failure(NAME, what, self.shown.text(redirected(url))));
@@ -82,7 +82,7 @@ impl Doctor<'_> {
             Ok(_) => {}
             Err(error) => return self.unreachable(url, error),
         }
-        let page = match self.fetch(way, url.as_str(), AGENT).await {
+        let page = match self.fetch(clients, url.as_str(), AGENT).await {
             Ok(page) => page,
             Err(error) => return self.unreachable(url, error),
         };

@@ -1,7 +1,7 @@
 //! The push side: whether each endpoint may be used, its server can be reached, and it accepts a push signed by us.
 
 use super::clock::Whose;
-use super::{Check, Doctor, Way};
+use super::{Check, Clients, Doctor};
 use crate::account::{Account, Endpoint};
 use crate::config::Permission;
 use crate::net::{AGENT, Checked, GetError, Page, Reach, Server, Stage, remedy};
@@ -14,12 +14,12 @@ const MOST: usize = 64 * 1024;
 const MOST_LISTED: usize = 10;
 
 impl Doctor<'_> {
-    pub(super) async fn endpoint(&mut self, way: &Way, account: &Account) {
+    pub(super) async fn endpoint(&mut self, clients: &Clients, account: &Account) {
         let id = self.shown.short(account.id());
         let name = |what: &str| format!("{id}: {what}");
         let (allowed, endpoint) = (&self.config.allowed_endpoints, &account.endpoint);
         let origin = endpoint.origin();
-        match way.net.check_endpoint(allowed, endpoint).await {
+        match clients.net.check_endpoint(allowed, endpoint).await {
             Ok(Checked::Fine) => {
                 let what = format!("{} may be used", self.shown.origin(&origin));
                 self.add(Check::ok(name("endpoint"), what));
@@ -37,15 +37,15 @@ impl Doctor<'_> {
             Permission::Listed => Reach::Anywhere,
             _ => Reach::Public,
         };
-        if self.reachable(way, &origin, reach).await {
-            self.push(way, account).await;
+        if self.reachable(clients, &origin, reach).await {
+            self.push(clients, account).await;
         }
     }
 
     /// Sends one push. Named accounts get a test, which shows; others a wake-up, of which people notice nothing.
-    async fn push(&mut self, way: &Way, account: &Account) {
+    async fn push(&mut self, clients: &Clients, account: &Account) {
         let name = format!("{}: push", self.shown.short(account.id()));
-        let Some(pusher) = &way.pusher else {
+        let Some(pusher) = &clients.pusher else {
             return self.add(Check::note(name, "not checked, because there is no VAPID key"));
         };
         let kind = if self.only.is_some() { Kind::Test } else { Kind::Wake };
@@ -75,7 +75,7 @@ impl Doctor<'_> {
     }
 
     /// The push servers the allow list names, also those no account uses yet.
-    pub(super) async fn listed_push_servers(&mut self, way: &Way) {
+    pub(super) async fn listed_push_servers(&mut self, clients: &Clients) {
         let all = self.config.allowed_endpoints.origins().count();
         if all > MOST_LISTED {
             let what = format!("of the {all} in allowed_endpoints only the first {MOST_LISTED} are checked");
@@ -83,18 +83,18 @@ impl Doctor<'_> {
         }
         let origins: Vec<&str> = self.config.allowed_endpoints.origins().take(MOST_LISTED).collect();
         for origin in origins {
-            self.reachable(way, origin, Reach::Anywhere).await;
+            self.reachable(clients, origin, Reach::Anywhere).await;
         }
     }
 
     /// Whether a push server answers. Asked, and told of, once.
-    async fn reachable(&mut self, way: &Way, origin: &str, reach: Reach) -> bool {
+    async fn reachable(&mut self, clients: &Clients, origin: &str, reach: Reach) -> bool {
         if let Some(&known) = self.origins.get(origin) {
             return known;
         }
         let reachable = match Endpoint::parse(&format!("{origin}/discover")) {
             Ok(target) => {
-                let page = way.net.page(&target, AGENT, reach, MOST).await;
+                let page = clients.net.page(&target, AGENT, reach, MOST).await;
                 self.judge(origin, page)
             }
             Err(_) => false,

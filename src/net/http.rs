@@ -43,8 +43,8 @@ pub(crate) struct Route {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Status(pub(crate) u16);
 
-/// A client whose requests go out by `net`'s push side, each as it comes: whoever sends pushes takes a slot for
-/// each ([`Net::push_slot`]).
+/// A client whose requests go out by `net`'s push side, each as it comes: whoever sends pushes takes a permit for
+/// each ([`Net::push_permit`]).
 pub(crate) fn client(net: Arc<Net>) -> surf::Client {
     surf::Client::with_http_client(Backend { net })
 }
@@ -100,7 +100,7 @@ impl Backend {
         // Before anything else, also for a connection that is there: the guard judges each push.
         let addresses = net.addresses(&host, port, Purpose::Push, reach).await.map_err(undialled)?;
         let origin = url.origin().ascii_serialization();
-        let patience = net.timings.push_kept.min(net.timings.push / 4);
+        let patience = net.timings.reused_response_timeout.min(net.timings.push / 4);
         if let Some(mut connection) = net.pool.take(&origin, &addresses) {
             progress.now("waiting for the answer");
             match timeout(patience, connection.send(request.clone())).await {

@@ -107,16 +107,16 @@ struct Idle {
 /// The connections that wait, the one used last at the end. To one origin there are no more than pushes were in flight at
 /// once, because whoever takes one dials only when there is none.
 pub(super) struct Pool {
-    keep: Duration,
+    idle_ttl: Duration,
     most: usize,
     idle: Mutex<Vec<Idle>>,
     executor: Arc<Executor<'static>>,
 }
 
 impl Pool {
-    /// Keeps at most `most` connections, each usable for `keep` after its last answer. None when that is zero.
-    pub(super) fn new(keep: Duration, most: usize, executor: Arc<Executor<'static>>) -> Self {
-        Self { keep, most, idle: Mutex::default(), executor }
+    /// Keeps at most `most` connections, each usable for `idle_ttl` after its last answer. None when that is zero.
+    pub(super) fn new(idle_ttl: Duration, most: usize, executor: Arc<Executor<'static>>) -> Self {
+        Self { idle_ttl, most, idle: Mutex::default(), executor }
     }
 
     /// The executor that drives the connections.
@@ -130,7 +130,7 @@ impl Pool {
         let mut waiting = lock(&self.idle);
         waiting.retain(|idle| {
             let usable = idle.origin != origin || addresses.contains(&idle.connection.peer.ip());
-            usable && !idle.connection.sender.is_closed() && idle.since.elapsed() < self.keep
+            usable && !idle.connection.sender.is_closed() && idle.since.elapsed() < self.idle_ttl
         });
         let at = waiting.iter().rposition(|idle| idle.origin == origin)?;
         Some(waiting.remove(at).connection)
@@ -145,7 +145,7 @@ impl Pool {
         body: Incoming,
     ) {
         // Another connection may lead to a machine that is well.
-        if !status.is_success() || self.keep.is_zero() {
+        if !status.is_success() || self.idle_ttl.is_zero() {
             return;
         }
         if body.is_end_stream() {

@@ -107,12 +107,12 @@ struct Names {
     /// With the time when each was asked for last.
     known: Mutex<HashMap<String, (Arc<Name>, Instant)>>,
     /// Look-ups at the same time, each of which blocks a thread.
-    slots: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Names {
-    fn new(slots: usize) -> Self {
-        Self { known: Mutex::default(), slots: Arc::new(Semaphore::new(slots.max(1))) }
+    fn new(most: usize) -> Self {
+        Self { known: Mutex::default(), permits: Arc::new(Semaphore::new(most.max(1))) }
     }
 
     /// The name `host`. Of those nobody asks for now `most` are kept: the one that was not asked for the longest makes
@@ -145,11 +145,11 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
-    /// `slots`: look-ups at the same time, a third of them for registrations. Signal has two more.
-    pub(super) fn new(resolver: Arc<dyn Resolve>, executor: Arc<Executor<'static>>, slots: usize, keep: Keep) -> Self {
-        let checks = (slots / 3).max(1);
-        let names = |slots| Arc::new(Names::new(slots));
-        let (signal, pushes, checks) = (names(2), names(slots.saturating_sub(checks)), names(checks));
+    /// `most`: look-ups at the same time, a third of them for registrations. Signal has two more.
+    pub(super) fn new(resolver: Arc<dyn Resolve>, executor: Arc<Executor<'static>>, most: usize, keep: Keep) -> Self {
+        let checks = (most / 3).max(1);
+        let names = |most| Arc::new(Names::new(most));
+        let (signal, pushes, checks) = (names(2), names(most.saturating_sub(checks)), names(checks));
         Self { resolver, executor, keep, signal, pushes, checks }
     }
 
@@ -190,11 +190,11 @@ impl Lookup {
             {
                 return known.found.clone().map_err(LookupError::Failed);
             }
-            let slot = names.slots.acquire_arc().await;
+            let permit = names.permits.acquire_arc().await;
             let (resolver, keep, name, host) = (self.resolver.clone(), self.keep, name.clone(), host.to_owned());
             // The lock goes with the look-up. The next turn of the loop waits for it to be free again.
             let look_up = async move {
-                let _slot = slot;
+                let _permit = permit;
                 let now = Instant::now();
                 // Stays if the resolver panics.
                 *answer = Some(Answer { found: Err("the look-up was given up".into()), at: now, fresh_until: now });

@@ -32,8 +32,8 @@ impl Bench {
         waited
     }
 
-    fn owe(&mut self) -> Ticket {
-        self.notifier.owe(None, self.now)
+    fn enqueue(&mut self) -> WakeSeq {
+        self.notifier.enqueue(None, self.now)
     }
 }
 
@@ -41,16 +41,16 @@ impl Bench {
 fn the_first_wake_up_goes_out_at_once() {
     let mut b = Bench::new();
     assert_eq!(b.next(), Next::Idle);
-    b.owe();
+    b.enqueue();
     assert_eq!(b.next(), Next::Send(Kind::Wake));
 }
 
 #[test]
 fn only_an_accepted_wake_up_sent_after_the_envelope_covers_it() {
     let mut b = Bench::new();
-    let first = b.owe();
+    let first = b.enqueue();
     b.notifier.started(Kind::Wake);
-    let during = b.owe();
+    let during = b.enqueue();
     assert!(b.notifier.accepted() < first, "nothing is accepted yet");
     b.notifier.finished(&Outcome::Accepted, b.now, &mut b.rng);
     assert_eq!(b.notifier.accepted(), first);
@@ -65,19 +65,19 @@ fn only_an_accepted_wake_up_sent_after_the_envelope_covers_it() {
 fn failures_cover_nothing() {
     for outcome in [Outcome::Gone, Outcome::Unauthorized, Outcome::Limited(None), Outcome::Failed, Outcome::Rejected] {
         let mut b = Bench::new();
-        let ticket = b.owe();
+        let seq = b.enqueue();
         b.push(outcome.clone());
-        assert!(b.notifier.accepted() < ticket && b.notifier.owes(), "{outcome:?}");
+        assert!(b.notifier.accepted() < seq && b.notifier.owes(), "{outcome:?}");
     }
 }
 
 #[test]
 fn a_burst_costs_two_wake_ups() {
     let mut b = Bench::new();
-    b.owe();
+    b.enqueue();
     b.push(Outcome::Accepted);
     for _ in 0..1000 {
-        b.owe();
+        b.enqueue();
     }
     assert_eq!(b.advance(), S);
     b.push(Outcome::Accepted);
@@ -87,40 +87,40 @@ fn a_burst_costs_two_wake_ups() {
 #[test]
 fn quiet_time_doubles_to_ten_seconds_while_trailing_wake_ups_come_and_falls_back_after_thirty() {
     let mut b = Bench::new();
-    b.owe();
+    b.enqueue();
     b.push(Outcome::Accepted);
     for expected in [1, 2, 4, 8, 10, 10] {
-        b.owe();
+        b.enqueue();
         assert_eq!(b.advance(), expected * S);
         b.push(Outcome::Accepted);
     }
     b.now += 29 * S;
-    b.owe();
+    b.enqueue();
     b.push(Outcome::Accepted);
-    b.owe();
+    b.enqueue();
     assert_eq!(b.advance(), 10 * S, "thirty seconds without a trailing one have not passed");
     b.push(Outcome::Accepted);
     b.now += 31 * S;
-    b.owe();
+    b.enqueue();
     b.push(Outcome::Accepted);
-    b.owe();
+    b.enqueue();
     assert_eq!(b.advance(), S);
 }
 
 #[test]
 fn failed_pushes_are_retried_from_one_second_doubling_to_five_minutes_whatever_arrives_meanwhile() {
     let mut b = Bench::new();
-    b.owe();
+    b.enqueue();
     for ceiling in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
         b.push(Outcome::Failed);
-        b.owe();
+        b.enqueue();
         let waited = b.advance();
         assert!(waited <= ceiling * S && waited >= ceiling * S * 3 / 4, "{waited:?} of {ceiling}");
     }
     b.push(Outcome::Accepted);
     assert!(!b.notifier.owes(), "one wake-up covers all that waited");
     b.now += 2 * S;
-    b.owe();
+    b.enqueue();
     b.push(Outcome::Failed);
     assert!(b.advance() <= S, "success starts the clock again");
 }
@@ -128,7 +128,7 @@ fn failed_pushes_are_retried_from_one_second_doubling_to_five_minutes_whatever_a
 #[test]
 fn refused_pushes_are_retried_from_a_minute_doubling_to_an_hour() {
     let mut b = Bench::new();
-    b.owe();
+    b.enqueue();
     for ceiling in [60, 120, 240, 480, 960, 1920, 3600, 3600] {
         assert!(matches!(b.push(Outcome::Unauthorized), Verdict::Retry(_)));
         let waited = b.advance();
@@ -140,10 +140,10 @@ fn refused_pushes_are_retried_from_a_minute_doubling_to_an_hour() {
 fn retry_after_is_honoured_within_one_second_and_one_hour() {
     for (said, kept) in [(0, 1), (1, 1), (17, 17), (3600, 3600), (86_400, 3600)] {
         let mut b = Bench::new();
-        b.owe();
+        b.enqueue();
         assert!(matches!(b.push(Outcome::Limited(Some(said * S))), Verdict::Retry(_)));
-        b.owe();
-        b.notifier.owe_test();
+        b.enqueue();
+        b.notifier.enqueue_test();
         let waited = b.advance();
         assert!(waited >= kept * S && waited <= (kept * S).mul_f64(1.1).min(3600 * S), "{waited:?} of {said}");
     }
@@ -155,7 +155,7 @@ fn accounts_that_were_limited_together_do_not_return_together() {
     let mut moments: Vec<_> = (0..40)
         .map(|_| {
             let mut b = Bench { rng: Rng::with_seed(rng.u64(..)), ..Bench::new() };
-            b.owe();
+            b.enqueue();
             b.push(Outcome::Limited(Some(60 * S)));
             b.advance()
         })
@@ -168,7 +168,7 @@ fn accounts_that_were_limited_together_do_not_return_together() {
 fn a_limit_lasts_until_a_push_is_accepted_whatever_the_endpoint() {
     for failure in [Outcome::Failed, Outcome::Unauthorized, Outcome::Rejected] {
         let mut b = Bench::new();
-        b.owe();
+        b.enqueue();
         b.push(Outcome::Limited(Some(60 * S)));
         b.notifier.endpoint_changed();
         assert!(b.advance() >= 60 * S, "a new endpoint is no way around it");
@@ -183,7 +183,7 @@ fn a_limit_lasts_until_a_push_is_accepted_whatever_the_endpoint() {
 #[test]
 fn limits_without_retry_after_start_at_five_seconds() {
     let mut b = Bench::new();
-    b.owe();
+    b.enqueue();
     for ceiling in [5, 10, 20, 40] {
         b.push(Outcome::Limited(None));
         let waited = b.advance();
@@ -194,7 +194,7 @@ fn limits_without_retry_after_start_at_five_seconds() {
 #[test]
 fn rejected_requests_are_retried_hourly() {
     let mut b = Bench::new();
-    b.owe();
+    b.enqueue();
     for _ in 0..3 {
         b.push(Outcome::Rejected);
         assert_eq!(b.advance(), 3600 * S);
@@ -204,7 +204,7 @@ fn rejected_requests_are_retried_hourly() {
 #[test]
 fn only_four_gone_answers_over_half_an_hour_suspend() {
     let mut b = Bench::new();
-    let ticket = b.owe();
+    let seq = b.enqueue();
     let start = b.now;
     for ceiling in [60, 120, 240, 480, 600] {
         assert!(matches!(b.push(Outcome::Gone), Verdict::Retry(_)), "{:?}", b.now - start);
@@ -218,19 +218,19 @@ fn only_four_gone_answers_over_half_an_hour_suspend() {
     assert!(matches!(b.push(Outcome::Gone), Verdict::Retry(_)), "not for half an hour yet");
     b.advance();
     assert_eq!(b.push(Outcome::Gone), Verdict::Gone);
-    assert!(b.notifier.accepted() < ticket && b.notifier.owes(), "it stays owed");
+    assert!(b.notifier.accepted() < seq && b.notifier.owes(), "it stays owed");
 }
 
 #[test]
 fn few_gone_answers_prove_nothing_however_far_apart_nor_many_of_a_short_time() {
     let mut b = Bench::new();
-    b.owe();
+    b.enqueue();
     for _ in 0..3 {
         assert!(matches!(b.push(Outcome::Gone), Verdict::Retry(_)));
         b.now += 3600 * S;
     }
     let mut b = Bench::new();
-    b.owe();
+    b.enqueue();
     for _ in 0..100 {
         assert!(matches!(b.push(Outcome::Gone), Verdict::Retry(at) if at > b.now));
         b.notifier.endpoint_changed();
@@ -238,7 +238,7 @@ fn few_gone_answers_prove_nothing_however_far_apart_nor_many_of_a_short_time() {
     // Nor do tests, of which nothing tries again.
     let mut b = Bench::new();
     for _ in 0..10 {
-        b.notifier.owe_test();
+        b.notifier.enqueue_test();
         assert_eq!(b.push(Outcome::Gone), Verdict::TestFailed);
         b.now += 3600 * S;
     }
@@ -248,7 +248,7 @@ fn few_gone_answers_prove_nothing_however_far_apart_nor_many_of_a_short_time() {
 fn an_accepted_push_between_gone_answers_starts_the_count_again() {
     let mut b = Bench::new();
     for _ in 0..20 {
-        b.owe();
+        b.enqueue();
         for _ in 0..3 {
             assert!(matches!(b.push(Outcome::Gone), Verdict::Retry(_)));
             b.now += 600 * S;
@@ -261,14 +261,14 @@ fn an_accepted_push_between_gone_answers_starts_the_count_again() {
 #[test]
 fn a_gone_endpoint_suspends_and_the_debt_goes_to_the_next_one_at_once() {
     let mut b = Bench::new();
-    b.owe();
+    b.enqueue();
     for _ in 0..3 {
         b.push(Outcome::Gone);
         b.now += 600 * S;
     }
     assert_eq!(b.push(Outcome::Gone), Verdict::Gone);
-    b.owe();
-    b.notifier.owe_test();
+    b.enqueue();
+    b.notifier.enqueue_test();
     assert_eq!(b.next(), Next::Idle);
     b.notifier.endpoint_changed();
     assert_eq!(b.next(), Next::Send(Kind::Wake));
@@ -277,27 +277,27 @@ fn a_gone_endpoint_suspends_and_the_debt_goes_to_the_next_one_at_once() {
 #[test]
 fn an_endpoint_change_clears_waits_and_takes_back_what_is_on_its_way() {
     let mut b = Bench::new();
-    let ticket = b.owe();
+    let seq = b.enqueue();
     b.push(Outcome::Failed);
     b.notifier.endpoint_changed();
     assert_eq!(b.next(), Next::Send(Kind::Wake));
     b.notifier.started(Kind::Wake);
     b.notifier.endpoint_changed();
-    assert!(b.notifier.accepted() < ticket);
+    assert!(b.notifier.accepted() < seq);
     assert_eq!(b.next(), Next::Send(Kind::Wake));
 }
 
 #[test]
 fn a_test_is_sent_once_beside_wake_ups_and_acks_nothing() {
     let mut b = Bench::new();
-    b.notifier.owe_test();
-    b.notifier.owe_test();
-    let ticket = b.owe();
+    b.notifier.enqueue_test();
+    b.notifier.enqueue_test();
+    let seq = b.enqueue();
     assert_eq!(b.next(), Next::Send(Kind::Wake), "wake-ups first");
     b.push(Outcome::Failed);
     assert_eq!(b.next(), Next::Send(Kind::Test), "a failed wake-up does not hold back a test");
     b.push(Outcome::Accepted);
-    assert!(b.notifier.accepted() < ticket, "a locked phone ignores tests");
+    assert!(b.notifier.accepted() < seq, "a locked phone ignores tests");
     assert_eq!(b.next(), Next::Send(Kind::Wake), "an accepted test ends the waiting");
     b.push(Outcome::Accepted);
     assert_eq!(b.next(), Next::Idle);
@@ -307,10 +307,10 @@ fn a_test_is_sent_once_beside_wake_ups_and_acks_nothing() {
 fn latency_counts_from_the_oldest_envelope_through_all_retries() {
     let mut b = Bench::new();
     let start = b.now;
-    b.owe();
+    b.enqueue();
     b.push(Outcome::Failed);
     b.now += S;
-    b.owe();
+    b.enqueue();
     b.now += 9 * S;
     assert_eq!(b.push(Outcome::Accepted), Verdict::Accepted(Some(b.now - start)));
 }
@@ -320,12 +320,12 @@ fn a_backlog_that_arrives_during_its_wake_up_needs_no_second_one() {
     let at = |s: u64| Some(ServerTime(s * 1000));
     for (arrives, covered) in [(at(50), true), (at(99), true), (at(100), false), (at(150), false), (None, false)] {
         let mut b = Bench::new();
-        b.notifier.owe(at(10), b.now);
+        b.notifier.enqueue(at(10), b.now);
         b.notifier.started(Kind::Wake);
-        let ticket = b.notifier.owe(at(20), b.now).max(b.notifier.owe(arrives, b.now));
+        let seq = b.notifier.enqueue(at(20), b.now).max(b.notifier.enqueue(arrives, b.now));
         b.notifier.finished(&Outcome::Accepted, b.now, &mut b.rng);
-        b.notifier.cover(ServerTime(100_000));
-        assert_eq!(b.notifier.accepted() >= ticket, covered, "{arrives:?}");
+        b.notifier.mark_fetched(ServerTime(100_000));
+        assert_eq!(b.notifier.accepted() >= seq, covered, "{arrives:?}");
         assert_eq!(b.next() == Next::Idle, covered);
     }
 }
@@ -333,19 +333,19 @@ fn a_backlog_that_arrives_during_its_wake_up_needs_no_second_one() {
 #[test]
 fn what_a_failed_wake_up_should_have_covered_still_counts_as_new() {
     let mut b = Bench::new();
-    b.notifier.owe(Some(ServerTime(200)), b.now);
+    b.notifier.enqueue(Some(ServerTime(200)), b.now);
     b.push(Outcome::Failed);
-    b.notifier.owe(Some(ServerTime(10)), b.now);
-    b.notifier.cover(ServerTime(100));
+    b.notifier.enqueue(Some(ServerTime(10)), b.now);
+    b.notifier.mark_fetched(ServerTime(100));
     assert!(b.notifier.owes());
 }
 
 #[test]
 fn a_new_endpoint_owes_the_old_one_s_quiet_time_nothing() {
     let mut b = Bench::new();
-    b.owe();
+    b.enqueue();
     b.push(Outcome::Accepted);
-    b.owe();
+    b.enqueue();
     assert!(matches!(b.next(), Next::Wait(_)));
     b.notifier.endpoint_changed();
     assert_eq!(b.next(), Next::Send(Kind::Wake));
@@ -355,7 +355,7 @@ fn a_new_endpoint_owes_the_old_one_s_quiet_time_nothing() {
 fn a_failed_test_is_not_tried_again() {
     for outcome in [Outcome::Failed, Outcome::Unauthorized, Outcome::Limited(None), Outcome::Rejected] {
         let mut b = Bench::new();
-        b.notifier.owe_test();
+        b.notifier.enqueue_test();
         assert_eq!(b.push(outcome), Verdict::TestFailed);
         assert_eq!(b.next(), Next::Idle);
     }
@@ -365,7 +365,7 @@ fn a_failed_test_is_not_tried_again() {
 fn what_is_told_of_the_next_attempt_is_when_it_happens() {
     for outcome in [Outcome::Failed, Outcome::Gone, Outcome::Unauthorized, Outcome::Rejected, Outcome::Limited(None)] {
         let mut b = Bench::new();
-        b.owe();
+        b.enqueue();
         let Verdict::Retry(at) = b.push(outcome.clone()) else { panic!("{outcome:?}") };
         assert_eq!(b.next(), Next::Wait(at), "{outcome:?}");
     }
@@ -377,9 +377,9 @@ fn a_push_that_is_given_up_is_owed_again_as_what_it_was() {
         let mut b = Bench::new();
         match kind {
             Kind::Wake => {
-                b.owe();
+                b.enqueue();
             }
-            Kind::Test => b.notifier.owe_test(),
+            Kind::Test => b.notifier.enqueue_test(),
         }
         assert!(!b.notifier.in_flight());
         b.notifier.started(kind);

@@ -108,7 +108,7 @@ impl Observer {
         let mut states = accounts.iter().map(|account| account.status.signal.state).filter(|&state| !at_rest(state));
         let first = states.next()?;
         let connected = first == State::Connected || states.any(|state| state == State::Connected);
-        Some(connected || self.signal.gate.answered() == Some(true))
+        Some(connected || self.signal.breaker.answered() == Some(true))
     }
 
     /// What the database says within the time it has.

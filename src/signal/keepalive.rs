@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Beat {
+pub enum Action {
     /// Send a keepalive with this id.
-    Ask(u64),
+    Send(u64),
     /// The connection is dead.
     Dead,
     /// Nothing yet.
@@ -39,18 +39,18 @@ impl Keepalive {
         Self { interval, patience, last_id: 0, phase: Phase::Idle { due: now + first }, sent: None }
     }
 
-    /// What to do at `now`. After [`Beat::Ask`] the keepalive counts as sent.
-    pub fn poll(&mut self, now: Instant) -> Beat {
+    /// What to do at `now`. After [`Action::Send`] the keepalive counts as sent.
+    pub fn poll(&mut self, now: Instant) -> Action {
         match self.phase {
-            Phase::Idle { due } if now < due => Beat::Wait,
+            Phase::Idle { due } if now < due => Action::Wait,
             Phase::Idle { .. } => {
                 self.last_id += 1;
                 self.phase = Phase::Asked { at: now };
                 self.sent = Some(now);
-                Beat::Ask(self.last_id)
+                Action::Send(self.last_id)
             }
-            Phase::Asked { at } if now < at + self.patience => Beat::Wait,
-            Phase::Asked { .. } => Beat::Dead,
+            Phase::Asked { at } if now < at + self.patience => Action::Wait,
+            Phase::Asked { .. } => Action::Dead,
         }
     }
 
@@ -87,21 +87,21 @@ mod tests {
     fn asks_at_its_interval_while_answers_come() {
         let start = Instant::now();
         let mut k = Keepalive::new(30 * S, 15 * S, 10 * S, start);
-        assert_eq!((k.poll(start), k.deadline()), (Beat::Wait, start + 10 * S));
-        assert_eq!(k.poll(start + 10 * S), Beat::Ask(1));
+        assert_eq!((k.poll(start), k.deadline()), (Action::Wait, start + 10 * S));
+        assert_eq!(k.poll(start + 10 * S), Action::Send(1));
         k.heard();
         assert_eq!((k.answered(1, start + 11 * S), k.answered(1, start + 11 * S)), (Some(S), None));
-        assert_eq!((k.poll(start + 39 * S), k.deadline()), (Beat::Wait, start + 40 * S));
-        assert_eq!(k.poll(start + 40 * S), Beat::Ask(2));
+        assert_eq!((k.poll(start + 39 * S), k.deadline()), (Action::Wait, start + 40 * S));
+        assert_eq!(k.poll(start + 40 * S), Action::Send(2));
     }
 
     #[test]
     fn is_dead_when_nothing_comes_for_too_long_and_not_a_moment_earlier() {
         let start = Instant::now();
         let mut k = Keepalive::new(30 * S, 15 * S, Duration::ZERO, start);
-        assert_eq!(k.poll(start), Beat::Ask(1));
-        assert_eq!((k.poll(start + 14 * S), k.deadline()), (Beat::Wait, start + 15 * S));
-        assert_eq!(k.poll(start + 15 * S), Beat::Dead);
+        assert_eq!(k.poll(start), Action::Send(1));
+        assert_eq!((k.poll(start + 14 * S), k.deadline()), (Action::Wait, start + 15 * S));
+        assert_eq!(k.poll(start + 15 * S), Action::Dead);
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         let start = Instant::now();
         let mut k = Keepalive::new(30 * S, 15 * S, Duration::ZERO, start);
         assert_eq!(k.answered(0, start), None);
-        assert_eq!(k.poll(start), Beat::Ask(1));
+        assert_eq!(k.poll(start), Action::Send(1));
         assert_eq!(k.answered(7, start + S), None);
         assert_eq!(k.answered(1, start + 2 * S), Some(2 * S), "the right one may still come");
     }
@@ -120,13 +120,13 @@ mod tests {
         let mut k = Keepalive::new(30 * S, 15 * S, Duration::ZERO, start);
         for round in 0..100 {
             let at = start + round * 30 * S;
-            assert_eq!(k.poll(at), Beat::Ask(u64::from(round) + 1));
-            assert_eq!(k.poll(at + 14 * S), Beat::Wait);
+            assert_eq!(k.poll(at), Action::Send(u64::from(round) + 1));
+            assert_eq!(k.poll(at + 14 * S), Action::Wait);
             k.heard();
-            assert_eq!((k.poll(at + 29 * S), k.deadline()), (Beat::Wait, at + 30 * S));
+            assert_eq!((k.poll(at + 29 * S), k.deadline()), (Action::Wait, at + 30 * S));
         }
         let last = start + 100 * 30 * S;
-        assert!(matches!(k.poll(last), Beat::Ask(_)));
-        assert_eq!(k.poll(last + 15 * S), Beat::Dead);
+        assert!(matches!(k.poll(last), Action::Send(_)));
+        assert_eq!(k.poll(last + 15 * S), Action::Dead);
     }
 }

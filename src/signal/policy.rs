@@ -6,7 +6,7 @@ use fastrand::Rng;
 
 use crate::backoff::Backoff;
 use crate::signal::connect::{ConnectError, Refusal};
-use crate::signal::session::Ended;
+use crate::signal::session::Disconnect;
 use crate::status::{Cause, State};
 use crate::timings::Timings;
 
@@ -148,7 +148,7 @@ impl<'a> Policy<'a> {
 
     /// A connection ended. `connected` is how long Signal had been delivering on it: an open socket that stays silent
     /// must not count as success.
-    pub fn ended(&mut self, ended: &Ended, connected: Duration, rng: &mut Rng) -> Step {
+    pub fn ended(&mut self, disconnect: &Disconnect, connected: Duration, rng: &mut Rng) -> Step {
         let t = &self.timings;
         if connected >= t.backoff_reset {
             self.backoff.reset();
@@ -157,35 +157,35 @@ impl<'a> Policy<'a> {
         if connected >= t.displaced_reset {
             self.displaced.reset();
         }
-        match ended {
-            Ended::Closed(4409, _) => Step::Retry(Retry {
+        match disconnect {
+            Disconnect::Closed(4409, _) => Step::Retry(Retry {
                 after: self.displaced.spread(rng),
                 state: State::Displaced,
                 trouble: "displaced",
                 cause: Cause::new("Signal says this device is connected elsewhere", State::Displaced.remedy()),
                 ends_with_outage: false,
             }),
-            Ended::Closed(4401, _) => {
+            Disconnect::Closed(4401, _) => {
                 // Once at once; a server that asks each time must not be stormed.
                 let again = std::mem::replace(&mut self.asked_to_log_in, true);
                 let after = if again { self.backoff.full(rng) } else { t.reauthenticate.mul_f64(rng.f64()) };
                 wait(after, "reauthenticate", Cause::new("Signal asks for a new login", ""), false)
             }
-            Ended::Closed(code, text) => {
+            Disconnect::Closed(code, text) => {
                 let said = format!("{code} {text}");
                 self.back_off("closed", format!("Signal closed the connection ({})", said.trim_end()), true, rng)
             }
-            Ended::Lost(why) => self.back_off("lost", format!("connection lost: {why}"), true, rng),
-            Ended::KeepaliveTimeout => self.back_off("keepalive", "Signal did not answer a keepalive", true, rng),
-            Ended::Silent => {
+            Disconnect::Lost(why) => self.back_off("lost", format!("connection lost: {why}"), true, rng),
+            Disconnect::KeepaliveTimeout => self.back_off("keepalive", "Signal did not answer a keepalive", true, rng),
+            Disconnect::Silent => {
                 let why = "Signal did not announce the end of its queue: not authenticated, or stalled";
                 self.back_off("silent", why, false, rng)
             }
-            Ended::WriteTimeout => self.back_off("write", "Signal stopped reading", true, rng),
-            Ended::TooLarge => self.back_off("protocol", "Signal sent a message larger than 1 MiB", false, rng),
-            Ended::Protocol(why) => self.back_off("protocol", format!("protocol error: {why}"), false, rng),
+            Disconnect::WriteTimeout => self.back_off("write", "Signal stopped reading", true, rng),
+            Disconnect::TooLarge => self.back_off("protocol", "Signal sent a message larger than 1 MiB", false, rng),
+            Disconnect::Protocol(why) => self.back_off("protocol", format!("protocol error: {why}"), false, rng),
             // All is well: a moment later it is connected again.
-            Ended::Renewed | Ended::Halted(_) => Step::Retry(Retry {
+            Disconnect::Renewed | Disconnect::Stopped(_) => Step::Retry(Retry {
                 after: t.backoff_base.mul_f64(rng.f64()),
                 state: State::Connecting,
                 trouble: "renewed",

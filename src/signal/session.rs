@@ -1,6 +1,6 @@
 //! One open connection to Signal: what each frame asks for, which acks are owed, when it must end.
 //!
-//! [`Session`] is the pure part: frames, times and accepted tickets in, frames out. [`run`] feeds it from a socket.
+//! [`Session`] is the pure part: frames, times and accepted sequence numbers in, frames out. [`run`] feeds it from a socket.
 //!
 //! Two rules carry the promise (design, section 2). An envelope that needs a wake-up is acked only once a wake-up sent
 //! after it was accepted; Signal keeps it until then. And every message is acked exactly once or the connection ends,
@@ -14,19 +14,19 @@ use futures_lite::{FutureExt, StreamExt, future};
 use futures_util::{Sink, SinkExt, Stream};
 use smol::Timer;
 
-use self::ended::{closed, farewell, lost};
-use crate::account_state::{AccountState, Halt};
+use self::disconnect::{closed, farewell, lost};
+use crate::account_state::{AccountState, StopReason};
 use crate::metrics::Metrics;
-use crate::notifier::Ticket;
+use crate::notifier::WakeSeq;
 use crate::runtime::timeout;
-use crate::signal::keepalive::{Beat, Keepalive};
+use crate::signal::keepalive::{Action, Keepalive};
 use crate::signal::wire::{self, Incoming};
 use crate::status::{Cause, State};
 use crate::timings::Timings;
 
-mod ended;
+mod disconnect;
 
-pub use self::ended::{Ended, FAREWELL};
+pub use self::disconnect::{Disconnect, FAREWELL};
 
 /// More owed acks than Signal's window of 256 can explain: the peer is not Signal.
 const MAX_OWED: usize = 4096;
@@ -40,8 +40,8 @@ pub struct Session<'a> {
     account_state: &'a AccountState,
     metrics: &'a Metrics,
     keepalive: Keepalive,
-    /// Messages not acked yet, by the ticket they wait for. Tickets only grow.
-    owed: VecDeque<(Ticket, Option<u64>)>,
+    /// Messages not acked yet, by the wake-up sequence number they wait for. These only grow.
+    owed: VecDeque<(WakeSeq, Option<u64>)>,
     outbox: Vec<Message>,
     queue_empty: bool,
     connected_at: Option<Instant>,
@@ -80,7 +80,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// When the connection is over.
-    pub fn on_frame(&mut self, frame: Message, now: Instant) -> Result<(), Ended> {
+    pub fn on_frame(&mut self, frame: Message, now: Instant) -> Result<(), Disconnect> {
         // Signal never sends text: whoever sends nothing else is not Signal, and not kept for it.
         if !frame.is_text() {
             self.keepalive.heard();
@@ -93,7 +93,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn on_binary(&mut self, bytes: &[u8], now: Instant) -> Result<(), Ended> {
+    fn on_binary(&mut self, bytes: &[u8], now: Instant) -> Result<(), Disconnect> {
         match Incoming::parse(bytes, self.account_state.id()) {
             Incoming::Message { id, envelope, server_time } => {
                 self.metrics.message();
@@ -105,12 +105,12 @@ impl<'a> Session<'a> {
                 if id.is_none() {
                     self.cannot_answer(now);
                 }
-                match self.account_state.take_in(envelope, now) {
+                match self.account_state.on_envelope(envelope, now) {
                     None => self.ack(id),
                     Some(_) if self.owed.len() >= MAX_OWED => {
-                        return Err(Ended::Protocol("more unacked messages than Signal ever sends".into()));
+                        return Err(Disconnect::Protocol("more unacked messages than Signal ever sends".into()));
                     }
-                    Some(ticket) => self.owed.push_back((ticket, id)),
+                    Some(seq) => self.owed.push_back((seq, id)),
                 }
                 self.idle_since = now;
             }
@@ -135,7 +135,7 @@ impl<'a> Session<'a> {
             Incoming::Malformed => {
                 self.metrics.malformed();
                 // It may have been a message: wake, rather than be silent.
-                let _ = self.account_state.take_in(None, now);
+                let _ = self.account_state.on_envelope(None, now);
                 self.cannot_answer(now);
             }
         }
@@ -145,8 +145,8 @@ impl<'a> Session<'a> {
     /// Wake-ups may have been accepted: acks the messages they cover.
     pub fn on_accepted(&mut self, now: Instant) {
         let accepted = self.account_state.accepted();
-        while let Some((ticket, id)) = self.owed.front().copied()
-            && ticket <= accepted
+        while let Some((seq, id)) = self.owed.front().copied()
+            && seq <= accepted
         {
             self.owed.pop_front();
             self.ack(id);
@@ -158,17 +158,17 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// When the connection is over.
-    pub fn on_time(&mut self, now: Instant) -> Result<(), Ended> {
+    pub fn on_time(&mut self, now: Instant) -> Result<(), Disconnect> {
         match self.keepalive.poll(now) {
-            Beat::Ask(id) => self.outbox.push(binary(wire::keepalive(id))),
-            Beat::Dead => return Err(Ended::KeepaliveTimeout),
-            Beat::Wait => {}
+            Action::Send(id) => self.outbox.push(binary(wire::keepalive(id))),
+            Action::Dead => return Err(Disconnect::KeepaliveTimeout),
+            Action::Wait => {}
         }
         if self.watchdog().is_some_and(|at| now >= at) {
-            return Err(Ended::Silent);
+            return Err(Disconnect::Silent);
         }
         if now >= self.renew_at {
-            return Err(Ended::Renewed);
+            return Err(Disconnect::Renewed);
         }
         Ok(())
     }
@@ -234,7 +234,7 @@ pub async fn run<S>(
     metrics: &Metrics,
     timings: &Timings,
     rng: &mut fastrand::Rng,
-) -> (Ended, Duration)
+) -> (Disconnect, Duration)
 where
     S: Stream<Item = Result<Message, tungstenite::Error>> + Sink<Message, Error = tungstenite::Error> + Unpin,
 {
@@ -243,31 +243,31 @@ where
     let mut timer = Timer::never();
     let mut armed = None;
     let mut frames = 0_u32;
-    let ended = loop {
+    let disconnect = loop {
         let changed = account_state.listen();
         let now = Instant::now();
         session.on_accepted(now);
         let over = session.on_time(now).err();
         // Acks first: an old connection that is renewed can still carry them.
-        if matches!(over, None | Some(Ended::Renewed)) {
+        if matches!(over, None | Some(Disconnect::Renewed)) {
             let outgoing = session.take_outgoing();
             // Boxed, so that nothing of it stays while there is nothing to write; so below.
             if !outgoing.is_empty()
-                && let Err(ended) = Box::pin(flush(&mut socket, outgoing, timings.write)).await
+                && let Err(disconnect) = Box::pin(flush(&mut socket, outgoing, timings.write)).await
             {
-                break ended;
+                break disconnect;
             }
         }
-        if let Some(ended) = over {
-            break ended;
+        if let Some(disconnect) = over {
+            break disconnect;
         }
         let mut deadline = session.deadline();
-        if let Some(halt) = account_state.halt() {
+        if let Some(stop_reason) = account_state.stop_reason() {
             // A wake-up on its way may still be accepted: its acks spare the next start a redelivery.
             let since = *stopping_since.get_or_insert(now);
             let patience = since + timings.shutdown;
-            if halt == Halt::EndpointGone || !account_state.push_in_flight() || now >= patience {
-                break Ended::Halted(halt);
+            if stop_reason == StopReason::EndpointGone || !account_state.push_in_flight() || now >= patience {
+                break Disconnect::Stopped(stop_reason);
             }
             deadline = deadline.min(patience);
         }
@@ -293,19 +293,19 @@ where
                 if frames.is_multiple_of(TURN) {
                     future::yield_now().await;
                 }
-                if let Err(ended) = session.on_frame(frame, Instant::now()) {
-                    break ended;
+                if let Err(disconnect) = session.on_frame(frame, Instant::now()) {
+                    break disconnect;
                 }
             }
             Event::Frame(Some(Err(error))) => break lost(&error),
-            Event::Frame(None) => break Ended::Lost("the connection ended".into()),
+            Event::Frame(None) => break Disconnect::Lost("the connection ended".into()),
             Event::Changed => {}
             Event::Time => armed = None,
         }
     };
     let connected = session.connected_for(Instant::now());
-    Box::pin(farewell(&mut socket, &ended, timings)).await;
-    (ended, connected)
+    Box::pin(farewell(&mut socket, &disconnect, timings)).await;
+    (disconnect, connected)
 }
 
 /// How long what is due `at` (since any moment that all accounts count from) is put off, to wait for others.
@@ -314,7 +314,7 @@ fn put_off(at: Duration, shared: Duration) -> Duration {
     if over == 0 { Duration::ZERO } else { shared - Duration::from_nanos(u64::try_from(over).unwrap_or(0)) }
 }
 
-async fn flush<S>(socket: &mut S, messages: Vec<Message>, patience: Duration) -> Result<(), Ended>
+async fn flush<S>(socket: &mut S, messages: Vec<Message>, patience: Duration) -> Result<(), Disconnect>
 where
     S: Sink<Message, Error = tungstenite::Error> + Unpin,
 {
@@ -332,7 +332,7 @@ where
             | tungstenite::Error::Protocol(tungstenite::error::ProtocolError::SendAfterClosing),
         )) => Ok(()),
         Some(Err(error)) => Err(lost(&error)),
-        None => Err(Ended::WriteTimeout),
+        None => Err(Disconnect::WriteTimeout),
     }
 }
 

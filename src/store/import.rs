@@ -73,8 +73,8 @@ pub(super) fn import(
                 }
                 differences.push(Difference { id: account.id(), what });
                 // What Signal's clock says stays true for the same device only.
-                let covered_until = known.covered_until.filter(|_| known.credentials == account.credentials);
-                changes.push(Account { covered_until, ..account });
+                let fetched_until = known.fetched_until.filter(|_| known.credentials == account.credentials);
+                changes.push(Account { fetched_until, ..account });
             }
         }
     }

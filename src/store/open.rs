@@ -80,10 +80,10 @@ fn create(path: &Path) -> Result<(), StoreError> {
 /// locks of the process on that file (<https://www.sqlite.org/howtocorrupt.html>, section 2.2), and the next program that
 /// reads the database would delete its write-ahead log under us.
 pub(super) fn connect(path: &Path) -> Result<Database, StoreError> {
-    look(path)?;
+    check_file(path)?;
     let (connection, access) = match writable(path) {
         Ok((mut connection, version)) => {
-            settle(path, &mut connection, version)?;
+            configure(path, &mut connection, version)?;
             (connection, Access::ReadWrite)
         }
         // The directory, the file or the whole file system cannot be written: reading may still be possible.
@@ -96,7 +96,7 @@ pub(super) fn connect(path: &Path) -> Result<Database, StoreError> {
 
 /// What can be told without opening it. SQLite would take an empty file for a new database, and what somebody else put
 /// beside it for its own.
-pub(super) fn look(path: &Path) -> Result<(), StoreError> {
+pub(super) fn check_file(path: &Path) -> Result<(), StoreError> {
     let metadata = fs::metadata(path).map_err(|error| StoreError::io(path, &error))?;
     if !metadata.is_file() {
         return Err(StoreError::NotAFile(path.to_owned()));
@@ -203,7 +203,7 @@ pub(super) fn examine(path: &Path, connection: &Connection) -> Result<i64, Store
 }
 
 /// Makes an accepted file what we want it to be: private, current, durable.
-fn settle(path: &Path, connection: &mut Connection, version: i64) -> Result<(), StoreError> {
+fn configure(path: &Path, connection: &mut Connection, version: i64) -> Result<(), StoreError> {
     let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
     for file in files(path) {
         match private_file::tighten(&file) {
@@ -225,7 +225,7 @@ fn settle(path: &Path, connection: &mut Connection, version: i64) -> Result<(), 
         }
         connection.query_row(&format!("PRAGMA journal_mode = {wanted}"), [], |_| Ok(())).map_err(on_sqlite)?;
     }
-    // NORMAL would lose the last registrations in a power cut. Few are made, and the covered times of section 2 come to
+    // NORMAL would lose the last registrations in a power cut. Few are made, and the `fetched_until` of section 2 comes to
     // four an hour and account at most.
     connection.pragma_update(None, "synchronous", "FULL").map_err(on_sqlite)?;
     // In KiB. The whole file is read once and then a row now and then; SQLite's own figure is eight times as much.

@@ -26,7 +26,7 @@ pub(super) fn read(path: &Path) -> Result<Listing, StoreError> {
     let target = private_file::target(path);
     let path = target.as_path();
     open::exists(path)?;
-    open::look(path)?;
+    open::check_file(path)?;
     rows::list(&connect(path)?).map_err(|error| StoreError::sqlite(path, &error))
 }
 

@@ -33,7 +33,7 @@ struct Columns {
     registered: Option<usize>,
     gone: Option<usize>,
     paused: Option<usize>,
-    covered: Option<usize>,
+    fetched_until: Option<usize>,
     key: Option<usize>,
 }
 
@@ -50,7 +50,7 @@ impl Columns {
             registered: optional("last_registration"),
             gone: optional("endpoint_gone"),
             paused: optional("paused"),
-            covered: optional("covered_until"),
+            fetched_until: optional("covered_until"),
             key: optional("vapid_public"),
         })
     }
@@ -68,7 +68,7 @@ impl Columns {
         let last_registration = optional(self.registered)?.unwrap_or(0);
         let endpoint_gone = optional(self.gone)? == Some(1);
         let paused = optional(self.paused)? == Some(1);
-        let covered_until = optional(self.covered)?.map(ServerTime);
+        let fetched_until = optional(self.fetched_until)?.map(ServerTime);
         let key = self.key.map(text).transpose()?.filter(|key| !key.is_empty());
         let account = (|| {
             Ok(Account {
@@ -78,7 +78,7 @@ impl Columns {
                 endpoint_gone,
                 paused,
                 last_registration,
-                covered_until,
+                fetched_until,
             })
         })();
         let (rowid, registered) = (row.get(self.rowid)?, last_registration);
@@ -251,7 +251,7 @@ fn insert(transaction: &Connection, account: &Account, key: Option<&str>) -> rus
         account.forbidden,
         signed(account.last_registration),
         account.endpoint_gone,
-        account.covered_until.map(|time| signed(time.0)),
+        account.fetched_until.map(|time| signed(time.0)),
         account.paused,
         key,
     ])?;
@@ -312,11 +312,11 @@ pub(super) fn change(
     Ok(true)
 }
 
-/// See [`super::Store::set_covered`].
-pub(super) fn cover(transaction: &Connection, covers: &[(Credentials, ServerTime)]) -> rusqlite::Result<()> {
+/// See [`super::Store::set_fetched_until`].
+pub(super) fn set_fetched_until(transaction: &Connection, times: &[(Credentials, ServerTime)]) -> rusqlite::Result<()> {
     let mut finder = Finder::new(transaction)?;
     let mut update = transaction.prepare("UPDATE connections SET covered_until = ?1 WHERE rowid = ?2")?;
-    for (credentials, until) in covers {
+    for (credentials, until) in times {
         let same = |entry: &Entry| entry.account.as_ref().is_ok_and(|row| row.credentials == *credentials);
         if let Some(Entry { rowid, .. }) = finder.entries(credentials.id)?.into_iter().find(same) {
             update.execute([signed(until.0), rowid])?;

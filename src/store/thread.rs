@@ -35,7 +35,7 @@ struct Watch {
 
 impl Watch {
     /// A file that cannot be read counts as changed.
-    fn look(&mut self, database: &Database) {
+    fn check(&mut self, database: &Database) {
         self.next = Instant::now() + self.every;
         let version = database.data_version().ok();
         if version.is_none() || version != self.seen {
@@ -124,7 +124,7 @@ impl Handle {
     }
 
     /// Looks at the database. It runs to its end even if the caller stops waiting.
-    async fn look<T: Send + 'static>(
+    async fn with_database<T: Send + 'static>(
         &self,
         work: impl Fn(&mut Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -147,7 +147,7 @@ impl Handle {
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.look(move |Database { path, connection, .. }| {
+        self.with_database(move |Database { path, connection, .. }| {
             let on_sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
             let transaction = connection.transaction().map_err(on_sqlite)?;
             work(&transaction).map_err(on_sqlite)
@@ -182,12 +182,12 @@ impl Handle {
 
     /// See [`super::Store::writable`].
     pub(super) async fn writable(&self) -> Result<bool, StoreError> {
-        self.look(|database| Ok(database.access == Access::ReadWrite)).await
+        self.with_database(|database| Ok(database.access == Access::ReadWrite)).await
     }
 
     /// See [`super::Store::data_version`].
     pub(super) async fn data_version(&self) -> Result<i64, StoreError> {
-        self.look(|database| database.data_version()).await
+        self.with_database(|database| database.data_version()).await
     }
 
     /// See [`super::Store::watch`].
@@ -220,7 +220,7 @@ impl Waiting {
         while let Some(watch) = &mut self.watch {
             match queue.recv_timeout(watch.next.saturating_duration_since(Instant::now())) {
                 Ok(job) => return Some(job),
-                Err(mpsc::RecvTimeoutError::Timeout) => watch.look(database),
+                Err(mpsc::RecvTimeoutError::Timeout) => watch.check(database),
                 Err(mpsc::RecvTimeoutError::Disconnected) => return None,
             }
         }
@@ -233,10 +233,10 @@ impl Waiting {
 
     fn fail(&mut self, error: &StoreError) {
         for mut read in self.reads.drain(..) {
-            survive(|| read(Err(error.clone())));
+            catch_panic(|| read(Err(error.clone())));
         }
         for write in self.writes.drain(..) {
-            drop(survive(|| write(Err(error.clone()))));
+            drop(catch_panic(|| write(Err(error.clone()))));
         }
     }
 }
@@ -280,12 +280,12 @@ fn one_of_them(transaction: &mut Transaction<'_>, write: Write, path: &Path) -> 
     let savepoint = match transaction.savepoint() {
         Ok(savepoint) => savepoint,
         Err(error) => {
-            drop(survive(|| write(Err(StoreError::sqlite(path, &error)))));
+            drop(catch_panic(|| write(Err(StoreError::sqlite(path, &error)))));
             return None;
         }
     };
     // Dropped without a commit, the savepoint undoes what was done since.
-    let Written::Done(tell) = survive(|| write(Ok(&savepoint)))? else { return None };
+    let Written::Done(tell) = catch_panic(|| write(Ok(&savepoint)))? else { return None };
     match savepoint.commit() {
         Ok(()) => Some(tell),
         Err(error) => {
@@ -296,7 +296,7 @@ fn one_of_them(transaction: &mut Transaction<'_>, write: Write, path: &Path) -> 
 }
 
 /// The caller of what panics learns of it by the answer that never comes; the next one is served all the same.
-fn survive<T>(work: impl FnOnce() -> T) -> Option<T> {
+fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
     let done = catch_unwind(AssertUnwindSafe(work)).ok();
     if done.is_none() {
         log::error!("a database operation panicked; this is a bug");
@@ -316,7 +316,7 @@ impl Database {
     /// Runs all `reads`, up to the first that finds the file locked.
     fn read_all(&mut self, reads: &mut VecDeque<Read>) -> Result<(), StoreError> {
         while let Some(mut read) = reads.pop_front() {
-            if survive(|| read(Ok(&mut *self))) == Some(false) {
+            if catch_panic(|| read(Ok(&mut *self))) == Some(false) {
                 reads.push_front(read);
                 return Err(StoreError::Busy(self.path.clone()));
             }

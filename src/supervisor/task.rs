@@ -8,12 +8,12 @@ use futures_lite::FutureExt;
 use smol::Timer;
 
 use crate::account::Credentials;
-use crate::account_state::{AccountState, Halt};
+use crate::account_state::{AccountState, StopReason};
 use crate::backoff::Backoff;
 use crate::metrics::Metrics;
 use crate::push::Pusher;
 use crate::runtime::timeout;
-use crate::signal::{self, End, Signal};
+use crate::signal::{self, AccountExit, Signal};
 use crate::status::{Cause, State};
 use crate::store::{Store, StoreError};
 use crate::timings::Timings;
@@ -35,20 +35,22 @@ pub struct Tools {
 /// down panicked: then it returns after a wait, and whoever starts the account again finds the reason anew.
 pub(super) async fn run(tools: Arc<Tools>, account_state: Arc<AccountState>, credentials: Arc<Credentials>) {
     let signal = &tools.signal;
-    if AssertUnwindSafe(live_and_write_down(&tools, &account_state, &credentials)).catch_unwind().await.is_err() {
+    if AssertUnwindSafe(run_and_persist(&tools, &account_state, &credentials)).catch_unwind().await.is_err() {
         let wait = signal.timings.backoff_cap;
         panicked(&account_state, &signal.metrics, wait);
         Timer::after(wait).await;
     }
 }
 
-async fn live_and_write_down(tools: &Tools, account_state: &AccountState, credentials: &Credentials) {
+async fn run_and_persist(tools: &Tools, account_state: &AccountState, credentials: &Credentials) {
     let signal = &tools.signal;
-    let end =
-        survive(account_state, &signal.metrics, &signal.timings, || lives(tools, account_state, credentials)).await;
-    match end {
-        End::Halted(Halt::Stop) => {}
-        End::Halted(Halt::EndpointGone) => {
+    let exit = restart_on_panic(account_state, &signal.metrics, &signal.timings, || {
+        run_loops(tools, account_state, credentials)
+    })
+    .await;
+    match exit {
+        AccountExit::Stopped(StopReason::Requested) => {}
+        AccountExit::Stopped(StopReason::EndpointGone) => {
             if let Some((endpoint, answered)) = account_state.gone_endpoint() {
                 let reason = format!("for half an hour or longer {answered}");
                 suspend(account_state, State::EndpointGone, reason);
@@ -56,7 +58,7 @@ async fn live_and_write_down(tools: &Tools, account_state: &AccountState, creden
                 Box::pin(persist(tools, account_state, gone)).await;
             }
         }
-        End::Unlinked => {
+        AccountExit::Unlinked => {
             suspend(account_state, State::Unlinked, "Signal refused the login three times (403)");
             Box::pin(persist(tools, account_state, || tools.store.set_forbidden(credentials.clone()))).await;
         }
@@ -68,31 +70,31 @@ pub(super) fn suspend(account_state: &AccountState, state: State, reason: impl I
     account_state.enter(state, state.label(), Cause::new(reason, state.remedy()), None);
 }
 
-/// Lives again, after a back-off, whenever a life panics: a fault in one account costs that account a moment and nobody
+/// Runs again, after a back-off, whenever that panics: a fault in one account costs that account a moment and nobody
 /// else anything.
-async fn survive<F>(
+async fn restart_on_panic<F>(
     account_state: &AccountState,
     metrics: &Metrics,
     timings: &Timings,
-    mut life: impl FnMut() -> F,
-) -> End
+    mut run: impl FnMut() -> F,
+) -> AccountExit
 where
-    F: Future<Output = End>,
+    F: Future<Output = AccountExit>,
 {
     let mut rng = fastrand::Rng::new();
     let mut backoff = Backoff::new(timings.backoff_base, timings.backoff_cap);
     loop {
         let begun = Instant::now();
-        if let Ok(end) = AssertUnwindSafe(Box::pin(life())).catch_unwind().await {
-            return end;
+        if let Ok(exit) = AssertUnwindSafe(Box::pin(run())).catch_unwind().await {
+            return exit;
         }
         if begun.elapsed() >= timings.backoff_reset {
             backoff.reset();
         }
         let wait = backoff.spread(&mut rng);
         panicked(account_state, metrics, wait);
-        if let Some(halt) = timeout(wait, account_state.halted()).await {
-            return End::Halted(halt);
+        if let Some(stop_reason) = timeout(wait, account_state.stopped()).await {
+            return AccountExit::Stopped(stop_reason);
         }
     }
 }
@@ -109,7 +111,7 @@ fn panicked(account_state: &AccountState, metrics: &Metrics, wait: Duration) {
     account_state.enter(State::Waiting, "panic", cause, Instant::now().checked_add(wait));
 }
 
-pub(super) async fn lives(tools: &Tools, account_state: &AccountState, credentials: &Credentials) -> End {
+pub(super) async fn run_loops(tools: &Tools, account_state: &AccountState, credentials: &Credentials) -> AccountExit {
     let wakeup = Wakeup {
         pusher: &tools.pusher,
         store: &tools.store,
@@ -118,11 +120,11 @@ pub(super) async fn lives(tools: &Tools, account_state: &AccountState, credentia
         credentials,
     };
     // In one expression: a future that is named first and moved then takes room twice.
-    let end = signal::keep_connected(&tools.signal, account_state, credentials)
+    let exit = signal::keep_connected(&tools.signal, account_state, credentials)
         .or(async { match wakeup.run(account_state).await {} })
         .await;
     Box::pin(wakeup.save(account_state)).await;
-    end
+    exit
 }
 
 /// Writes until it is written: an account that must not run is not forgotten because the disk was full.
@@ -159,35 +161,35 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_counted_and_the_account_lives_again() {
+    fn a_panic_is_counted_and_the_account_runs_again() {
         let (timings, metrics) = (fast(), Metrics::default());
         let account_state = account_state(&timings);
-        let lives = Cell::new(0);
-        let end = smol::block_on(survive(&account_state, &metrics, &timings, || {
-            lives.set(lives.get() + 1);
-            let n = lives.get();
+        let runs = Cell::new(0);
+        let exit = smol::block_on(restart_on_panic(&account_state, &metrics, &timings, || {
+            runs.set(runs.get() + 1);
+            let n = runs.get();
             async move {
                 smol::future::yield_now().await;
                 assert!(n == 4, "planted");
-                End::Unlinked
+                AccountExit::Unlinked
             }
         }));
-        assert_eq!((end, lives.get()), (End::Unlinked, 4));
+        assert_eq!((exit, runs.get()), (AccountExit::Unlinked, 4));
         assert!(metrics.render(&crate::metrics::Gauges::default()).contains("mollysocket_panics_total 3"));
     }
 
     #[test]
-    fn a_life_that_lasted_a_while_starts_the_back_off_again() {
+    fn a_run_that_lasted_a_while_starts_the_back_off_again() {
         let timings = Timings { backoff_reset: Duration::ZERO, ..fast() };
         let metrics = Metrics::default();
-        let lives = Cell::new(0);
+        let runs = Cell::new(0);
         let begun = Instant::now();
-        smol::block_on(survive(&account_state(&timings), &metrics, &timings, || {
-            lives.set(lives.get() + 1);
-            let n = lives.get();
+        smol::block_on(restart_on_panic(&account_state(&timings), &metrics, &timings, || {
+            runs.set(runs.get() + 1);
+            let n = runs.get();
             async move {
                 assert!(n == 16, "planted");
-                End::Unlinked
+                AccountExit::Unlinked
             }
         }));
         // Doubling would have come to minutes.
@@ -198,16 +200,16 @@ mod tests {
     fn a_wake_up_whose_push_panicked_is_still_owed() {
         let (timings, metrics) = (fast(), Metrics::default());
         let account_state = account_state(&timings);
-        account_state.take_in(None, Instant::now());
+        account_state.on_envelope(None, Instant::now());
         let mut first = true;
-        smol::block_on(survive(&account_state, &metrics, &timings, || {
+        smol::block_on(restart_on_panic(&account_state, &metrics, &timings, || {
             let planted = std::mem::take(&mut first);
             let account_state = &account_state;
             async move {
                 assert_eq!(account_state.next_push(Instant::now()), Next::Send(Kind::Wake));
                 account_state.push_started(Kind::Wake, Instant::now());
                 assert!(!planted, "planted");
-                End::Unlinked
+                AccountExit::Unlinked
             }
         }));
         assert!(!first);
@@ -220,6 +222,9 @@ mod tests {
         let metrics = Metrics::default();
         account_state.stop();
         let planted = || async { panic!("planted") };
-        assert_eq!(smol::block_on(survive(&account_state, &metrics, &timings, planted)), End::Halted(Halt::Stop));
+        assert_eq!(
+            smol::block_on(restart_on_panic(&account_state, &metrics, &timings, planted)),
+            AccountExit::Stopped(StopReason::Requested)
+        );
     }
 }

@@ -7,8 +7,8 @@ use crate::metrics::Metrics;
 use crate::net::{Lane, Net, NetOptions};
 use crate::push::Pusher;
 use crate::signal::Signal;
+use crate::signal::circuit_breaker::CircuitBreaker;
 use crate::signal::connect::Purpose;
-use crate::signal::gate::Gate;
 use crate::store::{IfMissing, Store};
 use crate::timings::{Limits, Timings};
 use crate::vapid::{Vapid, VapidKey};
@@ -31,8 +31,9 @@ fn supervised(directory: &std::path::Path, executor: &Arc<Executor<'static>>) ->
     let vapid = Arc::new(Vapid::new(VapidKey::generate(), "mailto:admin@example.org".to_owned()));
     let pusher = Pusher::new(net.clone(), vapid, AllowedEndpoints::parse(&["*"]).unwrap());
     let url = url::Url::parse("wss://127.0.0.1:1/").unwrap();
-    let (gate, metrics, user_agents) = (Gate::new(&limits), Arc::new(Metrics::default()), vec!["x".to_owned()]);
-    let signal = Arc::new(Signal { net, url, user_agents, gate, metrics, timings, limits });
+    let (breaker, metrics, user_agents) =
+        (CircuitBreaker::new(&limits), Arc::new(Metrics::default()), vec!["x".to_owned()]);
+    let signal = Arc::new(Signal { net, url, user_agents, breaker, metrics, timings, limits });
     let store = Store::open(&directory.join("db.sqlite"), IfMissing::Create).unwrap();
     Runner::new(Tools { signal, pusher: Arc::new(pusher), store, wake_for_own_sync: false }, executor.clone())
 }
@@ -41,7 +42,7 @@ fn supervised(directory: &std::path::Path, executor: &Arc<Executor<'static>>) ->
 fn running(runner: &Runner, id: AccountId) -> (bool, u64) {
     let entries = lock(&runner.entries);
     let entry = &entries[&id];
-    (matches!(entry.phase, Phase::Running(_)) && entry.account_state.halt().is_none(), entry.generation)
+    (matches!(entry.phase, Phase::Running(_)) && entry.account_state.stop_reason().is_none(), entry.generation)
 }
 
 #[test]
@@ -109,10 +110,10 @@ fn an_idle_account_takes_little_room() {
     let runner = runner(directory.path(), &Arc::new(Executor::new()));
     let account = account("x");
     let account_state = Arc::new(AccountState::new(&account, false, &Timings::default()));
-    let life = size_of_val(&task::lives(&runner.tools, &account_state, &account.credentials));
+    let run = size_of_val(&task::run_loops(&runner.tools, &account_state, &account.credentials));
     let task = size_of_val(&task::run(runner.tools.clone(), account_state, Arc::new(account.credentials)));
     // Ten thousand of each idle for months. Box what is only needed now and then (docs/performance.md).
-    assert!(life <= 1600 && task <= 600, "{life} and {task} bytes");
+    assert!(run <= 1600 && task <= 600, "{run} and {task} bytes");
 }
 
 #[test]
@@ -121,8 +122,8 @@ fn an_account_that_waits_for_its_turn_takes_little_room() {
     let tools = runner(directory.path(), &Arc::new(Executor::new())).tools;
     let account = account("x");
     let attempt = size_of_val(&tools.signal.attempt(Some(&account.credentials), 0, Purpose::Messages));
-    let turn = size_of_val(&tools.pusher.slot(&account.endpoint, Lane::Normal));
-    // All of them wait at the gate after an outage, and for a slot when all get a message. What the turn itself needs is
-    // some KiB, which would stay between what lives on: a third more memory for good (docs/performance.md).
+    let turn = size_of_val(&tools.pusher.permit(&account.endpoint, Lane::Normal));
+    // All of them wait for the circuit breaker after an outage, and for a permit when all get a message. What the turn
+    // itself needs is some KiB, which would stay between what lives on: a third more memory for good (docs/performance.md).
     assert!(attempt <= 600 && turn <= 1000, "{attempt} and {turn} bytes");
 }

@@ -255,7 +255,7 @@ impl Plan {
     }
 }
 
-/// An account as if registered for the first time. The queue of a new device starts empty, so nothing is covered.
+/// An account as if registered for the first time. The queue of a new device starts empty, so nothing is fetched.
 fn fresh(claim: &Claim, paused: bool, now: u64, change: &'static str) -> Saved {
     let account = Account {
         credentials: claim.credentials.clone(),
@@ -264,7 +264,7 @@ fn fresh(claim: &Claim, paused: bool, now: u64, change: &'static str) -> Saved {
         endpoint_gone: false,
         paused,
         last_registration: now,
-        covered_until: None,
+        fetched_until: None,
     };
     Saved { account, test: TestPush::Send, change }
 }

@@ -126,7 +126,7 @@ impl crate::world::Run {
 #[test]
 fn adding_again_replaces_and_keeps_what_is_still_true() {
     let (world, push) = World::pushing();
-    let covered = || -> Option<i64> {
+    let fetched = || -> Option<i64> {
         rusqlite::Connection::open(world.path("db.sqlite"))
             .unwrap()
             .query_row("SELECT covered_until FROM connections", [], |row| row.get(0))
@@ -138,9 +138,9 @@ fn adding_again_replaces_and_keeps_what_is_still_true() {
     let account = world.account();
     assert_eq!(account["endpoint"], push.endpoint("b"));
     assert_eq!((&account["forbidden"], &account["endpoint_gone"]), (&false.into(), &false.into()));
-    assert_eq!(covered(), Some(1_700_000_000_000), "same device: the phone knows what it knew");
+    assert_eq!(fetched(), Some(1_700_000_000_000), "same device: the phone knows what it knew");
     world.run(&["connection", "add", UUID, "3", PASSWORD, &push.endpoint("b")]).ok();
-    assert_eq!(covered(), None, "another device has another queue");
+    assert_eq!(fetched(), None, "another device has another queue");
     assert!(world.line("connection list").ok().contains("accounts: 1"));
 }
 

@@ -225,7 +225,7 @@ fn an_account_that_is_here_already_is_replaced_only_when_asked_for() {
         let named = field.trim_end_matches("_id");
         world.import(&file(&[other])).fails(1, &["nothing imported", "--replace", UUID, named]);
     }
-    let covered = || -> Option<i64> {
+    let fetched = || -> Option<i64> {
         let database = rusqlite::Connection::open(world.path("db.sqlite")).unwrap();
         database.query_row("SELECT covered_until FROM connections", [], |row| row.get(0)).unwrap()
     };
@@ -233,11 +233,11 @@ fn an_account_that_is_here_already_is_replaced_only_when_asked_for() {
     other["paused"] = true.into();
     let both = file(&[other.clone(), account(OTHER_UUID)]);
     assert!(world.import_with(&["--replace"], &both).ok().contains("1 added, 1 replaced, 0 unchanged"));
-    assert_eq!((world.account()["paused"].clone(), covered()), (true.into(), Some(1_700_000_000_000)));
+    assert_eq!((world.account()["paused"].clone(), fetched()), (true.into(), Some(1_700_000_000_000)));
     other["device_id"] = 3.into();
     world.import_with(&["--replace"], &file(&[other])).ok();
     world.run(&["connection", "remove", OTHER_UUID]).ok();
-    assert_eq!(covered(), None, "another device has another queue");
+    assert_eq!(fetched(), None, "another device has another queue");
 }
 
 #[test]

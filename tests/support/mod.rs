@@ -72,7 +72,7 @@ pub fn fast() -> Timings {
         push_slow_cap: ms(1500),
         push_rejected: ms(300),
         retry_after_floor: ms(10),
-        cover_write: ms(100),
+        fetched_write: ms(100),
         store_poll: ms(60),
         store_retry: ms(60),
         check: ms(1500),
@@ -85,7 +85,7 @@ pub fn fast() -> Timings {
 
 /// Limits that do not slow a test down.
 pub fn limits() -> Limits {
-    Limits { connects_per_second: 2000, gate_probes_per_second: 50, ..Limits::default() }
+    Limits { connects_per_second: 2000, breaker_probes_per_second: 50, ..Limits::default() }
 }
 
 /// One phone's account.
@@ -302,7 +302,7 @@ impl World {
             endpoint_gone: false,
             paused: false,
             last_registration: 1_700_000_000,
-            covered_until: None,
+            fetched_until: None,
         }
     }
 

@@ -110,7 +110,7 @@ pub fn unlinked(number: u32) -> (World, Phone) {
 /// Nothing about the account changes in a moment: no connection, no push, no row.
 pub fn undisturbed<T>(world: &World, phone: &Phone, act: impl FnOnce() -> T) -> T {
     let look = || {
-        let row = world.row(phone).map(|row| Account { last_registration: 0, covered_until: None, ..row });
+        let row = world.row(phone).map(|row| Account { last_registration: 0, fetched_until: None, ..row });
         (row, connects(world, phone), world.push.requests().len(), world.state(phone))
     };
     let before = look();

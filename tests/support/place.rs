@@ -42,7 +42,7 @@ pub fn account(uuid: &str) -> Account {
         endpoint_gone: false,
         paused: false,
         last_registration: 1_700_000_000,
-        covered_until: None,
+        fetched_until: None,
     }
 }
 

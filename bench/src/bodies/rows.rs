@@ -64,16 +64,16 @@ pub(super) fn register_and_remove() -> Once {
     })
 }
 
-/// Until when the envelopes of a hundred accounts are covered, as is noted when the program ends.
-pub(super) fn cover() -> Once {
+/// Until when the envelopes of a hundred accounts are fetched, as is noted when the program ends.
+pub(super) fn fetched_until() -> Once {
     let (store, directory) = filled();
     let whose: Vec<_> = (0..100).map(|n| account(n * 10).credentials).collect();
     let mut until = 1_700_000_000_000;
     Box::new(move || {
         let _ = &directory;
         until += 60_000;
-        let covers = whose.iter().map(|credentials| (credentials.clone(), ServerTime(until))).collect();
-        block_on(store.set_covered(covers)).expect("it can be written");
+        let times = whose.iter().map(|credentials| (credentials.clone(), ServerTime(until))).collect();
+        block_on(store.set_fetched_until(times)).expect("it can be written");
     })
 }
 

@@ -54,7 +54,8 @@ fn overview(accounts: Vec<AccountView>) -> Overview {
 
 #[test]
 fn a_row_says_since_when_and_when_last() {
-    let text = render(&overview(vec![account(side("connected", "", ""), side("ok", "", ""))]), None, Paint::Plain);
+    let text =
+        render(&overview(vec![account(side("connected", "", ""), side("ok", "", ""))]), None, ColorChoice::Plain);
     assert!(
         text.starts_with("MollySocket 2.0.0: up 4d 15h, process 7, no web server\n1 account (1 connected)\n"),
         "{text}"
@@ -77,7 +78,7 @@ fn the_longest_row_has_80_columns_at_most() {
         last_push: Some(Moment(at(365 * 86_400))),
         ..account(old(state), old("unauthorized"))
     });
-    let text = render(&overview(rows.to_vec()), None, Paint::Plain);
+    let text = render(&overview(rows.to_vec()), None, ColorChoice::Plain);
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     assert!(text.contains("endpoint_gone 365d") && text.contains("in 364d"), "{text}");
 }
@@ -86,7 +87,7 @@ fn the_longest_row_has_80_columns_at_most() {
 fn trouble_comes_with_its_reason_remedy_and_next_try() {
     let mut waiting = side("waiting", "no route", "check the network");
     waiting.retry_at = Some(Moment(at(0) + Duration::from_secs(59)));
-    let text = render(&overview(vec![account(waiting, side("ok", "", ""))]), None, Paint::Plain);
+    let text = render(&overview(vec![account(waiting, side("ok", "", ""))]), None, ColorChoice::Plain);
     assert!(text.contains("in 59s\n    Signal: no route\n    to do: check the network\n"), "{text}");
 }
 
@@ -96,8 +97,8 @@ fn columns_line_up_with_and_without_colours() {
         account(side("connected", "", ""), side("ok", "", "")),
         account(side("endpoint_gone", "", ""), side("unauthorized", "", "")),
     ];
-    let plain = render(&overview(accounts.clone()), None, Paint::Plain);
-    let colours = render(&overview(accounts), None, Paint::Colours);
+    let plain = render(&overview(accounts.clone()), None, ColorChoice::Plain);
+    let colours = render(&overview(accounts), None, ColorChoice::Ansi);
     let bare =
         colours.split('\x1b').enumerate().map(|(n, part)| if n == 0 { part } else { part.split_once('m').unwrap().1 });
     assert_eq!(bare.collect::<String>(), plain);

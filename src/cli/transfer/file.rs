@@ -76,7 +76,7 @@ pub(super) fn write(accounts: &[Account], secrets: Secrets<'_>) -> String {
     format!("{file:#}\n")
 }
 
-/// What is known to the phone (`covered_until`) is left out: a wake-up too many is better than one too few.
+/// What the phone has fetched (`fetched_until`) is left out: a wake-up too many is better than one too few.
 fn one(account: &Account, secrets: Secrets<'_>) -> Value {
     let mut fields = json!({
         "uuid": account.id().to_string(),
@@ -155,7 +155,7 @@ fn read_one(fields: &Map<String, Value>) -> Result<Account, String> {
         endpoint_gone: flag("endpoint_gone")?,
         paused: flag("paused")?,
         last_registration: number("last_registration")?,
-        covered_until: None,
+        fetched_until: None,
     })
 }
 

@@ -161,7 +161,7 @@ fn an_accepted_user_agent_is_kept() {
     let (mut p, mut rng) = bench(&timings, 2);
     retry(p.failed(&refusal(499, false, None), &mut rng));
     p.accepted();
-    retry(p.ended(&Ended::Lost("x".into()), 90 * S, &mut rng));
+    retry(p.ended(&Disconnect::Lost("x".into()), 90 * S, &mut rng));
     assert_eq!(p.agent(), 1);
 }
 
@@ -178,7 +178,7 @@ fn a_499_never_unlinks() {
 fn displacement_backs_off_from_a_minute_to_an_hour_and_only_an_hour_of_peace_resets_it() {
     let timings = Timings::default();
     let (mut p, mut rng) = bench(&timings, 1);
-    let elsewhere = Ended::Closed(4409, "Connected elsewhere".into());
+    let elsewhere = Disconnect::Closed(4409, "Connected elsewhere".into());
     for ceiling in [60, 120, 240, 480, 960, 1920, 3600, 3600] {
         let r = retry(p.ended(&elsewhere, 120 * S, &mut rng));
         assert_eq!(r.state, State::Displaced);
@@ -193,7 +193,7 @@ fn a_request_for_a_new_login_is_followed_within_seconds() {
     for _ in 0..50 {
         let timings = Timings::default();
         let (mut p, mut rng) = bench(&timings, 1);
-        let mut asked = |connected| retry(p.ended(&Ended::Closed(4401, String::new()), connected, &mut rng));
+        let mut asked = |connected| retry(p.ended(&Disconnect::Closed(4401, String::new()), connected, &mut rng));
         let first = asked(S);
         assert!(first.after <= 3 * S && first.state == State::Waiting);
         // A server that asks each time is not stormed, and one that asks again after an hour is heard at once.
@@ -206,14 +206,14 @@ fn a_request_for_a_new_login_is_followed_within_seconds() {
 #[test]
 fn every_other_end_backs_off_and_a_minute_connected_resets_it() {
     for ended in [
-        Ended::Closed(1000, String::new()),
-        Ended::Closed(1001, String::new()),
-        Ended::Closed(1011, String::new()),
-        Ended::Lost("eof".into()),
-        Ended::KeepaliveTimeout,
-        Ended::WriteTimeout,
-        Ended::TooLarge,
-        Ended::Protocol("x".into()),
+        Disconnect::Closed(1000, String::new()),
+        Disconnect::Closed(1001, String::new()),
+        Disconnect::Closed(1011, String::new()),
+        Disconnect::Lost("eof".into()),
+        Disconnect::KeepaliveTimeout,
+        Disconnect::WriteTimeout,
+        Disconnect::TooLarge,
+        Disconnect::Protocol("x".into()),
     ] {
         let timings = Timings::default();
         let (mut p, mut rng) = bench(&timings, 1);
@@ -227,7 +227,7 @@ fn every_other_end_backs_off_and_a_minute_connected_resets_it() {
 fn a_socket_that_never_delivered_does_not_reset_the_back_off() {
     let timings = Timings::default();
     let (mut p, mut rng) = bench(&timings, 1);
-    let longest = (0..50).map(|_| retry(p.ended(&Ended::Silent, Duration::ZERO, &mut rng)).after).max().unwrap();
+    let longest = (0..50).map(|_| retry(p.ended(&Disconnect::Silent, Duration::ZERO, &mut rng)).after).max().unwrap();
     assert!(longest > 20 * S, "{longest:?}");
 }
 
@@ -236,7 +236,7 @@ fn a_close_without_words_is_told_without_a_gap() {
     let timings = Timings::default();
     let (mut p, mut rng) = bench(&timings, 1);
     for (text, told) in [("", "(1001)"), ("Connection Idle Timeout", "(1001 Connection Idle Timeout)")] {
-        let retry = retry(p.ended(&Ended::Closed(1001, text.into()), S, &mut rng));
+        let retry = retry(p.ended(&Disconnect::Closed(1001, text.into()), S, &mut rng));
         assert!(retry.cause.reason.ends_with(told), "{}", retry.cause.reason);
     }
 }
@@ -245,7 +245,7 @@ fn a_close_without_words_is_told_without_a_gap() {
 fn a_renewal_is_no_trouble() {
     let timings = Timings::default();
     let mut policy = Policy::new(&timings, 1);
-    let step = policy.ended(&Ended::Renewed, Duration::from_secs(86_400), &mut Rng::with_seed(1));
+    let step = policy.ended(&Disconnect::Renewed, Duration::from_secs(86_400), &mut Rng::with_seed(1));
     let Step::Retry(retry) = step else { panic!("{step:?}") };
     assert_eq!((retry.state, retry.cause.remedy), (State::Connecting, ""));
     assert!(retry.after <= timings.backoff_base, "{retry:?}");

@@ -59,7 +59,7 @@ impl Bench {
 }
 
 /// Lets time pass while keepalives are answered. How the session ended, and after how many seconds.
-fn run_for(session: &mut Session<'_>, start: Instant, seconds: u64) -> Option<(u64, Ended)> {
+fn run_for(session: &mut Session<'_>, start: Instant, seconds: u64) -> Option<(u64, Disconnect)> {
     for s in 0..seconds {
         let now = start + Duration::from_secs(s);
         if let Err(ended) = session.on_time(now) {
@@ -90,7 +90,7 @@ fn what_is_due_is_put_off_to_the_next_shared_moment_and_no_further() {
 fn a_socket_that_never_announces_the_end_of_the_queue_is_given_up_after_a_minute() {
     let bench = Bench::new();
     let mut session = bench.session();
-    assert_eq!(run_for(&mut session, bench.now, 600), Some((60, Ended::Silent)), "an anonymous socket");
+    assert_eq!(run_for(&mut session, bench.now, 600), Some((60, Disconnect::Silent)), "an anonymous socket");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_socket_that_announced_it_lives_until_its_renewal() {
     let mut session = bench.session();
     session.on_frame(request(1, "/api/v1/queue/empty", None, 9), bench.now).unwrap();
     let (seconds, ended) = run_for(&mut session, bench.now, 25 * 3600).unwrap();
-    assert_eq!(ended, Ended::Renewed);
+    assert_eq!(ended, Disconnect::Renewed);
     assert!((18 * 3600..=24 * 3600).contains(&seconds), "{seconds}");
 }
 
@@ -148,7 +148,7 @@ fn a_peer_whose_keepalive_answers_get_lost_lives_while_anything_else_comes() {
         let silent = bench.now + Duration::from_secs(5 * 119 + 45);
         let mut ended = session.on_time(silent - Duration::from_secs(15));
         ended = ended.and_then(|()| session.on_time(silent));
-        assert_eq!(ended, Err(Ended::KeepaliveTimeout), "45 s of silence are its end");
+        assert_eq!(ended, Err(Disconnect::KeepaliveTimeout), "45 s of silence are its end");
     }
 }
 
@@ -159,7 +159,7 @@ fn an_unanswered_keepalive_ends_the_session_within_45_seconds() {
     session.on_frame(request(1, "/api/v1/queue/empty", None, 9), bench.now).unwrap();
     let ended = (0..100).find_map(|s| session.on_time(bench.now + Duration::from_secs(s)).err().map(|e| (s, e)));
     let (seconds, ended) = ended.unwrap();
-    assert!(ended == Ended::KeepaliveTimeout && seconds <= 45, "{ended:?} after {seconds} s");
+    assert!(ended == Disconnect::KeepaliveTimeout && seconds <= 45, "{ended:?} after {seconds} s");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn close_codes_are_kept() {
     let mut session = bench.session();
     let frame = CloseFrame { code: CloseCode::from(4409), reason: "Connected elsewhere".into() };
     let ended = session.on_frame(Message::Close(Some(frame)), bench.now).unwrap_err();
-    assert_eq!(ended, Ended::Closed(4409, "Connected elsewhere".into()));
+    assert_eq!(ended, Disconnect::Closed(4409, "Connected elsewhere".into()));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_peer_with_an_endless_window_is_not_served() {
     let bench = Bench::new();
     let mut session = bench.session();
     let ended = (0..10_000).find_map(|n| session.on_frame(put_message(n, envelope(5, true), 9), bench.now).err());
-    assert!(matches!(ended, Some(Ended::Protocol(_))));
+    assert!(matches!(ended, Some(Disconnect::Protocol(_))));
 }
 
 /// A socket whose peer reads nothing: what is written never gets flushed.
@@ -231,7 +231,7 @@ fn a_peer_that_reads_nothing_is_given_up() {
     let start = Instant::now();
     let session = run(Deaf, &bench.account_state, &bench.metrics, &timings, &mut rng);
     let (ended, connected) = smol::block_on(session);
-    assert_eq!((ended, connected), (Ended::WriteTimeout, Duration::ZERO));
+    assert_eq!((ended, connected), (Disconnect::WriteTimeout, Duration::ZERO));
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 
@@ -241,12 +241,12 @@ fn what_cannot_be_answered_is_followed_by_a_new_connection_soon() {
     let mut session = bench.session();
     session.on_frame(request(1, "/api/v1/queue/empty", None, 9), bench.now).unwrap();
     session.on_frame(binary(vec![0xff; 9]), bench.now).unwrap();
-    assert_eq!(run_for(&mut session, bench.now, 600), Some((60, Ended::Renewed)), "it may have been a message");
+    assert_eq!(run_for(&mut session, bench.now, 600), Some((60, Disconnect::Renewed)), "it may have been a message");
 }
 
 #[test]
 fn a_connection_that_just_ends_is_told_in_plain_words() {
     let text = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/";
     let error = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, text);
-    assert_eq!(lost(&tungstenite::Error::Io(error)), Ended::Lost("it ended without a goodbye".into()));
+    assert_eq!(lost(&tungstenite::Error::Io(error)), Disconnect::Lost("it ended without a goodbye".into()));
 }

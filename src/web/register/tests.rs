@@ -29,7 +29,7 @@ fn stored() -> Account {
         endpoint_gone: false,
         paused: false,
         last_registration: 1,
-        covered_until: Some(ServerTime(77)),
+        fetched_until: Some(ServerTime(77)),
     }
 }
 
@@ -162,7 +162,7 @@ fn unknown_account_beyond_max_accounts_is_internal_error_and_names_the_setting()
 fn unknown_account_accepted_or_undecided_is_stored_and_tested() {
     for verdict in [Verdict::Accepted, Verdict::Undecided("timeout".to_owned())] {
         let saved = saved(told_of_new(&verdict));
-        assert_eq!(saved.account, Account { last_registration: NOW, covered_until: None, ..stored() });
+        assert_eq!(saved.account, Account { last_registration: NOW, fetched_until: None, ..stored() });
         assert_eq!(saved.test, TestPush::Send);
     }
 }
@@ -230,7 +230,7 @@ fn same_credentials_other_endpoint_moves_and_tests_only_if_asked() {
                 last_registration: NOW,
                 ..stored()
             };
-            assert_eq!(saved.account, moved, "what is covered stays covered: the phone fetches the same queue");
+            assert_eq!(saved.account, moved, "what is fetched stays fetched: the phone has the same queue");
             assert_eq!(saved.test, test);
         }
     }
@@ -257,12 +257,12 @@ fn other_credentials_are_asked_about_whatever_the_state_and_the_endpoint() {
 }
 
 #[test]
-fn replacement_accepted_by_signal_replaces_and_forgets_what_was_covered() {
+fn replacement_accepted_by_signal_replaces_and_forgets_what_was_fetched() {
     for forbidden in [false, true] {
         let account = Account { forbidden, endpoint_gone: true, ..stored() };
         let saved = saved(told(&other_password(), &account, &Verdict::Accepted));
         assert_eq!(saved.account.credentials, other_password().credentials);
-        assert_eq!((saved.account.covered_until, saved.test), (None, TestPush::Send));
+        assert_eq!((saved.account.fetched_until, saved.test), (None, TestPush::Send));
     }
 }
 

@@ -242,7 +242,7 @@ impl World {
             endpoint_gone: false,
             paused: false,
             last_registration: 1_700_000_000,
-            covered_until: None,
+            fetched_until: None,
         };
         smol::block_on(self.store.put(account)).context("the database beside the daemon")?;
         self.phones[n].stored = true;

@@ -11,7 +11,7 @@ fn account() -> impl Strategy<Value = Account> {
     let path = "[!$-;=?-\\[\\]_a-z~]{0,40}";
     let password = "[^\\p{Cc}]{0,40}";
     (any::<u128>(), 1_u64..=127, password, path, any::<[bool; 3]>(), 0..=i64::MAX, any::<Option<u64>>()).prop_map(
-        |(id, device, password, path, [forbidden, endpoint_gone, paused], registered, covered)| Account {
+        |(id, device, password, path, [forbidden, endpoint_gone, paused], registered, fetched)| Account {
             credentials: Credentials {
                 id: AccountId::parse(&format!("{id:032x}")).unwrap(),
                 device: DeviceId::new(device).unwrap(),
@@ -22,7 +22,7 @@ fn account() -> impl Strategy<Value = Account> {
             endpoint_gone,
             paused,
             last_registration: registered.unsigned_abs(),
-            covered_until: covered.map(ServerTime),
+            fetched_until: fetched.map(ServerTime),
         },
     )
 }
@@ -43,7 +43,7 @@ proptest! {
         prop_assert_eq!(read.vapid_public, PUBLIC);
         prop_assert_eq!(&write(&read.accounts, SHOWN), &text);
         // But what the phone was told, nothing is forgotten.
-        let told = |account: Account| Account { covered_until: None, ..account };
+        let told = |account: Account| Account { fetched_until: None, ..account };
         prop_assert_eq!(read.accounts, accounts.into_iter().map(told).collect::<Vec<_>>());
     }
 

@@ -84,7 +84,7 @@ fn calm() -> Timings {
 
 /// Runs the loop beside `script`, which plays Signal and the rest of the program. What the loop said, and how long it
 /// ran after the script.
-fn play(timings: &Timings, script: impl AsyncFnOnce(&Peer, &AccountState)) -> (Ended, Duration, Duration) {
+fn play(timings: &Timings, script: impl AsyncFnOnce(&Peer, &AccountState)) -> (Disconnect, Duration, Duration) {
     let bench = Bench::new();
     let (outgoing, incoming) = channel::unbounded();
     let sent = Arc::default();
@@ -159,7 +159,7 @@ fn an_idle_connection_wakes_for_its_keepalives_and_for_nothing_else() {
         polls += 1;
         session.as_mut().poll(cx)
     }));
-    assert_eq!(ended, Ended::Halted(Halt::Stop));
+    assert_eq!(ended, Disconnect::Stopped(StopReason::Requested));
     // One for each keepalive, as its answer is there at once; the first poll; those around the end.
     assert!(polls <= 10 + 4, "{polls} times");
 }
@@ -188,7 +188,7 @@ fn an_account_that_stops_waits_for_the_push_on_its_way_and_sends_its_acks() {
         Timer::after(ms(100)).await;
         assert_eq!(peer.got(), (1, true), "the ack, then the Close frame");
     });
-    assert_eq!(ended, Ended::Halted(Halt::Stop));
+    assert_eq!(ended, Disconnect::Stopped(StopReason::Requested));
     assert!(connected >= ms(100), "since the first message: {connected:?}");
 }
 
@@ -200,7 +200,7 @@ fn an_account_that_stops_does_not_wait_for_what_is_only_owed() {
         Timer::after(ms(100)).await;
         assert_eq!(peer.got(), (0, true));
     });
-    assert_eq!(ended, Ended::Halted(Halt::Stop));
+    assert_eq!(ended, Disconnect::Stopped(StopReason::Requested));
     assert!(after < Duration::from_secs(5), "{after:?}");
 }
 
@@ -212,7 +212,7 @@ fn the_wait_for_a_push_has_an_end() {
         account_state.push_started(Kind::Wake, Instant::now());
         account_state.stop();
     });
-    assert_eq!(ended, Ended::Halted(Halt::Stop));
+    assert_eq!(ended, Disconnect::Stopped(StopReason::Requested));
     assert!(after >= ms(140) && after < Duration::from_secs(5), "{after:?}");
 }
 
@@ -231,7 +231,7 @@ fn a_peer_that_never_pauses_lets_others_run() {
         assert!(left > many / 2, "only {left} of {many} are left before others had a turn");
         account_state.stop();
     });
-    assert_eq!(ended, Ended::Halted(Halt::Stop));
+    assert_eq!(ended, Disconnect::Stopped(StopReason::Requested));
 }
 
 #[test]
@@ -242,6 +242,6 @@ fn a_deadline_that_comes_nearer_is_kept() {
         // Nothing is due for an hour; then a frame that cannot be answered asks for a new connection soon.
         peer.send(binary(vec![0xff; 9])).await;
     });
-    assert_eq!(ended, Ended::Renewed);
+    assert_eq!(ended, Disconnect::Renewed);
     assert!(after < Duration::from_secs(5), "{after:?}");
 }

@@ -65,7 +65,7 @@ struct Push {
 
 /// Why the program that runs ends.
 #[derive(Debug, PartialEq, Eq)]
-enum End {
+enum YearEnd {
     Restart,
     Suspended,
     Over,
@@ -265,7 +265,7 @@ impl World {
     }
 
     /// One start of the program until it ends.
-    fn run(&mut self, account_state: &AccountState, metrics: &Metrics) -> End {
+    fn run(&mut self, account_state: &AccountState, metrics: &Metrics) -> YearEnd {
         let timings = self.timings.clone();
         let mut policy = Policy::new(&timings, 1);
         let mut rng = self.rng.fork();
@@ -295,7 +295,7 @@ impl World {
             assert!(turns < 1000, "nothing ends");
             self.now = self.now.max(next);
             if self.now >= YEAR {
-                return End::Over;
+                return YearEnd::Over;
             }
             self.bounded();
             self.outside();
@@ -313,13 +313,13 @@ impl World {
             if self.now >= self.next_restart {
                 self.note("the program is started anew");
                 self.next_restart = self.now + self.rng.u64(MINUTE..30 * DAY);
-                return End::Restart;
+                return YearEnd::Restart;
             }
             if self.now >= written + 15 * MINUTE {
                 written = self.now;
-                if let Some(until) = account_state.unsaved_cover() {
-                    self.account.covered_until = Some(until);
-                    account_state.cover_saved(until);
+                if let Some(until) = account_state.unsaved_fetched_until() {
+                    self.account.fetched_until = Some(until);
+                    account_state.fetched_until_saved(until);
                 }
             }
             if self.now >= self.next_endpoint {
@@ -328,7 +328,7 @@ impl World {
                 account_state.set_endpoint(Endpoint::parse(&format!("https://push.example/{}", self.now)).unwrap());
                 // The push loop gives up the push on its way.
                 push = None;
-                account_state.owe_test();
+                account_state.enqueue_test();
             }
 
             // The push loop.
@@ -354,9 +354,9 @@ impl World {
                 let takes = if self.push == Weather::Silent { 30 * SECOND } else { self.rng.u64(20..2000) };
                 push = Some(Push { kind, generation, sent: self.now, ends: self.now + takes, outcome });
             }
-            if account_state.halt().is_some() {
+            if account_state.stop_reason().is_some() {
                 self.note("suspended: the endpoint is gone");
-                return End::Suspended;
+                return YearEnd::Suspended;
             }
 
             // The connection.
@@ -423,20 +423,20 @@ impl<'a> Line<'a> {
     }
 
     /// What happens on it now. How it ended, if it did.
-    fn turn(&mut self, world: &mut World) -> Option<Ended> {
+    fn turn(&mut self, world: &mut World) -> Option<Disconnect> {
         if world.now >= world.next_cut {
             world.next_cut = world.now + world.rng.u64(MINUTE..6 * DAY);
             match world.rng.u32(0..6) {
-                0 => return Some(Ended::Lost("cut".into())),
-                1 => return Some(Ended::Closed(1001, String::new())),
-                2 => return Some(Ended::Closed(4401, String::new())),
-                3 => return Some(Ended::Closed(4409, String::new())),
+                0 => return Some(Disconnect::Lost("cut".into())),
+                1 => return Some(Disconnect::Closed(1001, String::new())),
+                2 => return Some(Disconnect::Closed(4401, String::new())),
+                3 => return Some(Disconnect::Closed(4409, String::new())),
                 _ => self.silent = true,
             }
         }
         match world.signal {
             Weather::Silent => self.silent = true,
-            Weather::Away => return Some(Ended::Lost("away".into())),
+            Weather::Away => return Some(Disconnect::Lost("away".into())),
             _ => {}
         }
         // Each answer makes room for more messages, and each message may ask for an answer.
@@ -461,7 +461,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn deliver(&mut self, world: &mut World) -> Result<(), Ended> {
+    fn deliver(&mut self, world: &mut World) -> Result<(), Disconnect> {
         let clock = world.clock();
         while !self.silent && self.unacked.len() < WINDOW {
             let Some((&message, queued)) = world.queue.range_mut(self.next_message..).next() else { break };
@@ -483,7 +483,7 @@ impl<'a> Line<'a> {
     }
 
     /// Signal reads what the program sent.
-    fn receive(&mut self, world: &mut World, message: &Message) -> Result<(), Ended> {
+    fn receive(&mut self, world: &mut World, message: &Message) -> Result<(), Disconnect> {
         let Message::Binary(bytes) = message else { panic!("not binary: {message:?}") };
         let message = WebSocketMessage::decode(&bytes[..]).unwrap();
         if let Some(request) = message.request {
@@ -508,7 +508,7 @@ impl<'a> Line<'a> {
 fn live_a_year(world: &mut World) {
     while world.now < YEAR {
         let account_state = AccountState::new(&world.account, false, &world.timings);
-        if world.run(&account_state, &Metrics::default()) == End::Suspended {
+        if world.run(&account_state, &Metrics::default()) == YearEnd::Suspended {
             // Somebody opens Molly, some day: the phone registers another endpoint.
             world.now += world.rng.u64(MINUTE..3 * DAY);
             world.well_since = world.now;

@@ -10,14 +10,14 @@ use crate::account::{AccountId, Credentials, ServerTime};
 use crate::runtime::{lock, timeout};
 
 impl Runner {
-    /// Ends every account, and keeps until when each is covered.
+    /// Ends every account, and stores until when each has fetched.
     pub(super) async fn end_all(&self) {
         // One transaction for all, where each account's own would come to more than there is time for. The accounts find
         // it done; those whose push is accepted meanwhile note that themselves.
-        let covers = self.covers();
+        let times = self.unsaved_times();
         let save = async {
-            if let Err(error) = self.tools.store.set_covered(covers).await {
-                log::debug!("the covered times were not kept: {error}");
+            if let Err(error) = self.tools.store.set_fetched_until(times).await {
+                log::debug!("the times until which messages are fetched were not stored: {error}");
             }
         };
         let mut tasks = Vec::new();
@@ -40,14 +40,14 @@ impl Runner {
         timeout(self.patience(), all).await;
     }
 
-    /// Until when each account is covered, as far as the database does not know it. From now on it counts as known.
-    fn covers(&self) -> Vec<(Credentials, ServerTime)> {
+    /// Until when each account has fetched, as far as the database does not know it. From now on it counts as known.
+    fn unsaved_times(&self) -> Vec<(Credentials, ServerTime)> {
         let entries = lock(&self.entries);
         // Those that are being stopped may have other credentials by now; they note it themselves.
         let running = entries.values().filter(|entry| matches!(entry.phase, Phase::Running(_)));
         let unsaved = running.filter_map(|entry| {
-            let until = entry.account_state.unsaved_cover()?;
-            entry.account_state.cover_saved(until);
+            let until = entry.account_state.unsaved_fetched_until()?;
+            entry.account_state.fetched_until_saved(until);
             Some((Credentials::clone(&entry.credentials), until))
         });
         unsaved.collect()
@@ -55,13 +55,13 @@ impl Runner {
 }
 
 /// Says that an account's task ended however it ends: one that panics must not count as running for ever.
-pub(super) struct Ending {
+pub(super) struct ExitNotice {
     pub(super) sender: Sender<Command>,
     pub(super) id: AccountId,
     pub(super) generation: u64,
 }
 
-impl Drop for Ending {
+impl Drop for ExitNotice {
     fn drop(&mut self) {
         // The channel has no bound, and is closed only when the program ends.
         let _ = self.sender.try_send(Command::Ended(self.id, self.generation));

@@ -20,30 +20,30 @@ pub enum Lane {
     Limited,
 }
 
-/// Hands out slots.
-pub(super) struct Slots {
+/// Hands out permits.
+pub(super) struct ConcurrencyLimit {
     all: Arc<Semaphore>,
     per_origin: usize,
-    /// Only origins with somebody in or waiting for a slot are alive here, so the map is bounded by the pushes.
+    /// Only origins with somebody in or waiting for a permit are alive here, so the map is bounded by the pushes.
     origins: Mutex<HashMap<(String, Lane), Weak<Semaphore>>>,
 }
 
 /// The right to have one push in flight, until it is dropped.
 #[derive(Debug)]
-pub struct Slot {
+pub struct Permit {
     _origin: SemaphoreGuardArc,
     _all: SemaphoreGuardArc,
 }
 
-impl Slots {
+impl ConcurrencyLimit {
     pub(super) fn new(all: usize, per_origin: usize) -> Self {
         Self { all: Arc::new(Semaphore::new(all.max(1))), per_origin: per_origin.max(1), origins: Mutex::default() }
     }
 
-    /// Waits for a slot: first among those for the same origin, so that a queue for a slow one holds up nobody else.
-    pub(super) async fn acquire(&self, origin: &str, lane: Lane) -> Slot {
+    /// Waits for a permit: first among those for the same origin, so that a queue for a slow one holds up nobody else.
+    pub(super) async fn acquire(&self, origin: &str, lane: Lane) -> Permit {
         let origin = self.of(origin, lane).acquire_arc().await;
-        Slot { _origin: origin, _all: self.all.acquire_arc().await }
+        Permit { _origin: origin, _all: self.all.acquire_arc().await }
     }
 
     fn of(&self, origin: &str, lane: Lane) -> Arc<Semaphore> {

@@ -1,8 +1,8 @@
-//! The one door to Signal's host for all accounts: paced, bounded, and nearly closed while the host is down.
+//! The circuit breaker before Signal's host, one for all accounts. It also paces connects and bounds handshakes.
 //!
 //! Each account backs off by itself; that alone would send thousands of attempts a minute at a host that is down, and
-//! leave phones waiting for their turn after it came back. The gate lets only a few probes through during an outage,
-//! and releases everybody, at the pacing rate, with the first success.
+//! leave phones waiting for their turn after it came back. During an outage the breaker lets only a few probes through;
+//! the first success closes it, and everybody may go, at the pacing rate.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ struct Pace {
     /// Accounts that failed since the last success, up to the threshold.
     failed: Vec<AccountId>,
     threshold: usize,
-    open_interval: Duration,
+    normal_interval: Duration,
     probe_interval: Duration,
     last: Option<Instant>,
     /// Whether Signal answered the last attempt that ended.
@@ -34,37 +34,37 @@ impl Pace {
 
     /// When the next attempt may start.
     fn next(&self, now: Instant) -> Instant {
-        let interval = if self.down() { self.probe_interval } else { self.open_interval };
+        let interval = if self.down() { self.probe_interval } else { self.normal_interval };
         self.last.map_or(now, |last| last + interval)
     }
 }
 
-/// The door. One per process.
+/// The breaker. One per process.
 #[derive(Debug)]
-pub struct Gate {
+pub struct CircuitBreaker {
     pace: Mutex<Pace>,
     /// Held by whoever is next; the rest queue behind it in order.
     turnstile: AsyncMutex<()>,
     handshakes: Arc<Semaphore>,
     /// Told when an outage ends.
-    reopened: Event,
+    recovered: Event,
 }
 
-impl Gate {
-    /// An open gate.
+impl CircuitBreaker {
+    /// A closed breaker: everybody may go.
     pub fn new(limits: &Limits) -> Self {
         Self {
             pace: Mutex::new(Pace {
                 failed: Vec::new(),
-                threshold: limits.gate_failures.max(1),
-                open_interval: Duration::from_secs(1) / limits.connects_per_second.max(1),
-                probe_interval: Duration::from_secs(1) / limits.gate_probes_per_second.max(1),
+                threshold: limits.breaker_failures.max(1),
+                normal_interval: Duration::from_secs(1) / limits.connects_per_second.max(1),
+                probe_interval: Duration::from_secs(1) / limits.breaker_probes_per_second.max(1),
                 last: None,
                 answered: None,
             }),
             turnstile: AsyncMutex::new(()),
             handshakes: Arc::new(Semaphore::new(limits.handshakes.max(1))),
-            reopened: Event::new(),
+            recovered: Event::new(),
         }
     }
 
@@ -73,7 +73,7 @@ impl Gate {
         let permit = self.handshakes.acquire_arc().await;
         let _turn = self.turnstile.lock().await;
         loop {
-            let reopened = self.reopened.listen();
+            let recovered = self.recovered.listen();
             let now = Instant::now();
             let at = {
                 let mut pace = lock(&self.pace);
@@ -84,12 +84,12 @@ impl Gate {
                 }
                 at
             };
-            timeout(at - now, reopened).await;
+            timeout(at - now, recovered).await;
         }
     }
 
     /// Signal answered, whatever it said.
-    pub fn reached(&self) {
+    pub fn record_success(&self) {
         let was_down = {
             let mut pace = lock(&self.pace);
             let was_down = pace.down();
@@ -99,12 +99,12 @@ impl Gate {
         };
         if was_down {
             log::info!("Signal answers again: all accounts reconnect");
-            self.reopened.notify(usize::MAX);
+            self.recovered.notify(usize::MAX);
         }
     }
 
     /// Signal could not be reached for this account. One account alone can fail for reasons of its own.
-    pub fn failed(&self, id: AccountId, reason: &str) {
+    pub fn record_failure(&self, id: AccountId, reason: &str) {
         let mut pace = lock(&self.pace);
         pace.answered = Some(false);
         if pace.down() || pace.failed.contains(&id) {
@@ -129,7 +129,7 @@ impl Gate {
 
     /// Resolves when the outage ends; never, when there is none.
     pub async fn outage_over(&self) {
-        self.reopened.listen().await;
+        self.recovered.listen().await;
     }
 }
 
@@ -145,14 +145,14 @@ mod tests {
     }
 
     fn limits() -> Limits {
-        Limits { connects_per_second: 1000, gate_probes_per_second: 20, gate_failures: 3, ..Limits::default() }
+        Limits { connects_per_second: 1000, breaker_probes_per_second: 20, breaker_failures: 3, ..Limits::default() }
     }
 
-    async fn entered_within(gate: &Gate, time: Duration) -> usize {
+    async fn entered_within(breaker: &CircuitBreaker, time: Duration) -> usize {
         let mut n = 0;
         let count = async {
             loop {
-                drop(gate.enter().await);
+                drop(breaker.enter().await);
                 n += 1;
             }
         };
@@ -163,28 +163,28 @@ mod tests {
     #[test]
     fn an_outage_lets_only_probes_through_and_the_first_success_releases_the_rest() {
         smol::block_on(async {
-            let gate = Gate::new(&limits());
+            let breaker = CircuitBreaker::new(&limits());
             for n in 0..3 {
                 for _ in 0..10 {
-                    assert!(!gate.is_down(), "one account alone is no outage");
-                    gate.failed(account(n), "refused");
+                    assert!(!breaker.is_down(), "one account alone is no outage");
+                    breaker.record_failure(account(n), "refused");
                     if n == 2 {
                         break;
                     }
                 }
             }
-            assert!(gate.is_down());
-            let probes = entered_within(&gate, Duration::from_millis(300)).await;
+            assert!(breaker.is_down());
+            let probes = entered_within(&breaker, Duration::from_millis(300)).await;
             assert!((1..=8).contains(&probes), "{probes} probes in 300 ms at 20/s");
-            let waiting = gate.outage_over();
+            let waiting = breaker.outage_over();
             let heal = async {
                 Timer::after(Duration::from_millis(20)).await;
-                gate.reached();
+                breaker.record_success();
                 futures_lite::future::pending::<()>().await;
             };
             waiting.or(heal).await;
-            assert!(!gate.is_down());
-            let released = entered_within(&gate, Duration::from_millis(300)).await;
+            assert!(!breaker.is_down());
+            let released = entered_within(&breaker, Duration::from_millis(300)).await;
             assert!(released > 2 * probes, "{released} after the outage");
         });
     }
@@ -192,8 +192,8 @@ mod tests {
     #[test]
     fn connects_are_paced() {
         smol::block_on(async {
-            let gate = Gate::new(&Limits { connects_per_second: 50, ..limits() });
-            let n = entered_within(&gate, Duration::from_millis(400)).await;
+            let breaker = CircuitBreaker::new(&Limits { connects_per_second: 50, ..limits() });
+            let n = entered_within(&breaker, Duration::from_millis(400)).await;
             assert!((2..=22).contains(&n), "{n} connects in 400 ms at 50/s");
         });
     }
@@ -201,12 +201,12 @@ mod tests {
     #[test]
     fn handshakes_at_a_time_are_bounded() {
         smol::block_on(async {
-            let gate = Gate::new(&Limits { handshakes: 2, ..limits() });
-            let _a = gate.enter().await;
-            let b = gate.enter().await;
-            assert!(timeout(Duration::from_millis(50), gate.enter()).await.is_none());
+            let breaker = CircuitBreaker::new(&Limits { handshakes: 2, ..limits() });
+            let _a = breaker.enter().await;
+            let b = breaker.enter().await;
+            assert!(timeout(Duration::from_millis(50), breaker.enter()).await.is_none());
             drop(b);
-            gate.enter().await;
+            breaker.enter().await;
         });
     }
 }

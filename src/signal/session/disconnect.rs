@@ -7,14 +7,14 @@ use futures_lite::StreamExt;
 use futures_util::{Sink, Stream};
 
 use super::flush;
-use crate::account_state::Halt;
+use crate::account_state::StopReason;
 use crate::printable::printable;
 use crate::runtime::timeout;
 use crate::timings::Timings;
 
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub enum Disconnect {
     /// Signal closed it with this code and text.
     Closed(u16, String),
     /// The stream ended without a Close frame, or broke; the text says how.
@@ -32,7 +32,7 @@ pub enum Ended {
     /// Old age; all was well.
     Renewed,
     /// We were told to end.
-    Halted(Halt),
+    Stopped(StopReason),
 }
 
 /// How long a peer may take to answer our Close frame.
@@ -40,15 +40,17 @@ pub const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Says goodbye where the peer can still hear it, and waits a moment for its answer: closing a socket with unread data
 /// in it resets the connection, and the peer would lose the Close frame, and acks before it.
-pub(super) async fn farewell<S>(socket: &mut S, ended: &Ended, timings: &Timings)
+pub(super) async fn farewell<S>(socket: &mut S, disconnect: &Disconnect, timings: &Timings)
 where
     S: Stream<Item = Result<Message, tungstenite::Error>> + Sink<Message, Error = tungstenite::Error> + Unpin,
 {
-    let code = match ended {
-        Ended::Halted(_) | Ended::Renewed | Ended::Silent => CloseCode::Normal,
-        Ended::TooLarge => CloseCode::Size,
-        Ended::Protocol(_) => CloseCode::Protocol,
-        Ended::Closed(..) | Ended::Lost(_) | Ended::KeepaliveTimeout | Ended::WriteTimeout => return,
+    let code = match disconnect {
+        Disconnect::Stopped(_) | Disconnect::Renewed | Disconnect::Silent => CloseCode::Normal,
+        Disconnect::TooLarge => CloseCode::Size,
+        Disconnect::Protocol(_) => CloseCode::Protocol,
+        Disconnect::Closed(..) | Disconnect::Lost(_) | Disconnect::KeepaliveTimeout | Disconnect::WriteTimeout => {
+            return;
+        }
     };
     let close = Message::Close(Some(CloseFrame { code, reason: "".into() }));
     let patience = timings.write.min(FAREWELL);
@@ -58,23 +60,26 @@ where
     }
 }
 
-pub(super) fn closed(frame: Option<CloseFrame>) -> Ended {
+pub(super) fn closed(frame: Option<CloseFrame>) -> Disconnect {
     // 1005 stands for a Close frame without a code (RFC 6455 section 7.4.1).
-    frame.map_or_else(|| Ended::Closed(1005, String::new()), |f| Ended::Closed(u16::from(f.code), printable(&f.reason)))
+    frame.map_or_else(
+        || Disconnect::Closed(1005, String::new()),
+        |f| Disconnect::Closed(u16::from(f.code), printable(&f.reason)),
+    )
 }
 
-pub(super) fn lost(error: &tungstenite::Error) -> Ended {
+pub(super) fn lost(error: &tungstenite::Error) -> Disconnect {
     match error {
-        tungstenite::Error::Capacity(_) => Ended::TooLarge,
+        tungstenite::Error::Capacity(_) => Disconnect::TooLarge,
         tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
-            Ended::Lost("the connection ended without a Close frame".into())
+            Disconnect::Lost("the connection ended without a Close frame".into())
         }
-        tungstenite::Error::Protocol(what) => Ended::Protocol(what.to_string()),
+        tungstenite::Error::Protocol(what) => Disconnect::Protocol(what.to_string()),
         // The TLS library has a long text for it that nobody needs.
         tungstenite::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            Ended::Lost("it ended without a goodbye".into())
+            Disconnect::Lost("it ended without a goodbye".into())
         }
-        tungstenite::Error::Io(error) => Ended::Lost(error.to_string()),
-        other => Ended::Lost(other.to_string()),
+        tungstenite::Error::Io(error) => Disconnect::Lost(error.to_string()),
+        other => Disconnect::Lost(other.to_string()),
     }
 }

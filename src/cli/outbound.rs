@@ -11,13 +11,13 @@ use crate::push::Pusher;
 use crate::timings::{Limits, Timings};
 use crate::vapid::{Create, Vapid, VapidKey};
 
-/// The way out of one verb.
-pub(super) struct Reach {
+/// The network side of one verb: an executor and a `Net`.
+pub(super) struct Outbound {
     executor: Arc<Executor<'static>>,
     pub(super) net: Arc<Net>,
 }
 
-impl Reach {
+impl Outbound {
     pub(super) fn new(config: &Config) -> Result<Self, CliError> {
         let executor = Self::executor();
         let options =
