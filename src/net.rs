@@ -11,7 +11,7 @@ use smol::Executor;
 use url::Host;
 
 use self::guard::Guard;
-use self::resolve::{Keep, Lookup, LookupError, Purpose};
+use self::resolve::{CacheTtl, Lookup, LookupError, Purpose};
 use self::tls::{Connector, Pem, PemError};
 use crate::account::Endpoint;
 use crate::config::{AllowedEndpoints, Permission};
@@ -170,14 +170,14 @@ impl Net {
     ) -> Result<Self, NetError> {
         let signal = connector("signal_ca_file", options.signal_ca_file.as_deref(), Connector::signal)?;
         let push = connector("push_ca_file", options.push_ca_file.as_deref(), Connector::push)?;
-        let keep = Keep {
+        let ttl = CacheTtl {
             found: timings.dns_keep,
             failed: timings.dns_keep_failure,
             old: timings.dns_keep_old,
             patience: timings.dns_patience,
             names: limits.dns_names,
         };
-        let lookup = Lookup::new(Arc::new(resolve::SystemResolver), executor.clone(), limits.lookups, keep);
+        let lookup = Lookup::new(Arc::new(resolve::SystemResolver), executor.clone(), limits.lookups, ttl);
         let push_limit = concurrency_limit::ConcurrencyLimit::new(limits.pushes, limits.pushes_per_origin);
         let pool = pool::Pool::new(timings.idle_ttl, limits.pushes_idle, executor);
         let pool = Arc::new(pool);

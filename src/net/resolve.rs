@@ -71,7 +71,7 @@ pub(super) enum LookupError {
 
 /// How long answers are kept, and how many.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Keep {
+pub(super) struct CacheTtl {
     /// Addresses.
     pub(super) found: Duration,
     /// Failures.
@@ -85,11 +85,11 @@ pub(super) struct Keep {
 }
 
 /// What a look-up found. Text instead of an error because every asker gets a copy.
-type Found = Result<Vec<IpAddr>, String>;
+type LookupResult = Result<Vec<IpAddr>, String>;
 
 /// What was found last.
-struct Answer {
-    found: Found,
+struct CacheEntry {
+    found: LookupResult,
     at: Instant,
     fresh_until: Instant,
 }
@@ -97,7 +97,7 @@ struct Answer {
 /// One name. Whoever holds the lock of `answer` looks the name up; the others wait for the lock and find the answer.
 #[derive(Default)]
 struct Name {
-    answer: Arc<smol::lock::Mutex<Option<Answer>>>,
+    answer: Arc<smol::lock::Mutex<Option<CacheEntry>>>,
     /// The addresses that were found last, and when.
     old: Mutex<Option<(Vec<IpAddr>, Instant)>>,
 }
@@ -138,7 +138,7 @@ impl Names {
 pub(super) struct Lookup {
     resolver: Arc<dyn Resolve>,
     executor: Arc<Executor<'static>>,
-    keep: Keep,
+    ttl: CacheTtl,
     signal: Arc<Names>,
     pushes: Arc<Names>,
     checks: Arc<Names>,
@@ -146,11 +146,16 @@ pub(super) struct Lookup {
 
 impl Lookup {
     /// `most`: look-ups at the same time, a third of them for registrations. Signal has two more.
-    pub(super) fn new(resolver: Arc<dyn Resolve>, executor: Arc<Executor<'static>>, most: usize, keep: Keep) -> Self {
+    pub(super) fn new(
+        resolver: Arc<dyn Resolve>,
+        executor: Arc<Executor<'static>>,
+        most: usize,
+        ttl: CacheTtl,
+    ) -> Self {
         let checks = (most / 3).max(1);
         let names = |most| Arc::new(Names::new(most));
         let (signal, pushes, checks) = (names(2), names(most.saturating_sub(checks)), names(checks));
-        Self { resolver, executor, keep, signal, pushes, checks }
+        Self { resolver, executor, ttl, signal, pushes, checks }
     }
 
     /// The same with another resolver.
@@ -172,10 +177,10 @@ impl Lookup {
             Purpose::Push => &self.pushes,
             Purpose::Check => &self.checks,
         };
-        let name = names.name(host, self.keep.names);
-        let old = lock(&name.old).clone().filter(|(_, at)| purpose != Purpose::Check && at.elapsed() < self.keep.old);
+        let name = names.name(host, self.ttl.names);
+        let old = lock(&name.old).clone().filter(|(_, at)| purpose != Purpose::Check && at.elapsed() < self.ttl.old);
         let (wait, otherwise) = match old {
-            Some((addresses, _)) => (deadline.min(self.keep.patience), Ok(addresses)),
+            Some((addresses, _)) => (deadline.min(self.ttl.patience), Ok(addresses)),
             None => (deadline, Err(LookupError::Late)),
         };
         timeout(wait, self.ask(names, &name, host)).await.unwrap_or(otherwise)
@@ -191,13 +196,13 @@ impl Lookup {
                 return known.found.clone().map_err(LookupError::Failed);
             }
             let permit = names.permits.acquire_arc().await;
-            let (resolver, keep, name, host) = (self.resolver.clone(), self.keep, name.clone(), host.to_owned());
+            let (resolver, ttl, name, host) = (self.resolver.clone(), self.ttl, name.clone(), host.to_owned());
             // The lock goes with the look-up. The next turn of the loop waits for it to be free again.
             let look_up = async move {
                 let _permit = permit;
                 let now = Instant::now();
                 // Stays if the resolver panics.
-                *answer = Some(Answer { found: Err("the look-up was given up".into()), at: now, fresh_until: now });
+                *answer = Some(CacheEntry { found: Err("the look-up was given up".into()), at: now, fresh_until: now });
                 let found = match resolver.resolve(&host).await {
                     Ok(addresses) if addresses.is_empty() => Err("it has no address".to_owned()),
                     Ok(addresses) => Ok(addresses),
@@ -207,8 +212,8 @@ impl Lookup {
                 if let Ok(addresses) = &found {
                     *lock(&name.old) = Some((addresses.clone(), at));
                 }
-                let fresh_until = at + if found.is_ok() { keep.found } else { keep.failed };
-                *answer = Some(Answer { found, at, fresh_until });
+                let fresh_until = at + if found.is_ok() { ttl.found } else { ttl.failed };
+                *answer = Some(CacheEntry { found, at, fresh_until });
             };
             self.executor.spawn(look_up).detach();
         }

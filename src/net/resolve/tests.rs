@@ -20,15 +20,15 @@ impl Resolve for Hangs {
 const SOON: Duration = Duration::from_millis(30);
 const LATE: Duration = Duration::from_secs(10);
 
-const KEEP: Keep = Keep { found: LATE, failed: LATE, old: LATE, patience: SOON, names: 4 };
+const TTL: CacheTtl = CacheTtl { found: LATE, failed: LATE, old: LATE, patience: SOON, names: 4 };
 
 fn with_lookup(test: impl AsyncFnOnce(Lookup)) {
-    with_lookup_that_keeps(KEEP, test);
+    with_lookup_that_keeps(TTL, test);
 }
 
-fn with_lookup_that_keeps(keep: Keep, test: impl AsyncFnOnce(Lookup)) {
+fn with_lookup_that_keeps(ttl: CacheTtl, test: impl AsyncFnOnce(Lookup)) {
     let executor = Arc::new(Executor::new());
-    let lookup = Lookup::new(Arc::new(Hangs), executor.clone(), 6, keep);
+    let lookup = Lookup::new(Arc::new(Hangs), executor.clone(), 6, ttl);
     smol::block_on(executor.run(test(lookup)));
 }
 
@@ -60,7 +60,7 @@ fn the_name_nobody_asked_for_the_longest_makes_room_and_none_of_another_purpose(
         for (name, expected) in [("often", true), ("19", true), ("17", true), ("16", false)] {
             assert_eq!(kept(&lookup.checks, &format!("{name}.example")), expected, "{name}");
         }
-        assert_eq!(lock(&lookup.checks.known).len(), KEEP.names);
+        assert_eq!(lock(&lookup.checks.known).len(), TTL.names);
     });
 }
 
@@ -74,7 +74,7 @@ async fn block(lookup: &Lookup) {
 #[test]
 fn names_of_accounts_that_hang_do_not_delay_pushes_to_names_seen_before() {
     let moment = Duration::from_millis(1);
-    with_lookup_that_keeps(Keep { found: moment, failed: moment, ..KEEP }, async |lookup| {
+    with_lookup_that_keeps(CacheTtl { found: moment, failed: moment, ..TTL }, async |lookup| {
         let begun = Instant::now();
         lookup.addresses("push.example", Purpose::Push, LATE).await.unwrap();
         block(&lookup).await;
@@ -88,14 +88,14 @@ fn names_of_accounts_that_hang_do_not_delay_pushes_to_names_seen_before() {
 
 #[test]
 fn old_addresses_serve_for_a_while_only_and_no_registration() {
-    let keep = Keep { found: Duration::from_millis(1), old: LATE, ..KEEP };
-    with_lookup_that_keeps(keep, async |lookup| {
+    let ttl = CacheTtl { found: Duration::from_millis(1), old: LATE, ..TTL };
+    with_lookup_that_keeps(ttl, async |lookup| {
         lookup.addresses("push.example", Purpose::Push, LATE).await.unwrap();
         block(&lookup).await;
         assert!(lookup.addresses("push.example", Purpose::Push, LATE).await.is_ok());
         // A registration has a look-up of its own.
         assert!(lookup.addresses("push.example", Purpose::Check, LATE).await.is_ok());
-        let lookup = Lookup { keep: Keep { old: SOON, ..keep }, ..lookup };
+        let lookup = Lookup { ttl: CacheTtl { old: SOON, ..ttl }, ..lookup };
         Timer::after(SOON).await;
         assert_eq!(lookup.addresses("push.example", Purpose::Push, SOON).await, Err(LookupError::Late));
     });
@@ -118,7 +118,7 @@ impl Resolve for Once {
 #[test]
 fn however_many_ask_and_give_up_one_look_up_is_under_way_and_the_old_answer_serves() {
     let moment = Duration::from_millis(1);
-    with_lookup_that_keeps(Keep { found: moment, failed: moment, ..KEEP }, async |lookup| {
+    with_lookup_that_keeps(CacheTtl { found: moment, failed: moment, ..TTL }, async |lookup| {
         let resolver = Arc::new(Once::default());
         let lookup = lookup.with(resolver.clone());
         lookup.addresses("push.example", Purpose::Push, LATE).await.unwrap();
