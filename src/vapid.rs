@@ -29,8 +29,9 @@ pub enum VapidError {
     },
     /// There is no key and this verb makes none.
     #[error(
-        "no VAPID key at {}: start the server once, or run this with the server's settings (vapid_privkey, \
-         vapid_key_file; of a sealed key CREDENTIALS_DIRECTORY=/run/credentials/mollysocket.service)",
+        "no VAPID key at {}: start the server once if no phone is linked yet; else run this with the server's settings \
+         (vapid_privkey, vapid_key_file; for a sealed key CREDENTIALS_DIRECTORY=/run/credentials/mollysocket.service), \
+         or restore it from a backup",
         .0.display()
     )]
     Missing(PathBuf),

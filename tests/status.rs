@@ -181,6 +181,8 @@ fn accounts_that_fit_the_allow_lists_no_more_are_told_with_the_line_to_add() {
     assert!(uuids.contains("not in allowed_uuids: 1 account (00000001)"), "{uuids}");
     assert!(endpoints.contains(&format!("{origin} is not in allowed_endpoints")), "{endpoints}");
     assert!(endpoints.contains(&format!("add \"{origin}\"")) && !endpoints.contains(&phone.token), "{endpoints}");
+    let (code, json) = status(&world);
+    assert_eq!((code, &json["healthy"]), (Some(1), &false.into()), "no push is sent: {json:#}");
     let report = &world.daemon.as_ref().unwrap().report;
     assert!(running.iter().all(|warning| report.contains(warning)), "{report}");
     world.stop();

@@ -189,6 +189,10 @@ pub(super) fn ping(config: &Config, uuid: &str, out: &mut impl Write) -> Result<
         return Err(CliError::failed(format_args!("the test push failed: {pinged}")));
     }
     let origin = account.endpoint.origin();
+    if !pinged.remedy.is_empty() {
+        writeln!(out, "push accepted ({origin}), but perhaps not by a push server: {pinged}")?;
+        return Ok(Answer::No);
+    }
     if account.endpoint_gone && !account.paused && !account.forbidden {
         // The push server was wrong, or changed its mind; the account may go on.
         let store = Store::open(&config.db, IfMissing::Fail)?;

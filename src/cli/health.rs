@@ -7,7 +7,7 @@ use super::args::Health;
 use super::{Answer, CliError};
 use crate::config::Config;
 use crate::net::ask_socket;
-use crate::overview::admin_socket;
+use crate::overview::{absence, admin_socket};
 use crate::printable::printable;
 
 /// The server answers within milliseconds, and gives its database a second.
@@ -30,7 +30,8 @@ pub(super) fn run(config: &Config, args: &Health, out: &mut impl Write) -> Resul
             Ok(Answer::No)
         }
         Err(error) => {
-            writeln!(out, "unhealthy: no server answers at {}: {error}", socket.display())?;
+            let (what, remedy) = absence(socket, &error);
+            writeln!(out, "unhealthy: {}", printable(&format!("{what}: {remedy}")))?;
             Ok(Answer::No)
         }
     }

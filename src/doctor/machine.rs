@@ -62,9 +62,10 @@ impl Doctor<'_> {
                 let (mut what, mut remedy) = split_remedy(&error.to_string());
                 if self.shown.report {
                     (what, remedy) = match error {
-                        VapidError::Missing(_) => {
-                            ("there is none".to_owned(), "use the server's configuration and variables here".to_owned())
-                        }
+                        VapidError::Missing(_) => (
+                            "there is none".to_owned(),
+                            "start the server once if no phone is linked yet; else run this with its settings".to_owned(),
+                        ),
                         _ => ("it cannot be used".to_owned(), String::new()),
                     };
                 }
@@ -85,7 +86,7 @@ impl Doctor<'_> {
             self.add(Check::warning("VAPID key", what, format!("{remedy} {file}")));
         }
         let vapid = Vapid::new(key, self.config.vapid_contact.clone());
-        for Misfit { what, remedy } in other_keys(&self.stored, vapid.public()) {
+        for Misfit { what, remedy, .. } in other_keys(&self.stored, vapid.public()) {
             let unnamed = "accounts were registered with another VAPID key than the present one";
             let what = if self.shown.report { unnamed.to_owned() } else { what };
             self.add(Check::warning("VAPID key", what, remedy));

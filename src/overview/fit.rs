@@ -22,6 +22,8 @@ pub struct Misfit {
     pub what: String,
     /// What to do about it.
     pub remedy: String,
+    /// Whether it keeps wake-ups from phones.
+    pub silences: bool,
 }
 
 impl fmt::Display for Misfit {
@@ -83,11 +85,13 @@ impl Settings {
                 ),
                 remedy: "add them to allowed_uuids, or remove them; `mollysocket connection list` shows the whole ids"
                     .to_owned(),
+                silences: false,
             });
         }
         misfits.extend(refused.into_iter().map(|((what, remedy), accounts)| Misfit {
             what: format!("{what}, so no push is sent to {}", names(&accounts)),
             remedy,
+            silences: true,
         }));
         misfits
     }
@@ -110,6 +114,8 @@ pub fn other_keys(listing: &Listing, key: &str) -> Vec<Misfit> {
             names(&accounts)
         ),
         remedy: "give the server that key again, or link these phones again".to_owned(),
+        // Not every push server checks it; one that does is seen on the push side.
+        silences: false,
     };
     others.into_iter().map(misfit).collect()
 }
@@ -118,6 +124,8 @@ fn vanished(file: &Path) -> Misfit {
     Misfit {
         what: format!("the VAPID key file {} is gone, and the server will not start without it", file.display()),
         remedy: "restore it from a backup; with another key each phone must be linked again".to_owned(),
+        // The one that runs has it in memory.
+        silences: false,
     }
 }
 

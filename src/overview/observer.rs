@@ -65,8 +65,10 @@ impl Observer {
         let signal_reachable = self.signal_reachable(&self.supervisor.snapshots());
         let now = Now::read();
         let accounts = self.accounts_at(now);
+        let misfits = self.settings.misfits(&listing);
         let healthy = database_problem.is_none()
             && signal_reachable != Some(false)
+            && !misfits.iter().any(|misfit| misfit.silences)
             && !accounts.iter().any(|account| account.needs_attention);
         Overview {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -82,7 +84,7 @@ impl Observer {
             }),
             accounts,
             unreadable: listing.unreadable.iter().map(ToString::to_string).collect(),
-            warnings: self.settings.misfits(&listing).iter().map(ToString::to_string).collect(),
+            warnings: misfits.iter().map(ToString::to_string).collect(),
         }
     }
 

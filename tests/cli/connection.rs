@@ -227,6 +227,12 @@ fn ping_sends_a_test_push_and_tells_what_else_is_wrong() {
     assert_eq!(push.requests()[0].text(), r#"{"test":true}"#);
     world.run(&["connection", "ping", OTHER_UUID]).fails(1, &[OTHER_UUID]);
 
+    // A captive portal takes everything, and wakes nobody.
+    push.set_default(Answer::status(200).header("Content-Type", "text/html").body("<title>Welcome</title>"));
+    let run = world.run(&["connection", "ping", UUID]);
+    assert!(run.code == Some(1) && run.stdout.contains("perhaps not by a push server"), "{run:?}");
+    push.set_default(Answer::ok());
+
     world.sql("UPDATE connections SET forbidden = 1");
     let run = world.run(&["connection", "ping", UUID]);
     assert_eq!(run.code, Some(1));

@@ -352,7 +352,7 @@ fn the_report_leaves_out_what_others_wrote() {
     let case = Case::new();
     case.world.push.set_default(Answer::status(403));
     let (_, text) = case.run(&["--report"]);
-    assert!(text.contains("FAILURE: account-1: push: the push server's answer means Unauthorized"), "{text}");
+    assert!(text.contains("FAILURE: account-1: push: the push server's answer counts as unauthorized"), "{text}");
 }
 
 #[test]
