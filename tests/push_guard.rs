@@ -296,7 +296,7 @@ fn a_slow_origin_holds_up_nobody_else() {
 }
 
 #[test]
-fn one_origin_gets_its_share_of_the_slots_and_no_more() {
+fn one_origin_gets_its_share_of_the_permits_and_no_more() {
     let server = PushServer::start_plain();
     let mut options = Options::new(None, &origin(&server));
     options.limits = Limits { pushes: 64, pushes_per_origin: 2, ..Limits::default() };

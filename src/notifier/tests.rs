@@ -318,15 +318,15 @@ fn latency_counts_from_the_oldest_envelope_through_all_retries() {
 #[test]
 fn a_backlog_that_arrives_during_its_wake_up_needs_no_second_one() {
     let at = |s: u64| Some(ServerTime(s * 1000));
-    for (arrives, covered) in [(at(50), true), (at(99), true), (at(100), false), (at(150), false), (None, false)] {
+    for (arrives, fetched) in [(at(50), true), (at(99), true), (at(100), false), (at(150), false), (None, false)] {
         let mut b = Bench::new();
         b.notifier.enqueue(at(10), b.now);
         b.notifier.started(PushKind::Wake);
         let seq = b.notifier.enqueue(at(20), b.now).max(b.notifier.enqueue(arrives, b.now));
         b.notifier.finished(&Outcome::Accepted, b.now, &mut b.rng);
         b.notifier.mark_fetched(ServerTime(100_000));
-        assert_eq!(b.notifier.accepted() >= seq, covered, "{arrives:?}");
-        assert_eq!(b.next() == Next::Idle, covered);
+        assert_eq!(b.notifier.accepted() >= seq, fetched, "{arrives:?}");
+        assert_eq!(b.next() == Next::Idle, fetched);
     }
 }
 
