@@ -12,8 +12,8 @@ use fastrand::Rng;
 use crate::account::{Account, AccountId, Endpoint, ServerTime};
 use crate::metrics::PushResult;
 use crate::net::Lane;
-use crate::notifier::{Next, Notifier, Verdict, WakeSeq};
-use crate::push::{Delivery, Kind, Outcome};
+use crate::notifier::{Next, Notifier, PushEffect, WakeSeq};
+use crate::push::{Delivery, Outcome, PushKind};
 use crate::runtime::lock;
 use crate::signal::wire::Envelope;
 use crate::status::{Cause, PushState, State, Status};
@@ -177,7 +177,7 @@ impl AccountState {
     }
 
     /// A push of this kind goes out now. Where to, and the generation of that endpoint.
-    pub fn push_started(&self, kind: Kind, now: Instant) -> (Endpoint, u64) {
+    pub fn push_started(&self, kind: PushKind, now: Instant) -> (Endpoint, u64) {
         let mut inner = lock(&self.inner);
         inner.sent_at = inner.clock.and_then(|(time, heard)| {
             let since = u64::try_from(now.saturating_duration_since(heard).as_millis()).ok()?;
@@ -213,20 +213,20 @@ impl AccountState {
     /// The push started last ended. `None` when the endpoint changed meanwhile: then it tells nothing.
     pub fn push_finished(
         &self,
-        kind: Kind,
+        kind: PushKind,
         generation: u64,
         delivery: &Delivery,
         now: Instant,
         rng: &mut Rng,
-    ) -> Option<Verdict> {
+    ) -> Option<PushEffect> {
         let mut inner = lock(&self.inner);
         if inner.endpoint_generation != generation {
             return None;
         }
         let verdict = inner.notifier.finished(&delivery.outcome, now, rng);
         match verdict {
-            Verdict::Accepted(latency) => {
-                if kind == Kind::Wake
+            PushEffect::Accepted(latency) => {
+                if kind == PushKind::Wake
                     && let Some(ServerTime(sent)) = inner.sent_at
                 {
                     let until = self.less_margin(ServerTime(sent));
@@ -235,9 +235,9 @@ impl AccountState {
                 }
                 self.push_accepted(&mut inner, delivery, latency, now);
             }
-            Verdict::Retry(at) => self.push_trouble(&mut inner, delivery, at, now),
-            Verdict::TestFailed => self.test_failed(&mut inner, delivery, now),
-            Verdict::Gone => {
+            PushEffect::Retry(at) => self.push_trouble(&mut inner, delivery, at, now),
+            PushEffect::TestFailed => self.test_failed(&mut inner, delivery, now),
+            PushEffect::Gone => {
                 inner.stop_reason = inner.stop_reason.or(Some(StopReason::EndpointGone));
                 inner.gone = Some((inner.endpoint.clone(), delivery.reason.clone()));
             }

@@ -18,7 +18,7 @@ mod command;
 mod watch;
 
 use command::AlertOutcome;
-use watch::Watch;
+use watch::AlertWatch;
 
 /// What is told, and how.
 pub struct Alerts {
@@ -52,7 +52,7 @@ impl Alerts {
     /// Runs the command for each account whose trouble began, changed or ended; one at a time.
     async fn commands(&self) {
         let Some(command) = &self.command else { return futures_lite::future::pending().await };
-        let mut watch = Watch::new(self.timings.alert_pause, self.timings.alert_settle, self.limits.alerts);
+        let mut watch = AlertWatch::new(self.timings.alert_pause, self.timings.alert_settle, self.limits.alerts);
         loop {
             while let Some(alert) = watch.next_alert(&self.observer.accounts(), Instant::now()) {
                 match command::run(command, &alert, self.timings.alert_command).await {

@@ -30,7 +30,7 @@ mod shown;
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum Severity {
     /// As it should be.
     Ok,
     /// Not checked, or worth knowing.
@@ -41,7 +41,7 @@ pub enum Verdict {
     Failure,
 }
 
-impl Verdict {
+impl Severity {
     /// Its name in output.
     pub fn label(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ pub struct Check {
     /// What was checked.
     pub name: String,
     /// How it went.
-    pub verdict: Verdict,
+    pub verdict: Severity,
     /// What was found; one line. No password, key or path of an endpoint.
     pub what: String,
     /// What to do; empty when there is nothing to do.
@@ -69,25 +69,25 @@ pub struct Check {
 impl Check {
     /// As it should be.
     pub fn ok(name: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Ok, what, "")
+        Self::new(name, Severity::Ok, what, "")
     }
 
     /// Not checked, or worth knowing.
     pub fn note(name: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Note, what, "")
+        Self::new(name, Severity::Note, what, "")
     }
 
     /// It works, but somebody should look.
     pub fn warning(name: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Warning, what, remedy)
+        Self::new(name, Severity::Warning, what, remedy)
     }
 
     /// It keeps wake-ups from phones.
     pub fn failure(name: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Failure, what, remedy)
+        Self::new(name, Severity::Failure, what, remedy)
     }
 
-    fn new(name: impl Into<String>, verdict: Verdict, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+    fn new(name: impl Into<String>, verdict: Severity, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { name: name.into(), verdict, what: what.into(), remedy: remedy.into() }
     }
 }

@@ -124,7 +124,7 @@ impl Metrics {
 
     /// The page in Prometheus' text format.
     pub fn render(&self, gauges: &Gauges) -> String {
-        let mut page = Page(String::with_capacity(4096));
+        let mut page = MetricsPage(String::with_capacity(4096));
         page.one("mollysocket_connections", "gauge", "Open, working connections to Signal.", gauges.connected as u64);
         page.one(
             "mollysocket_forbiddens",
@@ -226,9 +226,9 @@ impl<const N: usize> Histogram<N> {
 }
 
 /// The text format, line by line. Writing to a `String` cannot fail, hence the ignored results.
-struct Page(String);
+struct MetricsPage(String);
 
-impl Page {
+impl MetricsPage {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }

@@ -11,7 +11,7 @@ use smol::Executor;
 use url::Host;
 
 use self::guard::Guard;
-use self::resolve::{CacheTtl, Lookup, LookupError, Purpose};
+use self::resolve::{CacheTtl, Lookup, LookupError, LookupPurpose};
 use self::tls::{Connector, Pem, PemError};
 use crate::account::Endpoint;
 use crate::config::{AllowedEndpoints, Permission};
@@ -37,7 +37,7 @@ type Tcp = Paced<smol::net::TcpStream>;
 
 pub use concurrency_limit::{Lane, Permit};
 pub use fetch::{SocketAnswer, ask_socket, tell_socket};
-pub(crate) use probe::{GetError, NoTcp, Page};
+pub(crate) use probe::{FetchedPage, GetError, NoTcp};
 pub(crate) use remedy::{Server, remedy};
 
 /// How we introduce ourselves to push servers and to all others but Signal.
@@ -84,7 +84,7 @@ pub enum NetError {
 /// Why an endpoint may not be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}; {remedy}")]
-pub struct Refusal {
+pub struct EndpointRefusal {
     /// What speaks against it.
     pub what: String,
     /// What to do about it.
@@ -203,7 +203,7 @@ impl Net {
     /// # Errors
     /// Says which stage failed and why.
     pub async fn dial_signal(&self, host: &Host<String>, port: u16) -> Result<tls::Stream, DialError> {
-        let addresses = self.addresses(host, port, Purpose::Signal, Reach::Anywhere).await?;
+        let addresses = self.addresses(host, port, LookupPurpose::Signal, Reach::Anywhere).await?;
         let dial = async {
             let tcp = self.tcp(host, port, &addresses).await?;
             self.tls(&self.signal, host, tcp).await
@@ -227,13 +227,17 @@ impl Net {
     ///
     /// # Errors
     /// Says what the operator could do to allow it.
-    pub async fn check_endpoint(&self, allowed: &AllowedEndpoints, endpoint: &Endpoint) -> Result<Checked, Refusal> {
+    pub async fn check_endpoint(
+        &self,
+        allowed: &AllowedEndpoints,
+        endpoint: &Endpoint,
+    ) -> Result<Checked, EndpointRefusal> {
         match allowed.permits(endpoint) {
             Permission::Listed => return Ok(Checked::Fine),
             Permission::No => return Err(not_listed(endpoint)),
             Permission::IfPublic => {}
         }
-        match self.look_up(&endpoint.host(), Purpose::Check, Reach::Public, self.timings.check_endpoint).await {
+        match self.look_up(&endpoint.host(), LookupPurpose::Check, Reach::Public, self.timings.check_endpoint).await {
             Err(LookupError::Late) => {
                 Ok(Checked::Unknown(format!("{} could not be looked up in time", endpoint.origin())))
             }
@@ -242,7 +246,7 @@ impl Net {
             }
             Ok(addresses) => {
                 if let Some(what) = filtered(&endpoint.host(), &addresses) {
-                    return Err(Refusal { what, remedy: DNS_FILTER.to_owned() });
+                    return Err(EndpointRefusal { what, remedy: DNS_FILTER.to_owned() });
                 }
                 match self.guard.public(addresses, endpoint.port()) {
                     Ok(_) => Ok(Checked::Fine),
@@ -256,7 +260,7 @@ impl Net {
     /// [`Self::check_endpoint`] asks nothing more.
     pub async fn dns_filter(&self, endpoint: &Endpoint) -> Option<String> {
         let (host, deadline) = (endpoint.host(), self.timings.check_endpoint);
-        let found = self.look_up(&host, Purpose::Check, Reach::Public, deadline).await;
+        let found = self.look_up(&host, LookupPurpose::Check, Reach::Public, deadline).await;
         filtered(&host, &found.ok()?)
     }
 
@@ -265,7 +269,7 @@ impl Net {
     ///
     /// # Errors
     /// Why it may not be used and what to change.
-    pub fn check_without_look_up(allowed: &AllowedEndpoints, endpoint: &Endpoint) -> Result<(), Refusal> {
+    pub fn check_without_look_up(allowed: &AllowedEndpoints, endpoint: &Endpoint) -> Result<(), EndpointRefusal> {
         match allowed.permits(endpoint) {
             Permission::Listed => return Ok(()),
             Permission::No => return Err(not_listed(endpoint)),
@@ -281,7 +285,7 @@ impl Net {
     async fn look_up(
         &self,
         host: &Host<String>,
-        purpose: Purpose,
+        purpose: LookupPurpose,
         reach: Reach,
         deadline: Duration,
     ) -> Result<Vec<IpAddr>, LookupError> {
@@ -296,7 +300,7 @@ impl Net {
         &self,
         host: &Host<String>,
         port: u16,
-        purpose: Purpose,
+        purpose: LookupPurpose,
         reach: Reach,
     ) -> Result<Vec<IpAddr>, DialError> {
         let found = self.look_up(host, purpose, reach, self.timings.dns).await.map_err(|error| {
@@ -389,23 +393,23 @@ fn filtered(host: &Host<String>, addresses: &[IpAddr]) -> Option<String> {
     })
 }
 
-fn not_listed(endpoint: &Endpoint) -> Refusal {
+fn not_listed(endpoint: &Endpoint) -> EndpointRefusal {
     let origin = endpoint.origin();
     if !endpoint.url().username().is_empty() || endpoint.url().password().is_some() {
-        return Refusal {
+        return EndpointRefusal {
             what: format!(
                 "the endpoint at {origin} holds a user name or password that allowed_endpoints does not name"
             ),
             remedy: "to allow it, name the server as the endpoint does".to_owned(),
         };
     }
-    Refusal {
+    EndpointRefusal {
         what: format!("the push server {origin} is not in allowed_endpoints"),
         remedy: format!("to allow it, add \"{origin}\" to the list"),
     }
 }
 
-fn not_public(endpoint: &Endpoint, address: IpAddr, what: &str) -> Refusal {
+fn not_public(endpoint: &Endpoint, address: IpAddr, what: &str) -> EndpointRefusal {
     let origin = endpoint.origin();
     // Most filters answer 0.0.0.0 ([`filtered`]); a few lead to this machine.
     let remedy = match is_sent_here(&endpoint.host(), &[guard::canonical(address)]) {
@@ -415,7 +419,7 @@ fn not_public(endpoint: &Endpoint, address: IpAddr, what: &str) -> Refusal {
         }
         false => "to allow it, name it",
     };
-    Refusal {
+    EndpointRefusal {
         what: format!("the push server {origin} is at {address}, which is {what}"),
         remedy: format!("{remedy}: allowed_endpoints = [\"{origin}\", \"*\"]"),
     }

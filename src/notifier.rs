@@ -9,7 +9,7 @@ use fastrand::Rng;
 
 use crate::account::ServerTime;
 use crate::backoff::Backoff;
-use crate::push::{Kind, Outcome};
+use crate::push::{Outcome, PushKind};
 use crate::timings::Timings;
 
 /// So many wake-ups must meet 404 or 410 before the endpoint counts as gone. A proxy that restarts says 404, too.
@@ -27,7 +27,7 @@ pub enum Next {
     /// Nothing before this moment.
     Wait(Instant),
     /// Send this.
-    Send(Kind),
+    Send(PushKind),
 }
 
 /// When Signal took in the newest of some envelopes.
@@ -44,7 +44,7 @@ enum Newest {
 /// A push on its way.
 #[derive(Debug, Clone, Copy)]
 struct InFlight {
-    kind: Kind,
+    kind: PushKind,
     /// Last sequence number issued before it was sent.
     up_to: WakeSeq,
     /// Arrival of the oldest envelope it covers.
@@ -102,7 +102,7 @@ struct PushTimings {
 
 /// What the end of a push means for the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PushEffect {
     /// Accepted. For a wake-up: how long the oldest envelope it covers had waited.
     Accepted(Option<Duration>),
     /// Failed; tried again at this moment if a wake-up is owed.
@@ -184,10 +184,10 @@ impl Notifier {
         let test = self.test_owed.then(|| latest([self.limited_until, None, None]));
         let due = |at: Option<Option<Instant>>| at.is_some_and(|at| at.is_none_or(|at| at <= now));
         if due(wake) {
-            return Next::Send(Kind::Wake);
+            return Next::Send(PushKind::Wake);
         }
         if due(test) {
-            return Next::Send(Kind::Test);
+            return Next::Send(PushKind::Test);
         }
         match (wake.flatten(), test.flatten()) {
             (Some(a), Some(b)) => Next::Wait(a.min(b)),
@@ -197,10 +197,10 @@ impl Notifier {
     }
 
     /// A push of this kind goes out now.
-    pub fn started(&mut self, kind: Kind) {
+    pub fn started(&mut self, kind: PushKind) {
         let (oldest, newest) = match kind {
-            Kind::Wake => (self.oldest.take(), std::mem::replace(&mut self.newest, Newest::Nothing)),
-            Kind::Test => {
+            PushKind::Wake => (self.oldest.take(), std::mem::replace(&mut self.newest, Newest::Nothing)),
+            PushKind::Test => {
                 self.test_owed = false;
                 (None, Newest::Nothing)
             }
@@ -210,9 +210,9 @@ impl Notifier {
     }
 
     /// The push on its way ended.
-    pub fn finished(&mut self, outcome: &Outcome, now: Instant, rng: &mut Rng) -> Verdict {
+    pub fn finished(&mut self, outcome: &Outcome, now: Instant, rng: &mut Rng) -> PushEffect {
         let Some(push) = self.in_flight.take() else {
-            return Verdict::Retry(now);
+            return PushEffect::Retry(now);
         };
         if *outcome != Outcome::Accepted {
             self.take_back(&push);
@@ -220,11 +220,11 @@ impl Notifier {
         match outcome {
             Outcome::Accepted => {
                 self.works();
-                if push.kind == Kind::Wake {
+                if push.kind == PushKind::Wake {
                     self.accepted = push.up_to;
                     self.lengthen_or_shorten_quiet(push.trailing, now);
                 }
-                Verdict::Accepted(push.oldest.map(|arrived| now.saturating_duration_since(arrived)))
+                PushEffect::Accepted(push.oldest.map(|arrived| now.saturating_duration_since(arrived)))
             }
             Outcome::Limited(after) => {
                 let wait = match after {
@@ -236,21 +236,21 @@ impl Notifier {
                     None => self.limited.spread(rng),
                 };
                 self.limited_until = Some(now + wait);
-                if push.kind == Kind::Test { Verdict::TestFailed } else { Verdict::Retry(now + wait) }
+                if push.kind == PushKind::Test { PushEffect::TestFailed } else { PushEffect::Retry(now + wait) }
             }
-            _ if push.kind == Kind::Test => Verdict::TestFailed,
+            _ if push.kind == PushKind::Test => PushEffect::TestFailed,
             Outcome::Gone => {
                 self.gone_answers += 1;
                 let since = *self.gone_since.get_or_insert(now);
                 if self.gone_answers >= GONE_ANSWERS && now >= since + self.timings.gone_after {
                     self.suspended = true;
-                    return Verdict::Gone;
+                    return PushEffect::Gone;
                 }
-                Verdict::Retry(self.retry_in(now, Retry::Gone, rng))
+                PushEffect::Retry(self.retry_in(now, RetryClass::Gone, rng))
             }
-            Outcome::Unauthorized => Verdict::Retry(self.retry_in(now, Retry::Unauthorized, rng)),
-            Outcome::Failed => Verdict::Retry(self.retry_in(now, Retry::Failed, rng)),
-            Outcome::Rejected => Verdict::Retry(self.retry_in(now, Retry::Rejected, rng)),
+            Outcome::Unauthorized => PushEffect::Retry(self.retry_in(now, RetryClass::Unauthorized, rng)),
+            Outcome::Failed => PushEffect::Retry(self.retry_in(now, RetryClass::Failed, rng)),
+            Outcome::Rejected => PushEffect::Retry(self.retry_in(now, RetryClass::Rejected, rng)),
         }
     }
 
@@ -258,7 +258,7 @@ impl Notifier {
     pub fn abandoned(&mut self) {
         if let Some(push) = self.in_flight.take() {
             self.take_back(&push);
-            self.test_owed |= push.kind == Kind::Test;
+            self.test_owed |= push.kind == PushKind::Test;
         }
     }
 
@@ -313,12 +313,12 @@ impl Notifier {
         self.unauthorized.reset();
     }
 
-    fn retry_in(&mut self, now: Instant, class: Retry, rng: &mut Rng) -> Instant {
+    fn retry_in(&mut self, now: Instant, class: RetryClass, rng: &mut Rng) -> Instant {
         let wait = match class {
-            Retry::Failed => self.failed.spread(rng),
-            Retry::Gone => self.gone.spread(rng),
-            Retry::Unauthorized => self.unauthorized.spread(rng),
-            Retry::Rejected => self.timings.rejected,
+            RetryClass::Failed => self.failed.spread(rng),
+            RetryClass::Gone => self.gone.spread(rng),
+            RetryClass::Unauthorized => self.unauthorized.spread(rng),
+            RetryClass::Rejected => self.timings.rejected,
         };
         self.retry_at = Some(now + wait);
         now + wait
@@ -337,7 +337,7 @@ impl Notifier {
 }
 
 /// Why a wake-up is tried again.
-enum Retry {
+enum RetryClass {
     Failed,
     Gone,
     Unauthorized,

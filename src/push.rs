@@ -9,7 +9,7 @@ use surf::http::{Method, Url};
 use crate::account::Endpoint;
 use crate::config::{AllowedEndpoints, Permission, Reloadable};
 use crate::metrics::PushResult;
-use crate::net::http::{self, Route, Status};
+use crate::net::http::{self, HttpStatus, Route};
 use crate::net::{AGENT, DialError, Lane, Net, Permit, Reach, Server, Stage, remedy};
 use crate::status::{Cause, PushState};
 use crate::vapid::Vapid;
@@ -24,14 +24,14 @@ const TTL: &str = "2592000";
 
 /// What is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum PushKind {
     /// `{"urgent":true}`: fetch messages.
     Wake,
     /// `{"test":true}`: show the test notification.
     Test,
 }
 
-impl Kind {
+impl PushKind {
     /// The body, in the clear: Molly sends no keys to encrypt it with. It holds nothing about anybody. Molly looks for
     /// these very strings.
     fn body(self) -> &'static str {
@@ -140,13 +140,13 @@ impl Pusher {
 
     /// Sends one push that somebody waits for, once there is a permit for it, and waits for the head of the answer, within
     /// the push deadline.
-    pub async fn send(&self, endpoint: &Endpoint, kind: Kind) -> Delivery {
+    pub async fn send(&self, endpoint: &Endpoint, kind: PushKind) -> Delivery {
         let permit = self.permit(endpoint, Lane::Normal).await;
         Box::pin(self.send_with(permit, endpoint, kind)).await
     }
 
     /// The same with a permit that was waited for. A token that was made for an earlier push and is refused is replaced at once.
-    pub async fn send_with(&self, _permit: Permit, endpoint: &Endpoint, kind: Kind) -> Delivery {
+    pub async fn send_with(&self, _permit: Permit, endpoint: &Endpoint, kind: PushKind) -> Delivery {
         let origin = endpoint.origin();
         let reach = match self.allowed.get().permits(endpoint) {
             Permission::Listed => Reach::Anywhere,
@@ -170,7 +170,7 @@ impl Pusher {
         delivery
     }
 
-    async fn attempt(&self, endpoint: &Endpoint, kind: Kind, reach: Reach) -> Delivery {
+    async fn attempt(&self, endpoint: &Endpoint, kind: PushKind, reach: Reach) -> Delivery {
         let origin = endpoint.origin();
         match self.client.send(self.request(endpoint, kind, reach)).await {
             Ok(answer) => {
@@ -191,7 +191,7 @@ impl Pusher {
         }
     }
 
-    fn request(&self, endpoint: &Endpoint, kind: Kind, reach: Reach) -> surf::Request {
+    fn request(&self, endpoint: &Endpoint, kind: PushKind, reach: Reach) -> surf::Request {
         let origin = endpoint.origin();
         let mut request = surf::Request::new(Method::Post, without_user_info(endpoint.url()));
         request.set_body(kind.body());
@@ -212,7 +212,7 @@ impl Pusher {
 
 /// What an answer that arrived at `now`, and gives this reason, means.
 fn judge(origin: &str, answer: &surf::http::Response, reason: Option<&str>, now: SystemTime) -> Delivery {
-    let status = answer.ext().get::<Status>().map_or_else(|| answer.status().into(), |status| status.0);
+    let status = answer.ext().get::<HttpStatus>().map_or_else(|| answer.status().into(), |status| status.0);
     let author = answer::author(status, |name| header(answer, name));
     let (retry_after, date) = (header(answer, "retry-after"), header(answer, "date"));
     answer::judge(origin, &answer::Answer { status, retry_after, date, author, reason }, now)

@@ -24,7 +24,7 @@ mod upgrade;
 pub mod wire;
 
 use circuit_breaker::CircuitBreaker;
-use connect::{ConnectError, Open, Purpose};
+use connect::{ConnectError, ConnectPurpose, Open};
 use policy::{Policy, Retry, Step};
 
 /// The way to Signal, shared by all accounts.
@@ -52,7 +52,7 @@ impl Signal {
         &self,
         credentials: Option<&Credentials>,
         agent: usize,
-        purpose: Purpose,
+        purpose: ConnectPurpose,
     ) -> Result<Open, ConnectError> {
         let _permit = self.breaker.enter().await;
         Box::pin(self.admitted(credentials, agent, purpose)).await
@@ -63,7 +63,7 @@ impl Signal {
         &self,
         credentials: Option<&Credentials>,
         agent: usize,
-        purpose: Purpose,
+        purpose: ConnectPurpose,
     ) -> Result<Open, ConnectError> {
         let agent = self.user_agents.get(agent).map_or("", String::as_str);
         let open =
@@ -105,7 +105,7 @@ pub async fn keep_connected(signal: &Signal, account_state: &AccountState, crede
             signal.metrics.reconnection();
         }
         // In one expression: a future that is named first and moved then takes room twice.
-        let open = async { Ok(signal.attempt(Some(credentials), policy.agent(), Purpose::Messages).await) }
+        let open = async { Ok(signal.attempt(Some(credentials), policy.agent(), ConnectPurpose::Messages).await) }
             .or(async { Err(account_state.stopped().await) })
             .await;
         let step = match open {
@@ -154,7 +154,7 @@ async fn wait(signal: &Signal, account_state: &AccountState, retry: &Retry) -> O
 
 /// What Signal says of credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CredentialVerdict {
     /// They work.
     Accepted,
     /// Refused twice, by Signal itself (403 with `X-Signal-Timestamp`).
@@ -179,12 +179,14 @@ impl Checker {
 
     /// Asks, within the check deadline. Sends `X-Signal-Disable-Messages: true`, which displaces nobody (protocol note,
     /// section 2.1).
-    pub async fn ask(&self, credentials: &Credentials) -> Verdict {
+    pub async fn ask(&self, credentials: &Credentials) -> CredentialVerdict {
         match self.examine(Some(credentials)).await {
-            Ok(_) => Verdict::Accepted,
-            Err(Denial::Refused) => Verdict::Refused,
-            Err(Denial::Failed(ConnectError::Refused(r))) if r.status == 429 => Verdict::Limited(r.to_string()),
-            Err(other) => Verdict::Undecided(other.to_string()),
+            Ok(_) => CredentialVerdict::Accepted,
+            Err(Denial::Refused) => CredentialVerdict::Refused,
+            Err(Denial::Failed(ConnectError::Refused(r))) if r.status == 429 => {
+                CredentialVerdict::Limited(r.to_string())
+            }
+            Err(other) => CredentialVerdict::Undecided(other.to_string()),
         }
     }
 
@@ -200,7 +202,7 @@ impl Checker {
         let mut refused = 0;
         let mut agent = 0;
         loop {
-            match self.signal.attempt(credentials, agent, Purpose::Check).await {
+            match self.signal.attempt(credentials, agent, ConnectPurpose::Check).await {
                 Ok(open) => return Ok(Answered { server_time: open.server_time, agent, notice: open.alert }),
                 Err(ConnectError::Refused(r)) if r.status == 403 && r.by_signal => {
                     refused += 1;

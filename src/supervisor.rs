@@ -46,18 +46,18 @@ pub enum TestPush {
 }
 
 /// One account known to the supervisor.
-struct Entry {
+struct AccountEntry {
     /// How it logs in. Shared with its task.
     credentials: Arc<Credentials>,
     account_state: Arc<AccountState>,
     /// Tells a task from its successors, also when the account was removed in between: the end of an old one says nothing
     /// about the new one. 0 before the first.
     generation: u64,
-    phase: Phase,
+    phase: TaskPhase,
 }
 
 /// What an account's task is doing.
-enum Phase {
+enum TaskPhase {
     /// There is none.
     Resting,
     /// It keeps the account connected.
@@ -66,7 +66,7 @@ enum Phase {
     Stopping(Task<()>),
 }
 
-type Entries = Arc<Mutex<HashMap<AccountId, Entry>>>;
+type Entries = Arc<Mutex<HashMap<AccountId, AccountEntry>>>;
 
 /// A handle to the supervisor.
 #[derive(Clone)]
@@ -275,7 +275,12 @@ impl Runner {
         let entry = entries.entry(id).or_insert_with(|| {
             let account_state = AccountState::new(&account, self.tools.wake_for_own_sync, &self.tools.signal.timings);
             let credentials = Arc::new(account.credentials.clone());
-            Entry { credentials, account_state: Arc::new(account_state), generation: 0, phase: Phase::Resting }
+            AccountEntry {
+                credentials,
+                account_state: Arc::new(account_state),
+                generation: 0,
+                phase: TaskPhase::Resting,
+            }
         });
         let account_state = entry.account_state.clone();
         let new_credentials = *entry.credentials != account.credentials;
@@ -291,11 +296,13 @@ impl Runner {
         }
         match &entry.phase {
             // Stopped: the old endpoint was found gone, and replaced before that was written down.
-            Phase::Running(_) if new_credentials || suspended.is_some() || account_state.stop_reason().is_some() => {
+            TaskPhase::Running(_)
+                if new_credentials || suspended.is_some() || account_state.stop_reason().is_some() =>
+            {
                 self.stop(entry)
             }
-            Phase::Running(_) | Phase::Stopping(_) => {}
-            Phase::Resting => match suspended {
+            TaskPhase::Running(_) | TaskPhase::Stopping(_) => {}
+            TaskPhase::Resting => match suspended {
                 None => self.start(entry),
                 Some((state, reason)) if account_state.status().signal.state != state => {
                     task::suspend(&account_state, state, reason);
@@ -305,25 +312,25 @@ impl Runner {
         }
     }
 
-    fn start(&self, entry: &mut Entry) {
+    fn start(&self, entry: &mut AccountEntry) {
         entry.generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         entry.account_state.resume();
         let (tools, sender) = (self.tools.clone(), self.sender.clone());
         let (account_state, credentials, generation) =
             (entry.account_state.clone(), entry.credentials.clone(), entry.generation);
-        entry.phase = Phase::Running(self.executor.spawn(async move {
+        entry.phase = TaskPhase::Running(self.executor.spawn(async move {
             let _exit_notice = ExitNotice { sender, id: credentials.id, generation };
             task::run(tools, account_state, credentials).await;
         }));
     }
 
     /// Tells an account's task to end. Others do not wait for it: it may still be busy with a push.
-    fn stop(&self, entry: &mut Entry) {
-        let Phase::Running(task) = std::mem::replace(&mut entry.phase, Phase::Resting) else { return };
+    fn stop(&self, entry: &mut AccountEntry) {
+        let TaskPhase::Running(task) = std::mem::replace(&mut entry.phase, TaskPhase::Resting) else { return };
         entry.account_state.stop();
         let (sender, patience) = (self.sender.clone(), self.patience());
         let (id, generation) = (entry.credentials.id, entry.generation);
-        entry.phase = Phase::Stopping(self.executor.spawn(async move {
+        entry.phase = TaskPhase::Stopping(self.executor.spawn(async move {
             let _exit_notice = ExitNotice { sender, id, generation };
             end(task, patience).await;
         }));
@@ -334,7 +341,7 @@ impl Runner {
         {
             let mut entries = lock(&self.entries);
             match entries.get_mut(&id) {
-                Some(entry) if entry.generation == generation => entry.phase = Phase::Resting,
+                Some(entry) if entry.generation == generation => entry.phase = TaskPhase::Resting,
                 _ => return,
             }
         }
@@ -346,9 +353,9 @@ impl Runner {
         let mut entries = lock(&self.entries);
         let Some(entry) = entries.get_mut(&id) else { return };
         match entry.phase {
-            Phase::Running(_) => self.stop(entry),
-            Phase::Stopping(_) => {}
-            Phase::Resting => {
+            TaskPhase::Running(_) => self.stop(entry),
+            TaskPhase::Stopping(_) => {}
+            TaskPhase::Resting => {
                 entries.remove(&id);
                 log::info!("{}: removed", id.short());
             }

@@ -9,7 +9,7 @@ use crate::account::Credentials;
 use crate::account_state::AccountState;
 use crate::metrics::Metrics;
 use crate::net::Permit;
-use crate::notifier::{Next, Verdict};
+use crate::notifier::{Next, PushEffect};
 use crate::push::Pusher;
 use crate::runtime::timeout;
 use crate::store::Store;
@@ -103,11 +103,11 @@ impl Wakeup<'_> {
         self.metrics.push(delivery.outcome.result());
         let now = Instant::now();
         match account_state.push_finished(kind, generation, &delivery, now, rng) {
-            Some(Verdict::Accepted(Some(latency))) => {
+            Some(PushEffect::Accepted(Some(latency))) => {
                 self.metrics.wake_latency(latency);
                 log::debug!("{}: wake-up accepted by {}", account_state.id().short(), endpoint.origin());
             }
-            Some(Verdict::Accepted(None)) => {
+            Some(PushEffect::Accepted(None)) => {
                 log::info!("{}: test push accepted by {}", account_state.id().short(), endpoint.origin());
             }
             _ => {}

@@ -44,7 +44,7 @@ use client::Client;
 use client_rate_limit::ClientRateLimit;
 use connection::Bounds;
 use log_throttle::LogThrottle;
-use register::Status;
+use register::RegistrationStatus;
 
 /// Everything the routes need.
 pub struct App {
@@ -129,7 +129,7 @@ fn routes(site: Site) -> tide::Server<Site> {
 }
 
 /// What Molly parses. The keys stay in this order: health checks look for the text `"mollysocket":{"version":`.
-fn json(status: Option<Status>) -> tide::Result {
+fn json(status: Option<RegistrationStatus>) -> tide::Result {
     let version = env!("CARGO_PKG_VERSION");
     let inner = match status {
         Some(status) => serde_json::json!({ "status": status.as_str(), "version": version }),

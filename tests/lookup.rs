@@ -15,7 +15,7 @@ use mollysocket::account::Endpoint;
 use mollysocket::config::AllowedEndpoints;
 use mollysocket::net::resolve::{Resolve, own_thread};
 use mollysocket::net::{Checked, Net, NetOptions, Stage};
-use mollysocket::push::{Kind, Outcome, Pusher};
+use mollysocket::push::{Outcome, PushKind, Pusher};
 use mollysocket::timings::{Limits, Timings};
 use mollysocket::vapid::{Vapid, VapidKey};
 use sim::push::PushServer;
@@ -88,7 +88,7 @@ impl Lab {
 
     fn wake(&self, to: &str) -> (Outcome, String) {
         let to = Endpoint::parse(to).unwrap();
-        let delivery = smol::block_on(self.executor.run(self.pusher.send(&to, Kind::Wake)));
+        let delivery = smol::block_on(self.executor.run(self.pusher.send(&to, PushKind::Wake)));
         (delivery.outcome, delivery.reason)
     }
 }

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use mollysocket::push::{Kind, Outcome};
+use mollysocket::push::{Outcome, PushKind};
 use pushing::{LOOPBACK, Options, SHORT, SLACK, Sender, origin, pair};
 use sim::pki::Pki;
 use sim::push::{Answer, Behaviour, PushServer};
@@ -19,7 +19,7 @@ fn the_request_is_exactly_what_push_servers_expect() {
     let (server, sender) = pair();
     let port = server.addr().port();
     for (kind, topic, body) in
-        [(Kind::Wake, "mollysocket", r#"{"urgent":true}"#), (Kind::Test, "test", r#"{"test":true}"#)]
+        [(PushKind::Wake, "mollysocket", r#"{"urgent":true}"#), (PushKind::Test, "test", r#"{"test":true}"#)]
     {
         server.clear();
         assert_eq!(sender.send(&server.endpoint("up1"), kind).outcome, Outcome::Accepted);

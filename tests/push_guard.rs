@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use mollysocket::account::Endpoint;
 use mollysocket::net::Checked;
-use mollysocket::push::{Kind, Outcome};
+use mollysocket::push::{Outcome, PushKind};
 use mollysocket::timings::Limits;
 use pushing::{LOOPBACK, Options, SHORT, SLACK, endpoint, origin};
 use rcgen::IsCa;
@@ -250,7 +250,7 @@ fn pushes_in_flight_are_bounded_in_all_and_for_each_origin() {
     }
     let sends = servers.iter().flat_map(|server| (0..6).map(|n| endpoint(&server.endpoint(&format!("up{n}")))));
     let endpoints: Vec<Endpoint> = sends.collect();
-    let done = futures_util::future::join_all(endpoints.iter().map(|to| sender.pusher.send(to, Kind::Wake)));
+    let done = futures_util::future::join_all(endpoints.iter().map(|to| sender.pusher.send(to, PushKind::Wake)));
     let in_flight = |server: &PushServer| {
         let mut n = 0;
         server.wait_until(Duration::ZERO, |state| {
@@ -283,12 +283,12 @@ fn a_slow_origin_holds_up_nobody_else() {
     let sender = options.build();
     slow.set_default(Answer::hang());
     let stuck: Vec<Endpoint> = (0..20).map(|n| endpoint(&slow.endpoint(&format!("up{n}")))).collect();
-    let stuck = futures_util::future::join_all(stuck.iter().map(|to| sender.pusher.send(to, Kind::Wake)));
+    let stuck = futures_util::future::join_all(stuck.iter().map(|to| sender.pusher.send(to, PushKind::Wake)));
     let to = endpoint(&quick.endpoint("x"));
     let quick = async {
         smol::Timer::after(Duration::from_millis(50)).await;
         let start = Instant::now();
-        assert_eq!(sender.pusher.send(&to, Kind::Wake).await.outcome, Outcome::Accepted);
+        assert_eq!(sender.pusher.send(&to, PushKind::Wake).await.outcome, Outcome::Accepted);
         assert!(start.elapsed() < SLACK);
         Vec::new()
     };
@@ -296,14 +296,14 @@ fn a_slow_origin_holds_up_nobody_else() {
 }
 
 #[test]
-fn one_origin_gets_its_share_of_the_slots_and_no_more() {
+fn one_origin_gets_its_share_of_the_permits_and_no_more() {
     let server = PushServer::start_plain();
     let mut options = Options::new(None, &origin(&server));
     options.limits = Limits { pushes: 64, pushes_per_origin: 2, ..Limits::default() };
     let sender = options.build();
     server.set_default(Answer::created().delay(Duration::from_millis(60)));
     let endpoints: Vec<Endpoint> = (0..8).map(|n| endpoint(&server.endpoint(&format!("up{n}")))).collect();
-    let sends = futures_util::future::join_all(endpoints.iter().map(|to| sender.pusher.send(to, Kind::Wake)));
+    let sends = futures_util::future::join_all(endpoints.iter().map(|to| sender.pusher.send(to, PushKind::Wake)));
     smol::block_on(sender.executor.run(sends));
     assert_eq!(server.requests().len(), 8);
     assert!((2..=3).contains(&server.max_in_flight()), "{}", server.max_in_flight());

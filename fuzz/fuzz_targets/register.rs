@@ -8,7 +8,7 @@
 use libfuzzer_sys::fuzz_target;
 use mollysocket::account::{Account, Credentials, Endpoint, Secret};
 use mollysocket::push::Outcome;
-use mollysocket::signal::Verdict;
+use mollysocket::signal::CredentialVerdict;
 use mollysocket::web::fuzzing::{Registered, World, register};
 use mollysocket_fuzz::account;
 use serde_json::Value;
@@ -18,7 +18,8 @@ fuzz_target!(|data: &[u8]| {
     let [circumstances, body @ ..] = data else { return };
     check_form(body);
     // The database's side comes from the input; Signal's and the push server's side are all tried.
-    for signal in [Verdict::Accepted, Verdict::Refused, Verdict::Undecided("late".into())] {
+    for signal in [CredentialVerdict::Accepted, CredentialVerdict::Refused, CredentialVerdict::Undecided("late".into())]
+    {
         for push in [Outcome::Accepted, Outcome::Gone, Outcome::Failed] {
             let world = World {
                 allowed: circumstances & 1 == 0,
@@ -68,8 +69,13 @@ impl Row {
 
 /// The body as a second reader reads it.
 fn check_form(body: &[u8]) {
-    let world =
-        World { allowed: true, accounts: 0, max_accounts: 1, signal: Verdict::Accepted, push: Outcome::Accepted };
+    let world = World {
+        allowed: true,
+        accounts: 0,
+        max_accounts: 1,
+        signal: CredentialVerdict::Accepted,
+        push: Outcome::Accepted,
+    };
     let read = register(body, &world, |_, _| None);
     let json = serde_json::from_slice::<Value>(body);
     match read {
@@ -158,15 +164,15 @@ fn check_decision(body: &[u8], world: &World, row: Row) {
     let (saves, asks, tests, status) = match row {
         Row { known: false, .. } if world.accounts >= world.max_accounts => (false, false, false, "internal_error"),
         Row { known: false, .. } => match world.signal {
-            Verdict::Refused => (false, true, false, "forbidden"),
+            CredentialVerdict::Refused => (false, true, false, "forbidden"),
             _ => (true, true, true, "ok"),
         },
         Row { same_credentials: true, forbidden: true, .. } => match world.signal {
-            Verdict::Accepted => (true, true, true, "ok"),
+            CredentialVerdict::Accepted => (true, true, true, "ok"),
             _ => (false, true, false, "forbidden"),
         },
         Row { same_credentials: false, .. } => match world.signal {
-            Verdict::Accepted => (true, true, true, "ok"),
+            CredentialVerdict::Accepted => (true, true, true, "ok"),
             _ => (false, true, false, "internal_error"),
         },
         _ if !same_endpoint => (true, false, done.ping, "ok"),

@@ -14,7 +14,7 @@ use mollysocket::account::Endpoint;
 use mollysocket::account_state::AccountState;
 use mollysocket::metrics::Metrics;
 use mollysocket::notifier::Next;
-use mollysocket::push::{Delivery, Kind, Outcome};
+use mollysocket::push::{Delivery, Outcome, PushKind};
 use mollysocket::signal::session::Session;
 use mollysocket::signal::wire::{Incoming, Request, WebSocketMessage, answer};
 use mollysocket::timings::Timings;
@@ -63,7 +63,7 @@ enum Needs {
 
 /// A push on its way.
 struct Push {
-    kind: Kind,
+    kind: PushKind,
     generation: u64,
     sent: u64,
     sent_server_ms: Option<u64>,
@@ -225,7 +225,7 @@ impl<'a> World<'a> {
 
     fn end_push(&mut self, outcome: Outcome) {
         let Some(push) = self.push.take() else { return };
-        let accepted = outcome == Outcome::Accepted && push.kind == Kind::Wake;
+        let accepted = outcome == Outcome::Accepted && push.kind == PushKind::Wake;
         let delivery = Delivery { outcome, reason: String::new(), remedy: "" };
         let told = self.account_state.push_finished(push.kind, push.generation, &delivery, self.now, &mut self.rng);
         assert!(told.is_some(), "the endpoint is the same");

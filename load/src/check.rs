@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sim::push::{Progress, Step};
 use sim::signal::{Guid, Records};
 
-/// A message that Signal had held for this long, less what clocks are rounded by, when a wake-up was sent is covered by it.
+/// A message that Signal had held for this long, less what clocks are rounded by, when a wake-up was sent is covered by that wake-up.
 const HELD: Duration = Duration::from_millis(2990);
 
 /// A message on its way.

@@ -14,11 +14,11 @@ fn urgent(ms: u64) -> Option<Envelope> {
 }
 
 /// One push, ended like this; whether its end was news.
-fn push(account_state: &AccountState, outcome: Outcome, meanwhile: impl FnOnce()) -> Option<Verdict> {
-    let (_, generation) = account_state.push_started(Kind::Wake, Instant::now());
+fn push(account_state: &AccountState, outcome: Outcome, meanwhile: impl FnOnce()) -> Option<PushEffect> {
+    let (_, generation) = account_state.push_started(PushKind::Wake, Instant::now());
     meanwhile();
     let delivery = Delivery { outcome, reason: "told".into(), remedy: "" };
-    account_state.push_finished(Kind::Wake, generation, &delivery, Instant::now(), &mut Rng::with_seed(1))
+    account_state.push_finished(PushKind::Wake, generation, &delivery, Instant::now(), &mut Rng::with_seed(1))
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn the_end_of_a_push_to_an_old_endpoint_says_nothing_about_the_new_one() {
         let seq = account_state.on_envelope(urgent(1), Instant::now()).unwrap();
         assert_eq!(push(&account_state, outcome, || account_state.set_endpoint(endpoint("new"))), None);
         assert!(account_state.accepted() < seq && account_state.stop_reason().is_none());
-        assert_eq!(account_state.next_push(Instant::now()), Next::Send(Kind::Wake));
+        assert_eq!(account_state.next_push(Instant::now()), Next::Send(PushKind::Wake));
     }
 }
 
@@ -44,7 +44,7 @@ fn the_late_end_of_a_push_says_nothing_about_the_one_that_took_its_place() {
             let seq = account_state.on_envelope(urgent(2_000_000), Instant::now()).unwrap();
             let meanwhile = || {
                 renew(&account_state);
-                account_state.push_started(Kind::Wake, Instant::now());
+                account_state.push_started(PushKind::Wake, Instant::now());
             };
             assert_eq!(push(&account_state, outcome.clone(), meanwhile), None, "{outcome:?}");
             assert!(
@@ -103,9 +103,9 @@ fn a_stored_time_counts_only_once_signals_clock_was_heard() {
 fn a_failed_test_push_promises_nothing() {
     let account_state = AccountState::new(&account(), false, &Timings::default());
     account_state.enqueue_test();
-    let (_, generation) = account_state.push_started(Kind::Test, Instant::now());
+    let (_, generation) = account_state.push_started(PushKind::Test, Instant::now());
     let delivery = Delivery { outcome: Outcome::Failed, reason: "told".into(), remedy: "" };
-    account_state.push_finished(Kind::Test, generation, &delivery, Instant::now(), &mut Rng::with_seed(1));
+    account_state.push_finished(PushKind::Test, generation, &delivery, Instant::now(), &mut Rng::with_seed(1));
     assert_eq!((account_state.status().push.state, account_state.status().push.until), (PushState::Retrying, None));
     assert_eq!(account_state.next_push(Instant::now()), Next::Idle);
 }
@@ -125,7 +125,7 @@ fn a_limit_follows_the_account_to_its_next_endpoint_and_not_to_another_push_serv
         );
     }
     account_state.set_endpoint(Endpoint::parse("https://elsewhere.example/x").unwrap());
-    assert_eq!(account_state.next_push(Instant::now()), Next::Send(Kind::Wake));
+    assert_eq!(account_state.next_push(Instant::now()), Next::Send(PushKind::Wake));
     assert_eq!((account_state.target().2, account_state.status().push.state), (Lane::Normal, PushState::Ok));
 }
 
@@ -148,9 +148,9 @@ fn the_push_side_takes_the_state_an_answer_means_whichever_push_met_it() {
                         return account_state.test_ended(&account_state.endpoint(), &delivery, Instant::now());
                     }
                     account_state.enqueue_test();
-                    let (_, generation) = account_state.push_started(Kind::Test, Instant::now());
+                    let (_, generation) = account_state.push_started(PushKind::Test, Instant::now());
                     account_state.push_finished(
-                        Kind::Test,
+                        PushKind::Test,
                         generation,
                         &delivery,
                         Instant::now(),
@@ -185,7 +185,7 @@ fn an_accepted_ping_sends_what_is_owed_at_once() {
             "of another endpoint it says nothing"
         );
         account_state.test_ended(&endpoint("old"), &accepted, Instant::now());
-        assert_eq!(account_state.next_push(Instant::now()), Next::Send(Kind::Wake), "{outcome:?}");
+        assert_eq!(account_state.next_push(Instant::now()), Next::Send(PushKind::Wake), "{outcome:?}");
     }
 }
 
@@ -198,10 +198,10 @@ fn an_acceptance_that_is_doubtful_counts_and_is_told_until_a_better_one() {
         ("https://h answered 201 Created", false),
     ] {
         let seq = account_state.on_envelope(urgent(1), Instant::now()).unwrap();
-        let (_, generation) = account_state.push_started(Kind::Wake, Instant::now());
+        let (_, generation) = account_state.push_started(PushKind::Wake, Instant::now());
         let remedy = if told { "check" } else { "" };
         let delivery = Delivery { outcome: Outcome::Accepted, reason: reason.into(), remedy };
-        account_state.push_finished(Kind::Wake, generation, &delivery, Instant::now(), &mut Rng::with_seed(1));
+        account_state.push_finished(PushKind::Wake, generation, &delivery, Instant::now(), &mut Rng::with_seed(1));
         let push = account_state.status().push;
         assert!(account_state.accepted() >= seq && push.state == PushState::Ok);
         assert_eq!(push.reason.contains("web page"), told, "{push:?}");

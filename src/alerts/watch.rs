@@ -50,7 +50,7 @@ fn continues(told: Option<&str>, now: &str) -> bool {
 
 /// What was told of an account, and when the last attempt was.
 #[derive(Debug)]
-struct Known {
+struct AccountAlerts {
     told: Trouble,
     tried: Instant,
     /// Since when each side is well.
@@ -59,16 +59,16 @@ struct Known {
 
 /// Remembers what was told.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct AlertWatch {
     /// Accounts that are not here were never told of: they were always well.
-    known: HashMap<String, Known>,
+    known: HashMap<String, AccountAlerts>,
     pause: Duration,
     settle: Duration,
     rate: Rate,
     bucket: Bucket,
 }
 
-impl Watch {
+impl AlertWatch {
     /// Tells of one account at most once per `pause`, of all together at `rate`. A trouble is over when it has been for
     /// `settle`.
     pub(super) fn new(pause: Duration, settle: Duration, rate: Rate) -> Self {
@@ -91,7 +91,7 @@ impl Watch {
             if waits || self.bucket.take(self.rate, now).is_err() {
                 continue;
             }
-            let new = || Known { told: Trouble::default(), tried: now, well_since: [None; 2] };
+            let new = || AccountAlerts { told: Trouble::default(), tried: now, well_since: [None; 2] };
             self.known.entry(account.uuid.clone()).or_insert_with(new).tried = now;
             return Some(Alert { event, account: account.clone() });
         }
@@ -113,7 +113,7 @@ impl Watch {
     }
 }
 
-impl Known {
+impl AccountAlerts {
     /// What is news about it.
     fn event(
         &mut self,
@@ -178,7 +178,7 @@ mod tests {
     }
 
     /// Looks and tells.
-    fn told(watch: &mut Watch, accounts: &[AccountView], now: Instant) -> Vec<AlertEvent> {
+    fn told(watch: &mut AlertWatch, accounts: &[AccountView], now: Instant) -> Vec<AlertEvent> {
         let mut events = Vec::new();
         while let Some(alert) = watch.next_alert(accounts, now) {
             watch.delivered(&alert);
@@ -191,7 +191,7 @@ mod tests {
     type Row = (u64, &'static str, &'static str, &'static [AlertEvent]);
 
     fn goes(rows: &[Row]) {
-        let (mut watch, start) = (Watch::new(PAUSE, SETTLE, RATE), Instant::now());
+        let (mut watch, start) = (AlertWatch::new(PAUSE, SETTLE, RATE), Instant::now());
         for &(seconds, signal, push, expected) in rows {
             let at = start + Duration::from_secs(seconds);
             assert_eq!(told(&mut watch, &[account(1, signal, push)], at), expected, "{seconds} s: {signal}, {push}");
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_told_is_told_after_the_pause() {
-        let (mut watch, start) = (Watch::new(PAUSE, SETTLE, RATE), Instant::now());
+        let (mut watch, start) = (AlertWatch::new(PAUSE, SETTLE, RATE), Instant::now());
         let accounts = [account(1, "refused!", "ok")];
         assert!(watch.next_alert(&accounts, start).is_some());
         assert!(watch.next_alert(&accounts, start + PAUSE / 2).is_none());
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn many_at_once_are_told_one_after_the_other_and_none_is_forgotten() {
-        let (mut watch, start) = (Watch::new(PAUSE, SETTLE, RATE), Instant::now());
+        let (mut watch, start) = (AlertWatch::new(PAUSE, SETTLE, RATE), Instant::now());
         let accounts: Vec<_> = (0..10).map(|n| account(n, "unlinked!", "ok")).collect();
         assert_eq!(told(&mut watch, &accounts, start).len(), 3);
         assert_eq!(told(&mut watch, &accounts, start).len(), 0);
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_removed_account_is_forgotten() {
-        let (mut watch, start) = (Watch::new(PAUSE, SETTLE, RATE), Instant::now());
+        let (mut watch, start) = (AlertWatch::new(PAUSE, SETTLE, RATE), Instant::now());
         assert_eq!(told(&mut watch, &[account(1, "unlinked!", "ok")], start).len(), 1);
         assert_eq!(told(&mut watch, &[], start).len(), 0);
         assert!(watch.known.is_empty());

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::net::tell_socket;
 use crate::overview::{Pinged, SideView, admin_socket};
 use crate::printable::{printable, printable_json};
-use crate::push::{Kind, SHOWS};
+use crate::push::{PushKind, SHOWS};
 use crate::status::State;
 use crate::store::{IfMissing, OddRow, Store};
 use crate::supervisor::suspension;
@@ -234,7 +234,7 @@ fn send_test(config: &Config, id: AccountId, endpoint: &Endpoint) -> Result<Ping
     }
     let outbound = Outbound::new(config)?;
     let pusher = outbound.pusher(config)?;
-    Ok(outbound.block_on(pusher.send(endpoint, Kind::Test)).into())
+    Ok(outbound.block_on(pusher.send(endpoint, PushKind::Test)).into())
 }
 
 /// Has the running server send the test push.

@@ -10,7 +10,7 @@ use super::output::ColorChoice;
 use super::{Answer, CliError, Start};
 use crate::account::AccountId;
 use crate::config::Config;
-use crate::doctor::{Check, Doctor, Verdict};
+use crate::doctor::{Check, Doctor, Severity};
 use crate::printable::{printable, printable_json};
 
 /// `doctor`.
@@ -48,7 +48,7 @@ pub(super) fn run(
     }
     written?;
     let count = |verdict| checks.iter().filter(|check: &&Check| check.verdict == verdict).count();
-    let (failures, warnings) = (count(Verdict::Failure), count(Verdict::Warning));
+    let (failures, warnings) = (count(Severity::Failure), count(Severity::Warning));
     if args.json {
         let all = json!({
             "version": env!("CARGO_PKG_VERSION"), "checks": checks, "failures": failures, "warnings": warnings,
@@ -67,10 +67,10 @@ pub(super) fn run(
 fn print(check: &Check, color: ColorChoice, out: &mut impl Write) -> io::Result<()> {
     let label = check.verdict.label();
     let colour = match check.verdict {
-        Verdict::Ok => "32",
-        Verdict::Note => "2",
-        Verdict::Warning => "33",
-        Verdict::Failure => "1;31",
+        Severity::Ok => "32",
+        Severity::Note => "2",
+        Severity::Warning => "33",
+        Severity::Failure => "1;31",
     };
     let padding = " ".repeat(7 - label.len().min(7));
     match color {

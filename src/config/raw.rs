@@ -12,7 +12,7 @@ use super::{ConfigError, Env, entries, links};
 
 /// What a key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum SettingKind {
     Text,
     Number,
     Flag,
@@ -20,7 +20,7 @@ pub(super) enum Kind {
     List(&'static str),
 }
 
-impl Kind {
+impl SettingKind {
     /// How to write such a value. Around a list goes `quote`: in a variable it keeps a shell, or systemd's Environment=,
     /// from taking the quotes in it away.
     fn example(self, quote: &str) -> String {
@@ -34,29 +34,29 @@ impl Kind {
 }
 
 /// Every key there is.
-pub(super) const KEYS: [(&str, Kind); 22] = [
-    ("host", Kind::Text),
-    ("port", Kind::Number),
-    ("webserver", Kind::Flag),
-    ("allowed_endpoints", Kind::List(r#"["https://a.example.org", "https://b.example.org"]"#)),
-    ("allowed_uuids", Kind::List(r#"["UUID", "UUID"]"#)),
-    ("db", Kind::Text),
-    ("vapid_privkey", Kind::Text),
-    ("vapid_key_file", Kind::Text),
-    ("vapid_contact", Kind::Text),
-    ("public_url", Kind::Text),
-    ("signal_env", Kind::Text),
-    ("signal_url", Kind::Text),
-    ("signal_ca_file", Kind::Text),
-    ("user_agents", Kind::List(r#"["Name/1.0", "Other/2.0"]"#)),
-    ("push_ca_file", Kind::Text),
-    ("wake_for_own_sync", Kind::Flag),
-    ("max_accounts", Kind::Number),
-    ("trusted_proxies", Kind::List(r#"["loopback", "10.0.0.0/8"]"#)),
-    ("metrics", Kind::Flag),
-    ("admin_socket", Kind::Text),
-    ("alert_command", Kind::List(r#"["/usr/local/bin/alert", "argument"]"#)),
-    ("heartbeat_url", Kind::Text),
+pub(super) const KEYS: [(&str, SettingKind); 22] = [
+    ("host", SettingKind::Text),
+    ("port", SettingKind::Number),
+    ("webserver", SettingKind::Flag),
+    ("allowed_endpoints", SettingKind::List(r#"["https://a.example.org", "https://b.example.org"]"#)),
+    ("allowed_uuids", SettingKind::List(r#"["UUID", "UUID"]"#)),
+    ("db", SettingKind::Text),
+    ("vapid_privkey", SettingKind::Text),
+    ("vapid_key_file", SettingKind::Text),
+    ("vapid_contact", SettingKind::Text),
+    ("public_url", SettingKind::Text),
+    ("signal_env", SettingKind::Text),
+    ("signal_url", SettingKind::Text),
+    ("signal_ca_file", SettingKind::Text),
+    ("user_agents", SettingKind::List(r#"["Name/1.0", "Other/2.0"]"#)),
+    ("push_ca_file", SettingKind::Text),
+    ("wake_for_own_sync", SettingKind::Flag),
+    ("max_accounts", SettingKind::Number),
+    ("trusted_proxies", SettingKind::List(r#"["loopback", "10.0.0.0/8"]"#)),
+    ("metrics", SettingKind::Flag),
+    ("admin_socket", SettingKind::Text),
+    ("alert_command", SettingKind::List(r#"["/usr/local/bin/alert", "argument"]"#)),
+    ("heartbeat_url", SettingKind::Text),
 ];
 
 /// Keys only old versions of the reference implementation knew, and what became of them.
@@ -182,7 +182,7 @@ impl Settings {
 
     fn set(
         &mut self,
-        (key, kind): (&'static str, Kind),
+        (key, kind): (&'static str, SettingKind),
         value: Value,
         place: String,
         quote: &str,
@@ -263,12 +263,12 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// The value, if TOML's type is the key's.
-fn typed(kind: Kind, value: Toml) -> Option<Value> {
+fn typed(kind: SettingKind, value: Toml) -> Option<Value> {
     match (kind, value) {
-        (Kind::Text, Toml::String(text)) => Some(Value::Text(text)),
-        (Kind::Number, Toml::Integer(number)) => Some(Value::Number(number)),
-        (Kind::Flag, Toml::Boolean(flag)) => Some(Value::Flag(flag)),
-        (Kind::List(_), Toml::Array(items)) => {
+        (SettingKind::Text, Toml::String(text)) => Some(Value::Text(text)),
+        (SettingKind::Number, Toml::Integer(number)) => Some(Value::Number(number)),
+        (SettingKind::Flag, Toml::Boolean(flag)) => Some(Value::Flag(flag)),
+        (SettingKind::List(_), Toml::Array(items)) => {
             let text = |item| if let Toml::String(text) = item { Some(text) } else { None };
             items.into_iter().map(text).collect::<Option<_>>().map(Value::List)
         }
@@ -279,17 +279,17 @@ fn typed(kind: Kind, value: Toml) -> Option<Value> {
 /// The path in the variable that names the configuration file.
 pub(super) fn named_file(env: &Env) -> Result<Option<PathBuf>, ConfigError> {
     let raw = env.get(FILE_VARIABLE).map_or("", String::as_str);
-    let path = from_variable(Kind::Text, raw).map_err(|what| ConfigError(format!("{FILE_VARIABLE}: {what}")))?;
+    let path = from_variable(SettingKind::Text, raw).map_err(|what| ConfigError(format!("{FILE_VARIABLE}: {what}")))?;
     Ok(path.and_then(|value| if let Value::Text(path) = value { Some(path.into()) } else { None }))
 }
 
 /// Reads a variable: as TOML where that gives the key's type, else as plain text. `None` when it is empty and may be.
-fn from_variable(kind: Kind, raw: &str) -> Result<Option<Value>, String> {
+fn from_variable(kind: SettingKind, raw: &str) -> Result<Option<Value>, String> {
     let raw = raw.trim();
     let example = || kind.example("'");
     if raw.is_empty() {
         // An empty allow list in a variable that was not filled in must not open the server.
-        let list = matches!(kind, Kind::List(_));
+        let list = matches!(kind, SettingKind::List(_));
         return if list { Err(format!("it is empty; remove it or write {}", example())) } else { Ok(None) };
     }
     let problem = match raw.parse::<Toml>() {
@@ -304,14 +304,14 @@ fn from_variable(kind: Kind, raw: &str) -> Result<Option<Value>, String> {
         Err(_) => "wrong type",
     };
     match kind {
-        Kind::Text if !begins_as_toml(raw) || is_address(raw) => Ok(Some(Value::Text(raw.to_owned()))),
-        Kind::List(_) if !begins_as_toml(raw) => Ok(Some(Value::List(vec![raw.to_owned()]))),
+        SettingKind::Text if !begins_as_toml(raw) || is_address(raw) => Ok(Some(Value::Text(raw.to_owned()))),
+        SettingKind::List(_) if !begins_as_toml(raw) => Ok(Some(Value::List(vec![raw.to_owned()]))),
         // `[one, two]` is what is left of `["one", "two"]`.
-        Kind::List(_) if raw.starts_with('[') && !raw.contains(['"', '\'']) => Err(format!(
+        SettingKind::List(_) if raw.starts_with('[') && !raw.contains(['"', '\'']) => Err(format!(
             "{problem}; write {} (a shell, or systemd's Environment=, takes away all quotes but those in quotes)",
             example()
         )),
-        Kind::Text => Err(format!("{problem}; write {}, or leave the quotes and brackets out", example())),
+        SettingKind::Text => Err(format!("{problem}; write {}, or leave the quotes and brackets out", example())),
         _ => Err(format!("{problem}; write {}", example())),
     }
 }

@@ -72,7 +72,7 @@ fn judge(clocks: &[Heard]) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
+    use super::super::Severity;
     use super::*;
 
     fn heard(whose: Whose, ahead: i64) -> Heard {
@@ -82,16 +82,16 @@ mod tests {
     #[test]
     fn our_clock_is_judged_by_signals_and_else_blamed_only_when_nobody_agrees_with_it() {
         for (signal, others, expected) in [
-            (&[][..], &[][..], Verdict::Note),
-            (&[], &[0], Verdict::Ok),
-            (&[], &[-60, 9999], Verdict::Ok),
-            (&[], &[61, 9999], Verdict::Warning),
-            (&[], &[-61], Verdict::Warning),
-            (&[], &[3600, -9999], Verdict::Failure),
-            (&[], &[i64::MIN], Verdict::Failure),
-            (&[7200], &[0, 1], Verdict::Failure),
-            (&[-61], &[0], Verdict::Warning),
-            (&[1], &[9999], Verdict::Ok),
+            (&[][..], &[][..], Severity::Note),
+            (&[], &[0], Severity::Ok),
+            (&[], &[-60, 9999], Severity::Ok),
+            (&[], &[61, 9999], Severity::Warning),
+            (&[], &[-61], Severity::Warning),
+            (&[], &[3600, -9999], Severity::Failure),
+            (&[], &[i64::MIN], Severity::Failure),
+            (&[7200], &[0, 1], Severity::Failure),
+            (&[-61], &[0], Severity::Warning),
+            (&[1], &[9999], Severity::Ok),
         ] {
             let signal_heard = signal.iter().map(|&ahead| heard(Whose::Signal, ahead));
             let clocks: Vec<_> =

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::fs::{Access, access};
 
 use super::shown::Shown;
-use super::{Check, Doctor, Verdict, split_remedy};
+use super::{Check, Doctor, Severity, split_remedy};
 use crate::account::{Account, AccountId};
 use crate::config::VapidSource;
 use crate::net::ask_socket;
@@ -47,7 +47,7 @@ impl Doctor<'_> {
             || config.public_url.as_ref().is_some_and(|own| config.allowed_endpoints.is_only(own));
         for warning in &config.warnings {
             let fatal = no_push && warning.starts_with("allowed_endpoints");
-            let verdict = if fatal { Verdict::Failure } else { Verdict::Warning };
+            let verdict = if fatal { Severity::Failure } else { Severity::Warning };
             let remedy = if fatal { "name push servers, like allowed_endpoints = [\"https://ntfy.sh\"]" } else { "" };
             self.add(Check::new("configuration", verdict, self.shown.text(warning), remedy));
         }
@@ -135,7 +135,7 @@ impl Doctor<'_> {
         for row in std::mem::take(&mut self.stored.unreadable) {
             let remedy =
                 format!("`mollysocket connection list` shows it, `connection remove {}` removes it", row.name());
-            self.add(Check::new("accounts", Verdict::Note, format!("left out: {}", row.anonymized()), remedy));
+            self.add(Check::new("accounts", Severity::Note, format!("left out: {}", row.anonymized()), remedy));
         }
         self.stored.accounts.clone()
     }

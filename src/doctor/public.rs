@@ -4,9 +4,9 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::push::is_ours;
-use super::{Check, Clients, Doctor, Verdict};
+use super::{Check, Clients, Doctor, Severity};
 use crate::account::Endpoint;
-use crate::net::{AGENT, GetError, Page, Reach, Server, Stage, remedy};
+use crate::net::{AGENT, FetchedPage, GetError, Reach, Server, Stage, remedy};
 
 /// The longest page that is read, in bytes. Ours is some kilobytes, mostly QR code.
 const MOST: usize = 512 * 1024;
@@ -51,7 +51,7 @@ impl Doctor<'_> {
     }
 
     /// As phones reach it: no authority of our own is trusted.
-    async fn fetch(&self, clients: &Clients, url: &str, agent: &str) -> Result<Page, GetError> {
+    async fn fetch(&self, clients: &Clients, url: &str, agent: &str) -> Result<FetchedPage, GetError> {
         let target = Endpoint::parse(url).map_err(|error| GetError::Http(error.to_string()))?;
         clients.public.page(&target, agent, Reach::Anywhere, MOST).await
     }
@@ -60,7 +60,7 @@ impl Doctor<'_> {
         let check = match error {
             GetError::Dial(error) => {
                 // Phones may see another address than this machine does.
-                let verdict = if error.stage == Stage::Tcp { Verdict::Warning } else { Verdict::Failure };
+                let verdict = if error.stage == Stage::Tcp { Severity::Warning } else { Severity::Failure };
                 let remedy = remedy(Server::Public, error.stage);
                 Check::new(NAME, verdict, self.shown.dial(url.as_str(), error), remedy)
             }
@@ -128,7 +128,7 @@ fn below(url: &Url, name: &str) -> String {
 }
 
 /// What is wrong with the answer to `GET …/discover`, and what to do.
-fn complaint(page: &Page, url: &Url) -> Option<(String, String)> {
+fn complaint(page: &FetchedPage, url: &Url) -> Option<(String, String)> {
     let answered = |what: &str| format!("it answers {}: {what}", page.status);
     match page.status {
         200 if is_ours(&page.body) => None,

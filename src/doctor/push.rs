@@ -4,8 +4,8 @@ use super::clock::Whose;
 use super::{Check, Clients, Doctor};
 use crate::account::{Account, Endpoint};
 use crate::config::Permission;
-use crate::net::{AGENT, Checked, GetError, Page, Reach, Server, Stage, remedy};
-use crate::push::{Kind, Outcome, SHOWS};
+use crate::net::{AGENT, Checked, FetchedPage, GetError, Reach, Server, Stage, remedy};
+use crate::push::{Outcome, PushKind, SHOWS};
 
 /// The longest answer of a discovery that is read, in bytes.
 const MOST: usize = 64 * 1024;
@@ -48,7 +48,7 @@ impl Doctor<'_> {
         let Some(pusher) = &clients.pusher else {
             return self.add(Check::note(name, "not checked, because there is no VAPID key"));
         };
-        let kind = if self.only.is_some() { Kind::Test } else { Kind::Wake };
+        let kind = if self.only.is_some() { PushKind::Test } else { PushKind::Wake };
         let delivery = pusher.send(&account.endpoint, kind).await;
         let reason = match self.shown.report {
             true => format!("the push server's answer counts as {}", delivery.outcome.result().label()),
@@ -68,8 +68,8 @@ impl Doctor<'_> {
             return self.add(Check::failure(name, what, format!("resume it: {remedy}")));
         }
         let sent = match kind {
-            Kind::Test => format!("a test push, signed by our VAPID key, is accepted: {SHOWS}"),
-            Kind::Wake => "a wake-up, signed by our VAPID key, is accepted".to_owned(),
+            PushKind::Test => format!("a test push, signed by our VAPID key, is accepted: {SHOWS}"),
+            PushKind::Wake => "a wake-up, signed by our VAPID key, is accepted".to_owned(),
         };
         self.add(Check::ok(name, sent));
     }
@@ -103,7 +103,7 @@ impl Doctor<'_> {
         reachable
     }
 
-    fn judge(&mut self, origin: &str, page: Result<Page, GetError>) -> bool {
+    fn judge(&mut self, origin: &str, page: Result<FetchedPage, GetError>) -> bool {
         let shown = self.shown.origin(origin);
         let name = format!("push server {shown}");
         match page {

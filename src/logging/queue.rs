@@ -12,10 +12,10 @@ const ROOM: usize = 128 * 1024;
 
 /// The lines that wait. A handle; all clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Queue(Arc<Shared>);
+pub(super) struct Queue(Arc<SharedQueue>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct SharedQueue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }

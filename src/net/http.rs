@@ -20,7 +20,7 @@ use hyper::header::HOST;
 use hyper::http::{request, response};
 
 use super::pool::Connection;
-use super::resolve::Purpose;
+use super::resolve::LookupPurpose;
 use super::{DialError, Net, Reach};
 use crate::bounded::{Bounded, Budget};
 use crate::runtime::{lock, timeout};
@@ -41,7 +41,7 @@ pub(crate) struct Route {
 
 /// The number of the answer's status, also where `http_types` has no name for it. Travels in its extensions.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Status(pub(crate) u16);
+pub(crate) struct HttpStatus(pub(crate) u16);
 
 /// A client whose requests go out by `net`'s push side, each as it comes: whoever sends pushes takes a permit for
 /// each ([`Net::push_permit`]).
@@ -55,9 +55,9 @@ struct Backend {
 }
 
 /// What a request is busy with, for the message when time runs out.
-struct Progress(Mutex<&'static str>);
+struct RequestProgress(Mutex<&'static str>);
 
-impl Progress {
+impl RequestProgress {
     fn now(&self, what: &'static str) {
         *lock(&self.0) = what;
     }
@@ -68,7 +68,7 @@ impl HttpClient for Backend {
     async fn send(&self, request: http_types::Request) -> Result<http_types::Response, Error> {
         let net = &self.net;
         let origin = request.url().origin().ascii_serialization();
-        let progress = Progress(Mutex::new("looking up the name"));
+        let progress = RequestProgress(Mutex::new("looking up the name"));
         let head = timeout(net.timings.push, self.exchange(request, &progress)).await.unwrap_or_else(|| {
             let what = *lock(&progress.0);
             Err(failure(format!("no answer within {:?} ({what})", net.timings.push)))
@@ -85,7 +85,7 @@ impl Backend {
     async fn exchange(
         &self,
         mut request: http_types::Request,
-        progress: &Progress,
+        progress: &RequestProgress,
     ) -> Result<(response::Parts, Vec<u8>), Error> {
         let net = &self.net;
         let url = request.url().clone();
@@ -98,7 +98,7 @@ impl Backend {
         let request = head(&request, &url, &target)?.body(Full::new(Bytes::from(body))).map_err(failure)?;
 
         // Before anything else, also for a connection that is there: the guard judges each push.
-        let addresses = net.addresses(&host, port, Purpose::Push, reach).await.map_err(undialled)?;
+        let addresses = net.addresses(&host, port, LookupPurpose::Push, reach).await.map_err(undialled)?;
         let origin = url.origin().ascii_serialization();
         let patience = net.timings.reused_response_timeout.min(net.timings.push / 4);
         if let Some(mut connection) = net.pool.take(&origin, &addresses) {
@@ -211,7 +211,7 @@ fn head(request: &http_types::Request, url: &Url, target: &str) -> Result<reques
 pub(crate) fn answer(head: &response::Parts) -> http_types::Response {
     let status = head.status.as_u16();
     let mut answer = http_types::Response::new(StatusCode::try_from(status).unwrap_or(StatusCode::BadGateway));
-    answer.ext_mut().insert(Status(status));
+    answer.ext_mut().insert(HttpStatus(status));
     for (name, value) in &head.headers {
         if let Ok(value) = HeaderValue::from_bytes(value.as_bytes().to_vec()) {
             answer.append_header(name.as_str(), value);

@@ -14,14 +14,14 @@ use url::Host;
 
 use super::fetch::fetch;
 use super::http;
-use super::resolve::Purpose;
+use super::resolve::LookupPurpose;
 use super::{DialError, Net, Reach, dial, guard};
 use crate::account::Endpoint;
 use crate::runtime::timeout;
 
 /// Head of the answer to a GET.
 #[derive(Debug, Clone)]
-pub(crate) struct Page {
+pub(crate) struct FetchedPage {
     /// HTTP status.
     pub(crate) status: u16,
     /// The server's clock.
@@ -32,7 +32,7 @@ pub(crate) struct Page {
     pub(crate) body: String,
 }
 
-impl Page {
+impl FetchedPage {
     fn new(status: u16, headers: &HeaderMap, body: String, elsewhere: bool) -> Self {
         let date = headers.get(DATE).and_then(|value| value.to_str().ok());
         Self { status, date: date.and_then(|date| httpdate::parse_http_date(date).ok()), elsewhere, body }
@@ -66,7 +66,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 impl Net {
     /// The addresses of Signal's host.
     pub(crate) async fn signal_addresses(&self, host: &Host<String>, port: u16) -> Result<Vec<IpAddr>, DialError> {
-        self.addresses(host, port, Purpose::Signal, Reach::Anywhere).await
+        self.addresses(host, port, LookupPurpose::Signal, Reach::Anywhere).await
     }
 
     /// Whether one of these addresses of `host` takes a TCP connection.
@@ -77,14 +77,14 @@ impl Net {
     }
 
     /// GET, of whose answer only the head is read, within the deadline of a push.
-    pub(crate) async fn get(&self, target: &Endpoint, agent: &str, reach: Reach) -> Result<Page, GetError> {
+    pub(crate) async fn get(&self, target: &Endpoint, agent: &str, reach: Reach) -> Result<FetchedPage, GetError> {
         let get = async {
             let (stream, elsewhere) = self.open(target, reach).await?;
             let request =
                 head(target, agent)?.body(Full::default()).map_err(|error| GetError::Http(error.to_string()))?;
             let head = http::post(stream, request, self.limits.push_head).await;
             let head = head.map_err(|error| GetError::Http(error.to_string()))?;
-            Ok(Page::new(head.status.as_u16(), &head.headers, String::new(), elsewhere))
+            Ok(FetchedPage::new(head.status.as_u16(), &head.headers, String::new(), elsewhere))
         };
         self.in_time(get).await
     }
@@ -96,22 +96,22 @@ impl Net {
         agent: &str,
         reach: Reach,
         most: usize,
-    ) -> Result<Page, GetError> {
+    ) -> Result<FetchedPage, GetError> {
         let get = async {
             let (stream, elsewhere) = self.open(target, reach).await?;
             let request = head(target, agent)?.body(Empty::<Bytes>::new());
             let request = request.map_err(|error| GetError::Http(error.to_string()))?;
             let whole = fetch(stream, request, most).await.map_err(GetError::Http)?;
             let body = String::from_utf8_lossy(&whole.body).into_owned();
-            Ok(Page::new(whole.head.status.as_u16(), &whole.head.headers, body, elsewhere))
+            Ok(FetchedPage::new(whole.head.status.as_u16(), &whole.head.headers, body, elsewhere))
         };
         self.in_time(get).await
     }
 
-    /// A connection, and whether it leads elsewhere ([`Page::elsewhere`]).
+    /// A connection, and whether it leads elsewhere ([`FetchedPage::elsewhere`]).
     async fn open(&self, target: &Endpoint, reach: Reach) -> Result<(Box<dyn Duplex>, bool), DialError> {
         let (host, port) = (target.host(), target.port());
-        let addresses = self.addresses(&host, port, Purpose::Push, reach).await?;
+        let addresses = self.addresses(&host, port, LookupPurpose::Push, reach).await?;
         let tcp = self.tcp(&host, port, &addresses).await?;
         let peer = tcp.get_ref().peer_addr().map(|peer| guard::canonical(peer.ip()));
         let elsewhere = peer.is_ok_and(|peer| guard::objection(peer).is_none() && !guard::is_of_this_machine(peer));
@@ -123,7 +123,7 @@ impl Net {
         Ok((stream, elsewhere))
     }
 
-    async fn in_time(&self, get: impl Future<Output = Result<Page, GetError>>) -> Result<Page, GetError> {
+    async fn in_time(&self, get: impl Future<Output = Result<FetchedPage, GetError>>) -> Result<FetchedPage, GetError> {
         let late = || Err(GetError::Http(format!("no answer within {:?}", self.timings.push)));
         timeout(self.timings.push, get).await.unwrap_or_else(late)
     }

@@ -50,7 +50,7 @@ pub async fn own_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
 
 /// On whose behalf a name is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Purpose {
+pub(super) enum LookupPurpose {
     /// Signal: one name, which must not wait behind the others.
     Signal,
     /// A push server of an account.
@@ -169,16 +169,17 @@ impl Lookup {
     pub(super) async fn addresses(
         &self,
         host: &str,
-        purpose: Purpose,
+        purpose: LookupPurpose,
         deadline: Duration,
     ) -> Result<Vec<IpAddr>, LookupError> {
         let names = match purpose {
-            Purpose::Signal => &self.signal,
-            Purpose::Push => &self.pushes,
-            Purpose::Check => &self.checks,
+            LookupPurpose::Signal => &self.signal,
+            LookupPurpose::Push => &self.pushes,
+            LookupPurpose::Check => &self.checks,
         };
         let name = names.name(host, self.ttl.names);
-        let old = lock(&name.old).clone().filter(|(_, at)| purpose != Purpose::Check && at.elapsed() < self.ttl.old);
+        let old =
+            lock(&name.old).clone().filter(|(_, at)| purpose != LookupPurpose::Check && at.elapsed() < self.ttl.old);
         let (wait, otherwise) = match old {
             Some((addresses, _)) => (deadline.min(self.ttl.patience), Ok(addresses)),
             None => (deadline, Err(LookupError::Late)),

@@ -18,7 +18,7 @@ impl Bench {
     }
 
     /// Sends what is due and reports how it ended.
-    fn push(&mut self, outcome: Outcome) -> Verdict {
+    fn push(&mut self, outcome: Outcome) -> PushEffect {
         let Next::Send(kind) = self.next() else { panic!("nothing is due: {:?}", self.next()) };
         self.notifier.started(kind);
         self.notifier.finished(&outcome, self.now, &mut self.rng)
@@ -42,14 +42,14 @@ fn the_first_wake_up_goes_out_at_once() {
     let mut b = Bench::new();
     assert_eq!(b.next(), Next::Idle);
     b.enqueue();
-    assert_eq!(b.next(), Next::Send(Kind::Wake));
+    assert_eq!(b.next(), Next::Send(PushKind::Wake));
 }
 
 #[test]
 fn only_an_accepted_wake_up_sent_after_the_envelope_covers_it() {
     let mut b = Bench::new();
     let first = b.enqueue();
-    b.notifier.started(Kind::Wake);
+    b.notifier.started(PushKind::Wake);
     let during = b.enqueue();
     assert!(b.notifier.accepted() < first, "nothing is accepted yet");
     b.notifier.finished(&Outcome::Accepted, b.now, &mut b.rng);
@@ -130,7 +130,7 @@ fn refused_pushes_are_retried_from_a_minute_doubling_to_an_hour() {
     let mut b = Bench::new();
     b.enqueue();
     for ceiling in [60, 120, 240, 480, 960, 1920, 3600, 3600] {
-        assert!(matches!(b.push(Outcome::Unauthorized), Verdict::Retry(_)));
+        assert!(matches!(b.push(Outcome::Unauthorized), PushEffect::Retry(_)));
         let waited = b.advance();
         assert!(waited <= ceiling * S && waited >= ceiling * S * 3 / 4, "{waited:?} of {ceiling}");
     }
@@ -141,7 +141,7 @@ fn retry_after_is_honoured_within_one_second_and_one_hour() {
     for (said, kept) in [(0, 1), (1, 1), (17, 17), (3600, 3600), (86_400, 3600)] {
         let mut b = Bench::new();
         b.enqueue();
-        assert!(matches!(b.push(Outcome::Limited(Some(said * S))), Verdict::Retry(_)));
+        assert!(matches!(b.push(Outcome::Limited(Some(said * S))), PushEffect::Retry(_)));
         b.enqueue();
         b.notifier.enqueue_test();
         let waited = b.advance();
@@ -207,7 +207,7 @@ fn only_four_gone_answers_over_half_an_hour_suspend() {
     let seq = b.enqueue();
     let start = b.now;
     for ceiling in [60, 120, 240, 480, 600] {
-        assert!(matches!(b.push(Outcome::Gone), Verdict::Retry(_)), "{:?}", b.now - start);
+        assert!(matches!(b.push(Outcome::Gone), PushEffect::Retry(_)), "{:?}", b.now - start);
         let waited = b.advance();
         assert!(waited <= ceiling * S && waited >= ceiling * S * 3 / 4, "{waited:?} of {ceiling}");
     }
@@ -215,9 +215,9 @@ fn only_four_gone_answers_over_half_an_hour_suspend() {
     b.push(Outcome::Failed);
     b.advance();
     b.now = start + 1799 * S;
-    assert!(matches!(b.push(Outcome::Gone), Verdict::Retry(_)), "not for half an hour yet");
+    assert!(matches!(b.push(Outcome::Gone), PushEffect::Retry(_)), "not for half an hour yet");
     b.advance();
-    assert_eq!(b.push(Outcome::Gone), Verdict::Gone);
+    assert_eq!(b.push(Outcome::Gone), PushEffect::Gone);
     assert!(b.notifier.accepted() < seq && b.notifier.owes(), "it stays owed");
 }
 
@@ -226,20 +226,20 @@ fn few_gone_answers_prove_nothing_however_far_apart_nor_many_of_a_short_time() {
     let mut b = Bench::new();
     b.enqueue();
     for _ in 0..3 {
-        assert!(matches!(b.push(Outcome::Gone), Verdict::Retry(_)));
+        assert!(matches!(b.push(Outcome::Gone), PushEffect::Retry(_)));
         b.now += 3600 * S;
     }
     let mut b = Bench::new();
     b.enqueue();
     for _ in 0..100 {
-        assert!(matches!(b.push(Outcome::Gone), Verdict::Retry(at) if at > b.now));
+        assert!(matches!(b.push(Outcome::Gone), PushEffect::Retry(at) if at > b.now));
         b.notifier.endpoint_changed();
     }
     // Nor do tests, of which nothing tries again.
     let mut b = Bench::new();
     for _ in 0..10 {
         b.notifier.enqueue_test();
-        assert_eq!(b.push(Outcome::Gone), Verdict::TestFailed);
+        assert_eq!(b.push(Outcome::Gone), PushEffect::TestFailed);
         b.now += 3600 * S;
     }
 }
@@ -250,7 +250,7 @@ fn an_accepted_push_between_gone_answers_starts_the_count_again() {
     for _ in 0..20 {
         b.enqueue();
         for _ in 0..3 {
-            assert!(matches!(b.push(Outcome::Gone), Verdict::Retry(_)));
+            assert!(matches!(b.push(Outcome::Gone), PushEffect::Retry(_)));
             b.now += 600 * S;
         }
         b.push(Outcome::Accepted);
@@ -266,12 +266,12 @@ fn a_gone_endpoint_suspends_and_the_debt_goes_to_the_next_one_at_once() {
         b.push(Outcome::Gone);
         b.now += 600 * S;
     }
-    assert_eq!(b.push(Outcome::Gone), Verdict::Gone);
+    assert_eq!(b.push(Outcome::Gone), PushEffect::Gone);
     b.enqueue();
     b.notifier.enqueue_test();
     assert_eq!(b.next(), Next::Idle);
     b.notifier.endpoint_changed();
-    assert_eq!(b.next(), Next::Send(Kind::Wake));
+    assert_eq!(b.next(), Next::Send(PushKind::Wake));
 }
 
 #[test]
@@ -280,11 +280,11 @@ fn an_endpoint_change_clears_waits_and_takes_back_what_is_on_its_way() {
     let seq = b.enqueue();
     b.push(Outcome::Failed);
     b.notifier.endpoint_changed();
-    assert_eq!(b.next(), Next::Send(Kind::Wake));
-    b.notifier.started(Kind::Wake);
+    assert_eq!(b.next(), Next::Send(PushKind::Wake));
+    b.notifier.started(PushKind::Wake);
     b.notifier.endpoint_changed();
     assert!(b.notifier.accepted() < seq);
-    assert_eq!(b.next(), Next::Send(Kind::Wake));
+    assert_eq!(b.next(), Next::Send(PushKind::Wake));
 }
 
 #[test]
@@ -293,12 +293,12 @@ fn a_test_is_sent_once_beside_wake_ups_and_acks_nothing() {
     b.notifier.enqueue_test();
     b.notifier.enqueue_test();
     let seq = b.enqueue();
-    assert_eq!(b.next(), Next::Send(Kind::Wake), "wake-ups first");
+    assert_eq!(b.next(), Next::Send(PushKind::Wake), "wake-ups first");
     b.push(Outcome::Failed);
-    assert_eq!(b.next(), Next::Send(Kind::Test), "a failed wake-up does not hold back a test");
+    assert_eq!(b.next(), Next::Send(PushKind::Test), "a failed wake-up does not hold back a test");
     b.push(Outcome::Accepted);
     assert!(b.notifier.accepted() < seq, "a locked phone ignores tests");
-    assert_eq!(b.next(), Next::Send(Kind::Wake), "an accepted test ends the waiting");
+    assert_eq!(b.next(), Next::Send(PushKind::Wake), "an accepted test ends the waiting");
     b.push(Outcome::Accepted);
     assert_eq!(b.next(), Next::Idle);
 }
@@ -312,21 +312,21 @@ fn latency_counts_from_the_oldest_envelope_through_all_retries() {
     b.now += S;
     b.enqueue();
     b.now += 9 * S;
-    assert_eq!(b.push(Outcome::Accepted), Verdict::Accepted(Some(b.now - start)));
+    assert_eq!(b.push(Outcome::Accepted), PushEffect::Accepted(Some(b.now - start)));
 }
 
 #[test]
 fn a_backlog_that_arrives_during_its_wake_up_needs_no_second_one() {
     let at = |s: u64| Some(ServerTime(s * 1000));
-    for (arrives, covered) in [(at(50), true), (at(99), true), (at(100), false), (at(150), false), (None, false)] {
+    for (arrives, fetched) in [(at(50), true), (at(99), true), (at(100), false), (at(150), false), (None, false)] {
         let mut b = Bench::new();
         b.notifier.enqueue(at(10), b.now);
-        b.notifier.started(Kind::Wake);
+        b.notifier.started(PushKind::Wake);
         let seq = b.notifier.enqueue(at(20), b.now).max(b.notifier.enqueue(arrives, b.now));
         b.notifier.finished(&Outcome::Accepted, b.now, &mut b.rng);
         b.notifier.mark_fetched(ServerTime(100_000));
-        assert_eq!(b.notifier.accepted() >= seq, covered, "{arrives:?}");
-        assert_eq!(b.next() == Next::Idle, covered);
+        assert_eq!(b.notifier.accepted() >= seq, fetched, "{arrives:?}");
+        assert_eq!(b.next() == Next::Idle, fetched);
     }
 }
 
@@ -348,7 +348,7 @@ fn a_new_endpoint_owes_the_old_one_s_quiet_time_nothing() {
     b.enqueue();
     assert!(matches!(b.next(), Next::Wait(_)));
     b.notifier.endpoint_changed();
-    assert_eq!(b.next(), Next::Send(Kind::Wake));
+    assert_eq!(b.next(), Next::Send(PushKind::Wake));
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn a_failed_test_is_not_tried_again() {
     for outcome in [Outcome::Failed, Outcome::Unauthorized, Outcome::Limited(None), Outcome::Rejected] {
         let mut b = Bench::new();
         b.notifier.enqueue_test();
-        assert_eq!(b.push(outcome), Verdict::TestFailed);
+        assert_eq!(b.push(outcome), PushEffect::TestFailed);
         assert_eq!(b.next(), Next::Idle);
     }
 }
@@ -366,20 +366,20 @@ fn what_is_told_of_the_next_attempt_is_when_it_happens() {
     for outcome in [Outcome::Failed, Outcome::Gone, Outcome::Unauthorized, Outcome::Rejected, Outcome::Limited(None)] {
         let mut b = Bench::new();
         b.enqueue();
-        let Verdict::Retry(at) = b.push(outcome.clone()) else { panic!("{outcome:?}") };
+        let PushEffect::Retry(at) = b.push(outcome.clone()) else { panic!("{outcome:?}") };
         assert_eq!(b.next(), Next::Wait(at), "{outcome:?}");
     }
 }
 
 #[test]
 fn a_push_that_is_given_up_is_owed_again_as_what_it_was() {
-    for kind in [Kind::Wake, Kind::Test] {
+    for kind in [PushKind::Wake, PushKind::Test] {
         let mut b = Bench::new();
         match kind {
-            Kind::Wake => {
+            PushKind::Wake => {
                 b.enqueue();
             }
-            Kind::Test => b.notifier.enqueue_test(),
+            PushKind::Test => b.notifier.enqueue_test(),
         }
         assert!(!b.notifier.in_flight());
         b.notifier.started(kind);

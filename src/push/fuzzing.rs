@@ -7,7 +7,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use http_body_util::Full;
 use hyper::Request;
 
-use super::{Kind, Outcome, judge};
+use super::{Outcome, PushKind, judge};
 use crate::net::http;
 use crate::timings::Limits;
 
@@ -19,7 +19,7 @@ pub async fn answer<S>(stream: S, now: SystemTime) -> Result<(u16, Outcome), Str
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let body = Full::new(Kind::Wake.body().into());
+    let body = Full::new(PushKind::Wake.body().into());
     let request = Request::post("/x").header("host", "h").body(body).map_err(|error| error.to_string())?;
     let head = http::post(stream, request, Limits::default().push_head).await.map_err(|error| error.to_string())?;
     let outcome = judge("https://h", &http::answer(&head), None, now).outcome;

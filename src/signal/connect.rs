@@ -40,7 +40,7 @@ pub enum ConnectError {
     Timeout(&'static str),
     /// Signal, or something on the way, answered with another status than 101.
     #[error("{0}")]
-    Refused(Refusal),
+    Refused(UpgradeRefusal),
     /// The answer was no WebSocket upgrade.
     #[error("the WebSocket handshake failed: {0}")]
     Handshake(String),
@@ -48,7 +48,7 @@ pub enum ConnectError {
 
 /// An upgrade answered with another status than 101.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct UpgradeRefusal {
     /// The HTTP status.
     pub status: u16,
     /// The answer carries `X-Signal-Timestamp`: it comes from Signal's service, not from a proxy (protocol note, 2.3).
@@ -57,7 +57,7 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
 }
 
-impl Refusal {
+impl UpgradeRefusal {
     /// Name of the kind of trouble: each is logged once.
     pub fn label(&self) -> &'static str {
         match self.status {
@@ -71,7 +71,7 @@ impl Refusal {
     }
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for UpgradeRefusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let status = self.status;
         match (status, self.by_signal) {
@@ -85,7 +85,7 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-impl Refusal {
+impl UpgradeRefusal {
     /// What people can do.
     pub fn remedy(&self) -> &'static str {
         match (self.status, self.by_signal) {
@@ -115,7 +115,7 @@ impl ConnectError {
 
 /// What the connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub enum ConnectPurpose {
     /// To receive messages.
     Messages,
     /// Only to see whether the credentials work. Gets no messages and displaces nobody.
@@ -143,7 +143,7 @@ pub async fn connect(
     url: &Url,
     credentials: Option<&Credentials>,
     user_agent: &str,
-    purpose: Purpose,
+    purpose: ConnectPurpose,
     timings: &Timings,
     limits: &Limits,
 ) -> Result<Open, ConnectError> {
@@ -162,7 +162,7 @@ async fn log_in(
     url: &Url,
     credentials: Option<&Credentials>,
     user_agent: &str,
-    purpose: Purpose,
+    purpose: ConnectPurpose,
     limits: &Limits,
 ) -> Result<Open, ConnectError> {
     let mut request = url.as_str().into_client_request().map_err(|e| ConnectError::Handshake(e.to_string()))?;
@@ -173,7 +173,7 @@ async fn log_in(
     let agent = HeaderValue::from_str(user_agent)
         .map_err(|_| ConnectError::Handshake("the User-Agent cannot be sent in a header".into()))?;
     headers.insert("user-agent", agent);
-    if purpose == Purpose::Check {
+    if purpose == ConnectPurpose::Check {
         headers.insert("x-signal-disable-messages", HeaderValue::from_static("true"));
     }
     // No permessage-deflate: everything is ciphertext. Small buffers: thousands of connections idle, and the one to read
@@ -192,7 +192,7 @@ async fn log_in(
         }),
         Err(tungstenite::Error::Http(answer)) => {
             let headers = answer.headers();
-            Err(ConnectError::Refused(Refusal {
+            Err(ConnectError::Refused(UpgradeRefusal {
                 status: answer.status().as_u16(),
                 by_signal: headers.contains_key("x-signal-timestamp"),
                 retry_after: text(headers, "retry-after")

@@ -14,7 +14,7 @@ pub enum Action {
 }
 
 #[derive(Debug)]
-enum Phase {
+enum KeepalivePhase {
     /// The next one is due then.
     Idle { due: Instant },
     /// Sent then, and nothing has come from the peer since.
@@ -28,7 +28,7 @@ pub struct Keepalive {
     interval: Duration,
     patience: Duration,
     last_id: u64,
-    phase: Phase,
+    phase: KeepalivePhase,
     /// When the last one was sent, until it is answered.
     sent: Option<Instant>,
 }
@@ -36,36 +36,36 @@ pub struct Keepalive {
 impl Keepalive {
     /// The first one is due `first` after `now`; then one every `interval`. After one the peer may be silent for `patience`.
     pub fn new(interval: Duration, patience: Duration, first: Duration, now: Instant) -> Self {
-        Self { interval, patience, last_id: 0, phase: Phase::Idle { due: now + first }, sent: None }
+        Self { interval, patience, last_id: 0, phase: KeepalivePhase::Idle { due: now + first }, sent: None }
     }
 
     /// What to do at `now`. After [`Action::Send`] the keepalive counts as sent.
     pub fn poll(&mut self, now: Instant) -> Action {
         match self.phase {
-            Phase::Idle { due } if now < due => Action::Wait,
-            Phase::Idle { .. } => {
+            KeepalivePhase::Idle { due } if now < due => Action::Wait,
+            KeepalivePhase::Idle { .. } => {
                 self.last_id += 1;
-                self.phase = Phase::Asked { at: now };
+                self.phase = KeepalivePhase::Asked { at: now };
                 self.sent = Some(now);
                 Action::Send(self.last_id)
             }
-            Phase::Asked { at } if now < at + self.patience => Action::Wait,
-            Phase::Asked { .. } => Action::Dead,
+            KeepalivePhase::Asked { at } if now < at + self.patience => Action::Wait,
+            KeepalivePhase::Asked { .. } => Action::Dead,
         }
     }
 
     /// When [`Self::poll`] has something to do next.
     pub fn deadline(&self) -> Instant {
         match self.phase {
-            Phase::Idle { due } => due,
-            Phase::Asked { at } => at + self.patience,
+            KeepalivePhase::Idle { due } => due,
+            KeepalivePhase::Asked { at } => at + self.patience,
         }
     }
 
     /// Something came from the peer, whatever it is: it lives.
     pub fn heard(&mut self) {
-        if let Phase::Asked { at } = self.phase {
-            self.phase = Phase::Idle { due: at + self.interval };
+        if let KeepalivePhase::Asked { at } = self.phase {
+            self.phase = KeepalivePhase::Idle { due: at + self.interval };
         }
     }
 

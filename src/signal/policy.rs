@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::backoff::Backoff;
-use crate::signal::connect::{ConnectError, Refusal};
+use crate::signal::connect::{ConnectError, UpgradeRefusal};
 use crate::signal::session::Disconnect;
 use crate::status::{Cause, State};
 use crate::timings::Timings;
@@ -95,7 +95,7 @@ impl<'a> Policy<'a> {
         }
     }
 
-    fn refused(&mut self, refusal: &Refusal, cause: Cause, rng: &mut Rng) -> Step {
+    fn refused(&mut self, refusal: &UpgradeRefusal, cause: Cause, rng: &mut Rng) -> Step {
         if refusal.status == 403 && refusal.by_signal {
             self.refusals += 1;
             if self.refusals >= REFUSALS {

@@ -220,7 +220,7 @@ impl<'a> Session<'a> {
 }
 
 /// What happened while the session waited.
-enum Event {
+enum SessionEvent {
     Frame(Option<Result<Message, tungstenite::Error>>),
     Changed,
     Time,
@@ -278,17 +278,17 @@ where
             timer.set_at(deadline + put_off(wall + deadline.saturating_duration_since(now), timings.shared_wake_up));
             armed = Some(deadline);
         }
-        let frame = async { Event::Frame(socket.next().await) };
+        let frame = async { SessionEvent::Frame(socket.next().await) };
         let change = async {
             changed.await;
-            Event::Changed
+            SessionEvent::Changed
         };
         let time = async {
             (&mut timer).await;
-            Event::Time
+            SessionEvent::Time
         };
         match frame.or(change).or(time).await {
-            Event::Frame(Some(Ok(frame))) => {
+            SessionEvent::Frame(Some(Ok(frame))) => {
                 frames = frames.wrapping_add(1);
                 if frames.is_multiple_of(TURN) {
                     future::yield_now().await;
@@ -297,10 +297,10 @@ where
                     break disconnect;
                 }
             }
-            Event::Frame(Some(Err(error))) => break lost(&error),
-            Event::Frame(None) => break Disconnect::Lost("the connection ended".into()),
-            Event::Changed => {}
-            Event::Time => armed = None,
+            SessionEvent::Frame(Some(Err(error))) => break lost(&error),
+            SessionEvent::Frame(None) => break Disconnect::Lost("the connection ended".into()),
+            SessionEvent::Changed => {}
+            SessionEvent::Time => armed = None,
         }
     };
     let connected = session.connected_for(Instant::now());

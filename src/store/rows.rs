@@ -11,7 +11,7 @@ use super::{Known, Listing, OddRow, Put};
 use crate::account::{Account, AccountError, AccountId, Credentials, DeviceId, Endpoint, Secret, ServerTime};
 
 /// A row and what could be made of it.
-struct Entry {
+struct StoredRow {
     rowid: i64,
     id: Option<AccountId>,
     /// The id as it is stored.
@@ -55,7 +55,7 @@ impl Columns {
         })
     }
 
-    fn read(&self, row: &Row<'_>) -> rusqlite::Result<Entry> {
+    fn read(&self, row: &Row<'_>) -> rusqlite::Result<StoredRow> {
         let text = |at| row.get_ref(at).map(as_text);
         let number = |at| row.get_ref(at).map(as_number);
         let optional = |at: Option<usize>| at.map_or(Ok(None), number);
@@ -82,7 +82,7 @@ impl Columns {
             })
         })();
         let (rowid, registered) = (row.get(self.rowid)?, last_registration);
-        Ok(Entry { rowid, id: id.ok(), stored_id, registered, key, account })
+        Ok(StoredRow { rowid, id: id.ok(), stored_id, registered, key, account })
     }
 }
 
@@ -108,7 +108,7 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn entries(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
+fn entries(connection: &Connection) -> rusqlite::Result<Vec<StoredRow>> {
     let mut statement = connection.prepare("SELECT rowid, * FROM connections ORDER BY rowid")?;
     let columns = Columns::of(&statement)?;
     statement.query_map([], |row| columns.read(row))?.collect()
@@ -127,17 +127,17 @@ impl<'a> Finder<'a> {
     }
 
     /// The rows of one account, the one that counts first.
-    fn entries(&mut self, id: AccountId) -> rusqlite::Result<Vec<Entry>> {
+    fn entries(&mut self, id: AccountId) -> rusqlite::Result<Vec<StoredRow>> {
         let columns = &self.columns;
         let rows = self.by_id.query_map([id.digits()], |row| columns.read(row))?;
-        let mut found: Vec<Entry> = rows.collect::<Result<_, _>>()?;
+        let mut found: Vec<StoredRow> = rows.collect::<Result<_, _>>()?;
         found.retain(|entry| entry.id == Some(id));
         found.sort_by_key(|entry| std::cmp::Reverse((entry.account.is_ok(), entry.registered, entry.rowid)));
         Ok(found)
     }
 }
 
-fn entries_of(connection: &Connection, id: AccountId) -> rusqlite::Result<Vec<Entry>> {
+fn entries_of(connection: &Connection, id: AccountId) -> rusqlite::Result<Vec<StoredRow>> {
     Finder::new(connection)?.entries(id)
 }
 
@@ -145,14 +145,14 @@ fn entries_of(connection: &Connection, id: AccountId) -> rusqlite::Result<Vec<En
 pub(super) fn list(connection: &Connection) -> rusqlite::Result<Listing> {
     let entries = entries(connection)?;
     let mut newest: HashMap<AccountId, (u64, i64)> = HashMap::new();
-    for Entry { rowid, registered, account, .. } in &entries {
+    for StoredRow { rowid, registered, account, .. } in &entries {
         if let Ok(account) = account {
             let newest = newest.entry(account.id()).or_default();
             *newest = (*newest).max((*registered, *rowid));
         }
     }
     let mut listing = Listing::default();
-    for Entry { rowid, stored_id, key, account, .. } in entries {
+    for StoredRow { rowid, stored_id, key, account, .. } in entries {
         let account = account.map_err(|error| error.to_string()).and_then(|account| match newest.get(&account.id()) {
             Some(&(_, counts)) if counts != rowid => Err(format!("row-{counts} of the same account is newer")),
             _ => Ok(account),
@@ -206,7 +206,7 @@ pub(super) fn adopt(transaction: &Connection, key: &str) -> rusqlite::Result<()>
     transaction.execute(sql, [key]).map(|_| ())
 }
 
-fn delete(transaction: &Connection, rows: &[Entry]) -> rusqlite::Result<()> {
+fn delete(transaction: &Connection, rows: &[StoredRow]) -> rusqlite::Result<()> {
     let mut delete = transaction.prepare("DELETE FROM connections WHERE rowid = ?1")?;
     rows.iter().try_for_each(|row| delete.execute([row.rowid]).map(|_| ()))
 }
@@ -296,9 +296,9 @@ pub(super) fn change(
     expected: impl Fn(&Account) -> bool,
     change: &Change,
 ) -> rusqlite::Result<bool> {
-    let matches = |entry: &Entry| entry.account.as_ref().is_ok_and(&expected);
+    let matches = |entry: &StoredRow| entry.account.as_ref().is_ok_and(&expected);
     let entry = entries_of(transaction, id)?.into_iter().find(matches);
-    let Some(Entry { rowid, .. }) = entry else {
+    let Some(StoredRow { rowid, .. }) = entry else {
         return Ok(false);
     };
     let (column, value) = match *change {
@@ -317,8 +317,8 @@ pub(super) fn set_fetched_until(transaction: &Connection, times: &[(Credentials,
     let mut finder = Finder::new(transaction)?;
     let mut update = transaction.prepare("UPDATE connections SET covered_until = ?1 WHERE rowid = ?2")?;
     for (credentials, until) in times {
-        let same = |entry: &Entry| entry.account.as_ref().is_ok_and(|row| row.credentials == *credentials);
-        if let Some(Entry { rowid, .. }) = finder.entries(credentials.id)?.into_iter().find(same) {
+        let same = |entry: &StoredRow| entry.account.as_ref().is_ok_and(|row| row.credentials == *credentials);
+        if let Some(StoredRow { rowid, .. }) = finder.entries(credentials.id)?.into_iter().find(same) {
             update.execute([signed(until.0), rowid])?;
         }
     }

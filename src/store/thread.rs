@@ -20,12 +20,12 @@ enum Job {
     /// A change, which shares a transaction with others that wait: what takes time is to bring a transaction to the disk.
     Write(Write),
     /// Changes of other programs are to be told from now on.
-    Watch(Watch),
+    Watch(FileWatch),
 }
 
 /// Looks now and then whether another program changed the file. Here, because the thread may wake by itself for that, and
 /// nobody else has to.
-struct Watch {
+struct FileWatch {
     every: Duration,
     next: Instant,
     /// What was seen last.
@@ -33,7 +33,7 @@ struct Watch {
     changed: Box<dyn Fn() + Send>,
 }
 
-impl Watch {
+impl FileWatch {
     /// A file that cannot be read counts as changed.
     fn check(&mut self, database: &Database) {
         self.next = Instant::now() + self.every;
@@ -192,7 +192,7 @@ impl Handle {
 
     /// See [`super::Store::watch`].
     pub(super) fn watch(&self, every: Duration, seen: Option<i64>, changed: impl Fn() + Send + 'static) {
-        let watch = Watch { every, next: Instant::now() + every, seen, changed: Box::new(changed) };
+        let watch = FileWatch { every, next: Instant::now() + every, seen, changed: Box::new(changed) };
         // Closed only with the last handle.
         let _ = self.send(Job::Watch(watch));
     }
@@ -203,7 +203,7 @@ impl Handle {
 struct Waiting {
     reads: VecDeque<Read>,
     writes: VecDeque<Write>,
-    watch: Option<Watch>,
+    watch: Option<FileWatch>,
 }
 
 impl Waiting {

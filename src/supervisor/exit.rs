@@ -5,7 +5,7 @@ use std::time::Duration;
 use smol::Task;
 use smol::channel::Sender;
 
-use super::{Command, Phase, Runner};
+use super::{Command, Runner, TaskPhase};
 use crate::account::{AccountId, Credentials, ServerTime};
 use crate::runtime::{lock, timeout};
 
@@ -22,13 +22,13 @@ impl Runner {
         };
         let mut tasks = Vec::new();
         for entry in lock(&self.entries).values_mut() {
-            match std::mem::replace(&mut entry.phase, Phase::Resting) {
-                Phase::Resting => {}
-                Phase::Running(task) => {
+            match std::mem::replace(&mut entry.phase, TaskPhase::Resting) {
+                TaskPhase::Resting => {}
+                TaskPhase::Running(task) => {
                     entry.account_state.stop();
                     tasks.push(task);
                 }
-                Phase::Stopping(task) => tasks.push(task),
+                TaskPhase::Stopping(task) => tasks.push(task),
             }
         }
         let all = async {
@@ -44,7 +44,7 @@ impl Runner {
     fn unsaved_times(&self) -> Vec<(Credentials, ServerTime)> {
         let entries = lock(&self.entries);
         // Those that are being stopped may have other credentials by now; they note it themselves.
-        let running = entries.values().filter(|entry| matches!(entry.phase, Phase::Running(_)));
+        let running = entries.values().filter(|entry| matches!(entry.phase, TaskPhase::Running(_)));
         let unsaved = running.filter_map(|entry| {
             let until = entry.account_state.unsaved_fetched_until()?;
             entry.account_state.fetched_until_saved(until);

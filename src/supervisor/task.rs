@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::account::sample;
     use crate::notifier::Next;
-    use crate::push::Kind;
+    use crate::push::PushKind;
 
     fn account_state(timings: &Timings) -> AccountState {
         AccountState::new(&sample(), false, timings)
@@ -206,8 +206,8 @@ mod tests {
             let planted = std::mem::take(&mut first);
             let account_state = &account_state;
             async move {
-                assert_eq!(account_state.next_push(Instant::now()), Next::Send(Kind::Wake));
-                account_state.push_started(Kind::Wake, Instant::now());
+                assert_eq!(account_state.next_push(Instant::now()), Next::Send(PushKind::Wake));
+                account_state.push_started(PushKind::Wake, Instant::now());
                 assert!(!planted, "planted");
                 AccountExit::Unlinked
             }

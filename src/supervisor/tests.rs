@@ -8,7 +8,7 @@ use crate::net::{Lane, Net, NetOptions};
 use crate::push::Pusher;
 use crate::signal::Signal;
 use crate::signal::circuit_breaker::CircuitBreaker;
-use crate::signal::connect::Purpose;
+use crate::signal::connect::ConnectPurpose;
 use crate::store::{IfMissing, Store};
 use crate::timings::{Limits, Timings};
 use crate::vapid::{Vapid, VapidKey};
@@ -42,7 +42,7 @@ fn supervised(directory: &std::path::Path, executor: &Arc<Executor<'static>>) ->
 fn running(runner: &Runner, id: AccountId) -> (bool, u64) {
     let entries = lock(&runner.entries);
     let entry = &entries[&id];
-    (matches!(entry.phase, Phase::Running(_)) && entry.account_state.stop_reason().is_none(), entry.generation)
+    (matches!(entry.phase, TaskPhase::Running(_)) && entry.account_state.stop_reason().is_none(), entry.generation)
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn an_account_that_waits_for_its_turn_takes_little_room() {
     let directory = tempfile::tempdir().unwrap();
     let tools = runner(directory.path(), &Arc::new(Executor::new())).tools;
     let account = account("x");
-    let attempt = size_of_val(&tools.signal.attempt(Some(&account.credentials), 0, Purpose::Messages));
+    let attempt = size_of_val(&tools.signal.attempt(Some(&account.credentials), 0, ConnectPurpose::Messages));
     let turn = size_of_val(&tools.pusher.permit(&account.endpoint, Lane::Normal));
     // All of them wait for the circuit breaker after an outage, and for a permit when all get a message. What the turn
     // itself needs is some KiB, which would stay between what lives on: a third more memory for good (docs/performance.md).

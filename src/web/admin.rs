@@ -18,7 +18,7 @@ use crate::account::AccountId;
 use crate::metrics;
 use crate::overview::{Observer, Pinged};
 use crate::private_file;
-use crate::push::Kind;
+use crate::push::PushKind;
 use crate::runtime::timeout;
 
 /// Waiting connections, as in std.
@@ -113,7 +113,7 @@ async fn ping(request: Request<Admin>) -> tide::Result {
         None => None,
     };
     let Some(account) = account else { return text(404, "no such account") };
-    let delivery = app.pusher.send(&account.endpoint, Kind::Test).await;
+    let delivery = app.pusher.send(&account.endpoint, PushKind::Test).await;
     app.metrics.push(delivery.outcome.result());
     app.supervisor.test_ended(account.id(), &account.endpoint, &delivery);
     Ok(answer(200, serde_json::to_string(&Pinged::from(delivery))?, "application/json"))

@@ -9,12 +9,12 @@ use super::App;
 use super::body::Body;
 use super::client::Client;
 use super::credential_check::{CredentialCheckLimiter, InProgress, Shows};
-use super::register::{self, Asked, Claim, Plan, Refused, Saved, Status, Work};
+use super::register::{self, Asked, Claim, Plan, Refused, RegistrationStatus, Saved, Work};
 use crate::account::AccountId;
 use crate::net::{Checked, Net};
-use crate::push::Kind;
+use crate::push::PushKind;
 use crate::runtime::{lock, timeout};
-use crate::signal::Verdict;
+use crate::signal::CredentialVerdict;
 use crate::store::{Known, Put};
 use crate::supervisor::TestPush;
 
@@ -27,7 +27,7 @@ pub(crate) struct Registrar {
 }
 
 /// What is going on, for the log line of a registration that hung.
-type Progress = Mutex<&'static str>;
+type RegistrationProgress = Mutex<&'static str>;
 
 impl Registrar {
     pub(crate) fn new(app: Arc<App>, executor: Arc<Executor<'static>>) -> Self {
@@ -37,12 +37,12 @@ impl Registrar {
 
     /// Decides and carries out one registration; always answers within `timings.answer`. Refusals are logged here,
     /// with short id, origin and reason. `client` is only for the log.
-    pub(crate) async fn register(&self, body: Body, client: Client) -> Status {
-        let progress = Progress::default();
+    pub(crate) async fn register(&self, body: Body, client: Client) -> RegistrationStatus {
+        let progress = RegistrationProgress::default();
         let mut subject = Subject { account: None, client };
         let decided = self.decide_and_apply(body, &progress, &mut subject);
         let refused = match timeout(self.app.timings.answer, decided).await {
-            Some(Ok(())) => return Status::Ok,
+            Some(Ok(())) => return RegistrationStatus::Ok,
             Some(Err(refused)) => refused,
             None => Refused::for_now(format_args!("no decision in time; it was still {}", lock(&progress))),
         };
@@ -52,7 +52,12 @@ impl Registrar {
 
     /// Reads the row, decides, asks Signal if need be, and begins again when the row changed meanwhile. Nothing is held
     /// while Signal is asked: other registrations of the account do not wait for it.
-    async fn decide_and_apply(&self, body: Body, progress: &Progress, subject: &mut Subject) -> Result<(), Refused> {
+    async fn decide_and_apply(
+        &self,
+        body: Body,
+        progress: &RegistrationProgress,
+        subject: &mut Subject,
+    ) -> Result<(), Refused> {
         let app = &self.app;
         let claim = register::claim(body, |id| app.allowed_uuids.get().permits(id))?;
         let id = claim.credentials.id;
@@ -82,12 +87,17 @@ impl Registrar {
     }
 
     /// What Signal says of the credentials. Of those that may be stored without its word, only so many are.
-    async fn ask(&self, asked: Asked, claim: &Claim, progress: &Progress) -> Result<Verdict, Refused> {
+    async fn ask(
+        &self,
+        asked: Asked,
+        claim: &Claim,
+        progress: &RegistrationProgress,
+    ) -> Result<CredentialVerdict, Refused> {
         *lock(progress) = "waiting for its turn to ask Signal about the credentials";
         let _turn = self.limiter.turn(asked).await?;
         *lock(progress) = "asking Signal about the credentials";
         let verdict = self.app.checker.ask(&claim.credentials).await;
-        if let (Asked::New, Verdict::Undecided(_)) = (asked, &verdict) {
+        if let (Asked::New, CredentialVerdict::Undecided(_)) = (asked, &verdict) {
             self.limiter.store_unconfirmed()?;
         }
         Ok(verdict)
@@ -95,11 +105,13 @@ impl Registrar {
 
     /// Whether the endpoint may be used. What a look-up finds is told only to those whose credentials are good: others
     /// could find out that way which names there are in this network.
-    async fn check_endpoint(&self, claim: &Claim, verdict: Option<&Verdict>) -> Result<(), Refused> {
+    async fn check_endpoint(&self, claim: &Claim, verdict: Option<&CredentialVerdict>) -> Result<(), Refused> {
         let (app, endpoint) = (&self.app, &claim.endpoint);
         let allowed = app.allowed_endpoints.get();
         let checked = match verdict {
-            Some(Verdict::Undecided(_)) => Net::check_without_look_up(&allowed, endpoint).map(|()| Checked::Fine),
+            Some(CredentialVerdict::Undecided(_)) => {
+                Net::check_without_look_up(&allowed, endpoint).map(|()| Checked::Fine)
+            }
             _ => app.net.check_endpoint(&allowed, endpoint).await,
         };
         if let Checked::Unknown(why) = checked.map_err(|refusal| Refused::endpoint(log::Level::Warn, refusal))? {
@@ -169,7 +181,7 @@ async fn carry_out(
         }
         Work::Probe => {
             // The one test push of this registration, whether the phone asked for one or not.
-            let delivery = app.pusher.send(&claim.endpoint, Kind::Test).await;
+            let delivery = app.pusher.send(&claim.endpoint, PushKind::Test).await;
             app.metrics.push(delivery.outcome.result());
             register::after_probe(delivery)?;
             if !app.store.set_endpoint_gone(id, claim.endpoint.clone(), false).await? {

@@ -59,7 +59,7 @@ pub(crate) struct Bounds {
 }
 
 /// What all connections of a listener share.
-pub(super) struct Shared<S> {
+pub(super) struct ConnectionContext<S> {
     pub(super) app: tide::Server<S>,
     pub(super) bounds: Bounds,
     pub(super) metrics: Arc<Metrics>,
@@ -95,7 +95,7 @@ impl Bounds {
     }
 }
 
-impl<S> Shared<S> {
+impl<S> ConnectionContext<S> {
     pub(super) fn new(app: tide::Server<S>, bounds: Bounds, metrics: Arc<Metrics>, stopping: Receiver<()>) -> Self {
         let requests = ClientRateLimit::new("requests", bounds.requests, bounds.clients);
         let new = LogThrottle::default;
@@ -128,7 +128,7 @@ impl<S> Shared<S> {
 }
 
 /// Reads one request, answers it, closes. Never fails: what goes wrong is the client's to see.
-pub(super) async fn run<S, T>(shared: &Shared<S>, mut stream: T, peer: Option<IpAddr>, connection: Admitted)
+pub(super) async fn run<S, T>(shared: &ConnectionContext<S>, mut stream: T, peer: Option<IpAddr>, connection: Admitted)
 where
     S: Clone + Send + Sync + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send,
@@ -160,7 +160,7 @@ async fn send<T: AsyncWrite + Unpin>(stream: &mut T, answer: ErrorResponse) {
 }
 
 async fn serve<S, T>(
-    shared: &Shared<S>,
+    shared: &ConnectionContext<S>,
     stream: &mut T,
     peer: Option<IpAddr>,
     connection: &Admitted,

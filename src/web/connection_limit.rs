@@ -73,7 +73,7 @@ impl ConnectionLimit {
         let (open, gone) = channel::bounded(1);
         let number = table.event();
         let handle = EvictionHandle { evict, gone };
-        table.open.insert(number, Entry { client, waiting_since: Some(number), handle });
+        table.open.insert(number, ConnectionEntry { client, waiting_since: Some(number), handle });
         Ok((Admitted { number, limit: self.clone(), evicted: told, _open: open }, evicted))
     }
 
@@ -138,7 +138,7 @@ struct EvictionHandle {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct ConnectionEntry {
     client: Option<Key>,
     /// Since which event we wait for the client; `None` while it waits for us.
     waiting_since: Option<u64>,
@@ -152,7 +152,7 @@ struct Table {
     per_client: usize,
     /// Counts arrivals and turns: says what was earlier without a clock.
     events: u64,
-    open: HashMap<u64, Entry>,
+    open: HashMap<u64, ConnectionEntry>,
 }
 
 impl Table {
@@ -161,7 +161,7 @@ impl Table {
         self.events
     }
 
-    fn change(&mut self, number: u64, change: impl FnOnce(&mut Entry)) {
+    fn change(&mut self, number: u64, change: impl FnOnce(&mut ConnectionEntry)) {
         self.open.get_mut(&number).map(change);
     }
 

@@ -18,7 +18,7 @@ use smol::Timer;
 use smol_hyper::rt::FuturesIo;
 
 use super::client::Client;
-use super::connection::{Bounds, Shared};
+use super::connection::{Bounds, ConnectionContext};
 use super::connection_limit::Admitted;
 use super::error_response::{ErrorResponse, harden};
 use super::head::HeadError;
@@ -47,7 +47,11 @@ pub(super) struct Request<'a> {
 ///
 /// # Errors
 /// What to answer where hyper finds no request.
-pub(super) async fn exchange<S, T>(shared: &Shared<S>, stream: &mut T, about: Request<'_>) -> Result<(), ErrorResponse>
+pub(super) async fn exchange<S, T>(
+    shared: &ConnectionContext<S>,
+    stream: &mut T,
+    about: Request<'_>,
+) -> Result<(), ErrorResponse>
 where
     S: Clone + Send + Sync + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send,
@@ -89,7 +93,7 @@ where
 
 /// The router's answer, or the status that says why there is none.
 async fn answer<S>(
-    shared: &Shared<S>,
+    shared: &ConnectionContext<S>,
     request: hyper::Request<Incoming>,
     about: Request<'_>,
     eof: &EofSignal,

@@ -6,15 +6,15 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use smol::channel;
 
 use super::body::{Body, BodyError};
-use super::connection::{self, Bounds, Shared};
+use super::connection::{self, Bounds, ConnectionContext};
 use super::connection_limit::ConnectionLimit;
 use super::page;
 use super::public_url::{self, Hints};
-use super::register::{self, Claim, Plan, Refused, Saved, Status, Work};
+use super::register::{self, Claim, Plan, Refused, RegistrationStatus, Saved, Work};
 use crate::account::{Account, Credentials, Endpoint};
 use crate::metrics::Metrics;
 use crate::push::{Delivery, Outcome};
-use crate::signal::Verdict;
+use crate::signal::CredentialVerdict;
 use crate::store::Known;
 use crate::supervisor::TestPush;
 use crate::timings::{Limits, Timings};
@@ -26,7 +26,7 @@ where
 {
     let bounds = Bounds::new(&Limits::default(), &Timings::default(), Vec::new());
     let (_running, stopping) = channel::bounded(1);
-    let shared = Shared::new(app, bounds, Arc::new(Metrics::default()), stopping);
+    let shared = ConnectionContext::new(app, bounds, Arc::new(Metrics::default()), stopping);
     if let Ok((admitted, _)) = ConnectionLimit::new(1, 1).admit(None) {
         connection::run(&shared, stream, None, admitted).await;
     }
@@ -42,7 +42,7 @@ pub struct World {
     /// Most rows there may be.
     pub max_accounts: usize,
     /// What Signal says when it is asked.
-    pub signal: Verdict,
+    pub signal: CredentialVerdict,
     /// How a test push ends.
     pub push: Outcome,
 }
@@ -77,7 +77,7 @@ pub fn register(
     let body = Body::parse(body).map_err(|error: BodyError| (error.status(), error.to_string()))?;
     let mut done = Registered { ping: body.test == TestPush::Send, ..Registered::default() };
     let status = match decide(body, world, stored, &mut done) {
-        Ok(()) => Status::Ok,
+        Ok(()) => RegistrationStatus::Ok,
         Err(refused) => refused.status,
     };
     done.status = status.as_str();

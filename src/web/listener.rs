@@ -10,7 +10,7 @@ use smol::lock::Semaphore;
 use smol::{Executor, Timer, channel};
 
 use super::client::Client;
-use super::connection::{self, Bounds, Shared};
+use super::connection::{self, Bounds, ConnectionContext};
 use super::connection_limit::ConnectionLimit;
 use super::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
@@ -70,7 +70,7 @@ pub(crate) async fn serve<S, L>(
     let grace = bounds.shutdown;
     let limit = ConnectionLimit::new(bounds.connections, bounds.connections_per_client);
     let backlog = Arc::new(Semaphore::new(REJECTED_BACKLOG));
-    let shared = Arc::new(Shared::new(app, bounds, metrics, stopping));
+    let shared = Arc::new(ConnectionContext::new(app, bounds, metrics, stopping));
     let complaint = LogThrottle::default();
     let accept = async {
         loop {

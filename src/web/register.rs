@@ -7,7 +7,7 @@ use log::Level;
 
 use crate::account::{Account, AccountId, Credentials, Endpoint};
 use crate::push::{Delivery, Outcome};
-use crate::signal::Verdict;
+use crate::signal::CredentialVerdict;
 use crate::status::State;
 use crate::store::{Known, StoreError};
 use crate::supervisor::TestPush;
@@ -16,7 +16,7 @@ use super::body::Body;
 
 /// What the phone is told. Molly knows exactly these five, in lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Status {
+pub(crate) enum RegistrationStatus {
     /// Registered.
     Ok,
     /// Signal does not know this device, or not any more.
@@ -29,7 +29,7 @@ pub(crate) enum Status {
     InternalError,
 }
 
-impl Status {
+impl RegistrationStatus {
     /// The word on the wire.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Status {
 #[derive(Debug)]
 pub(crate) struct Refused {
     /// What the phone is told.
-    pub(crate) status: Status,
+    pub(crate) status: RegistrationStatus,
     /// How loudly the operator is told: errors need them, warnings may, the rest is between the phone and Signal.
     pub(crate) level: Level,
     /// What the operator is told.
@@ -54,18 +54,18 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    fn new(status: Status, level: Level, why: impl Display) -> Self {
+    fn new(status: RegistrationStatus, level: Level, why: impl Display) -> Self {
         Self { status, level, why: why.to_string() }
     }
 
     /// The endpoint cannot be used.
     pub(crate) fn endpoint(level: Level, why: impl Display) -> Self {
-        Self::new(Status::InvalidEndpoint, level, why)
+        Self::new(RegistrationStatus::InvalidEndpoint, level, why)
     }
 
     /// The server could not do it now; a later try may do better.
     pub(crate) fn for_now(why: impl Display) -> Self {
-        Self::new(Status::InternalError, Level::Warn, why)
+        Self::new(RegistrationStatus::InternalError, Level::Warn, why)
     }
 
     /// There are as many accounts as there may be.
@@ -77,14 +77,14 @@ impl Refused {
     /// The program is at fault.
     pub(crate) fn panicked() -> Self {
         let why = "saving it made the program panic; please report this";
-        Self::new(Status::InternalError, Level::Error, why)
+        Self::new(RegistrationStatus::InternalError, Level::Error, why)
     }
 }
 
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         let why = format_args!("the database failed, so nothing was promised to the phone: {error}");
-        Self::new(Status::InternalError, Level::Error, why)
+        Self::new(RegistrationStatus::InternalError, Level::Error, why)
     }
 }
 
@@ -104,10 +104,11 @@ pub(crate) struct Claim {
 /// # Errors
 /// See [`Refused`].
 pub(crate) fn claim(body: Body, permits: impl FnOnce(AccountId) -> bool) -> Result<Claim, Refused> {
-    let id = AccountId::parse(&body.uuid).map_err(|error| Refused::new(Status::InvalidUuid, Level::Info, error))?;
+    let id = AccountId::parse(&body.uuid)
+        .map_err(|error| Refused::new(RegistrationStatus::InvalidUuid, Level::Info, error))?;
     if !permits(id) {
         let why = "the account is not in allowed_uuids; add it there if it should be";
-        return Err(Refused::new(Status::InvalidUuid, Level::Warn, why));
+        return Err(Refused::new(RegistrationStatus::InvalidUuid, Level::Warn, why));
     }
     let endpoint = Endpoint::parse(&body.endpoint).map_err(|error| Refused::endpoint(Level::Info, error))?;
     let credentials = Credentials { id, device: body.device, password: body.password };
@@ -164,7 +165,7 @@ pub(crate) struct Saved {
 pub(crate) fn decide(
     claim: &Claim,
     known: &Known,
-    verdict: Option<&Verdict>,
+    verdict: Option<&CredentialVerdict>,
     max_accounts: usize,
     now: u64,
 ) -> Result<Plan, Refused> {
@@ -173,18 +174,18 @@ pub(crate) fn decide(
         Known::No { .. } => {
             let change = match verdict {
                 None => return Ok(Plan::Ask(Asked::New)),
-                Some(Verdict::Accepted) => "new account",
+                Some(CredentialVerdict::Accepted) => "new account",
                 // The session finds out. Refusing would lock phones out whenever Signal has trouble.
-                Some(Verdict::Undecided(_)) => "new account, not confirmed by Signal yet",
+                Some(CredentialVerdict::Undecided(_)) => "new account, not confirmed by Signal yet",
                 // Storing what it was not really asked about would let strangers in by asking too much.
-                Some(Verdict::Limited(reason)) => {
+                Some(CredentialVerdict::Limited(reason)) => {
                     let why =
                         format_args!("Signal could not be asked about it ({reason}); the phone has to try again later");
                     return Err(Refused::for_now(why));
                 }
-                Some(Verdict::Refused) => {
+                Some(CredentialVerdict::Refused) => {
                     let why = "Signal does not know this device or its password";
-                    return Err(Refused::new(Status::Forbidden, Level::Info, why));
+                    return Err(Refused::new(RegistrationStatus::Forbidden, Level::Info, why));
                 }
             };
             return Ok(Plan::save(fresh(claim, false, now, change)));
@@ -196,20 +197,20 @@ pub(crate) fn decide(
     match (stored, verdict) {
         (Some(stored), _) if same_credentials && !stored.forbidden => Ok(seen_again(claim, stored, now)),
         (_, None) => Ok(Plan::Ask(if same_credentials { Asked::Resumption } else { Asked::Replacement })),
-        (_, Some(Verdict::Accepted)) => {
+        (_, Some(CredentialVerdict::Accepted)) => {
             let change = if same_credentials { "Signal accepts it again" } else { "new credentials" };
             // What the operator paused stays paused, whatever the phone sends.
             Ok(Plan::save(fresh(claim, stored.is_some_and(|stored| stored.paused), now, change)))
         }
         (_, Some(_)) if same_credentials => {
             let why = format_args!("Signal has unlinked this device; {}", State::Unlinked.remedy());
-            Err(Refused::new(Status::Forbidden, Level::Info, why))
+            Err(Refused::new(RegistrationStatus::Forbidden, Level::Info, why))
         }
-        (_, Some(Verdict::Refused)) => {
+        (_, Some(CredentialVerdict::Refused)) => {
             let why = "Signal refuses the new credentials; the account goes on with the ones it has";
-            Err(Refused::new(Status::InternalError, Level::Info, why))
+            Err(Refused::new(RegistrationStatus::InternalError, Level::Info, why))
         }
-        (_, Some(Verdict::Undecided(reason) | Verdict::Limited(reason))) => {
+        (_, Some(CredentialVerdict::Undecided(reason) | CredentialVerdict::Limited(reason))) => {
             let kept = "the account goes on with the ones it has";
             Err(Refused::for_now(format_args!(
                 "Signal could not be asked about the new credentials ({reason}); {kept}"

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use case::{Case, Findings};
 use faults::{AT_SIGNAL, AT_THE_PUSH_SERVER, BEFORE_THE_SERVER, Fault};
 use machine::ON_THIS_MACHINE;
-use mollysocket::doctor::{Check, Doctor, Verdict};
+use mollysocket::doctor::{Check, Doctor, Severity};
 use mollysocket::net::resolve::Resolve;
 use mollysocket::status::State;
 use sim::push::Answer;
@@ -140,7 +140,7 @@ impl Resolve for Both {
 }
 
 /// What is said of IPv6 where Signal is reached by IPv4 and has this IPv6 address, and all complaints.
-fn said_of_ipv6(case: &Case, address: &'static str) -> (Verdict, Vec<Check>) {
+fn said_of_ipv6(case: &Case, address: &'static str) -> (Severity, Vec<Check>) {
     let config = case.world.config();
     let mut checks = Vec::new();
     let mut tell = |check| checks.push(check);
@@ -148,7 +148,7 @@ fn said_of_ipv6(case: &Case, address: &'static str) -> (Verdict, Vec<Check>) {
     let doctor = Doctor::new(&config, None, &mut tell).with_resolver(Arc::new(Both(address)));
     smol::block_on(executor.run(doctor.examine(executor.clone())));
     let ipv6 = checks.iter().find(|check| check.name == "Signal: IPv6").expect("it is looked at").verdict;
-    checks.retain(|check| matches!(check.verdict, Verdict::Warning | Verdict::Failure));
+    checks.retain(|check| matches!(check.verdict, Severity::Warning | Severity::Failure));
     (ipv6, checks)
 }
 
@@ -158,11 +158,11 @@ fn a_machine_with_one_family_is_no_fault_and_a_broken_one_is() {
     // Only public authorities would do for it.
     case.world.settings.clear();
     // No host has a multicast address, so the system refuses to connect at once, as it does without a route.
-    assert_eq!(said_of_ipv6(&case, "ff02::1"), (Verdict::Note, Vec::new()));
+    assert_eq!(said_of_ipv6(&case, "ff02::1"), (Severity::Note, Vec::new()));
     // Nobody listens here, on machines that have it.
     if std::net::TcpListener::bind("[::1]:0").is_ok() {
         let (verdict, complaints) = said_of_ipv6(&case, "::1");
-        assert!(verdict == Verdict::Warning && complaints.len() == 1, "{complaints:?}");
+        assert!(verdict == Severity::Warning && complaints.len() == 1, "{complaints:?}");
         assert!(complaints[0].remedy.contains("repair IPv6"), "{complaints:?}");
     }
 }
@@ -192,9 +192,9 @@ fn a_dns_filter_is_told_as_one_for_signal_and_for_push_servers() {
         smol::block_on(executor.run(doctor.examine(executor.clone())));
         let of = |name: &str| checks.iter().find(|check: &&Check| check.name == name).cloned().expect(name);
         let signal = of("Signal: name");
-        assert!(signal.verdict != Verdict::Ok && signal.remedy.contains("DNS filter"), "{signal:?}");
+        assert!(signal.verdict != Severity::Ok && signal.remedy.contains("DNS filter"), "{signal:?}");
         let push = of("push server https://push.example");
-        assert!(push.verdict == Verdict::Failure && !push.remedy.contains("allowed_endpoints"), "{push:?}");
+        assert!(push.verdict == Severity::Failure && !push.remedy.contains("allowed_endpoints"), "{push:?}");
         assert!(answer == "127.0.0.1" || push.remedy.contains("DNS filter"), "{push:?}");
     }
 }

@@ -12,7 +12,7 @@ use mollysocket::account::Endpoint;
 use mollysocket::config::AllowedEndpoints;
 use mollysocket::net::resolve::Resolve;
 use mollysocket::net::{Checked, Net, NetOptions};
-use mollysocket::push::{Delivery, Kind, Pusher};
+use mollysocket::push::{Delivery, PushKind, Pusher};
 use mollysocket::timings::{Limits, Timings};
 use mollysocket::vapid::{Vapid, VapidKey};
 use sim::pki::Pki;
@@ -146,7 +146,7 @@ impl<'a> Options<'a> {
 }
 
 impl Sender {
-    pub fn send(&self, to: &str, kind: Kind) -> Delivery {
+    pub fn send(&self, to: &str, kind: PushKind) -> Delivery {
         smol::block_on(self.executor.run(self.pusher.send(&endpoint(to), kind)))
     }
 
@@ -157,7 +157,7 @@ impl Sender {
     }
 
     pub fn wake(&self, to: &str) -> Delivery {
-        self.send(to, Kind::Wake)
+        self.send(to, PushKind::Wake)
     }
 }
 

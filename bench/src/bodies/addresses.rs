@@ -16,25 +16,25 @@ use smol::future::block_on;
 use super::{Once, account, endpoint};
 
 pub(super) fn v4() -> Once {
-    checked("https://9.9.9.9/up", Verdict::Public)
+    checked("https://9.9.9.9/up", Expected::Public)
 }
 
 pub(super) fn v6() -> Once {
-    checked("https://[2620:fe::fe]/up", Verdict::Public)
+    checked("https://[2620:fe::fe]/up", Expected::Public)
 }
 
 pub(super) fn mapped() -> Once {
-    checked("https://[::ffff:9.9.9.9]/up", Verdict::Public)
+    checked("https://[::ffff:9.9.9.9]/up", Expected::Public)
 }
 
 /// Refused, with an explanation.
 pub(super) fn private() -> Once {
-    checked("https://192.168.1.2/up", Verdict::Private)
+    checked("https://192.168.1.2/up", Expected::Private)
 }
 
 /// A name that was looked up a moment ago.
 pub(super) fn name() -> Once {
-    checked("https://push.example/up", Verdict::Public)
+    checked("https://push.example/up", Expected::Public)
 }
 
 /// The list names it, as the last of its servers.
@@ -73,12 +73,12 @@ fn permitted(url: &str, expected: Permission) -> Once {
 
 /// What is expected of an address.
 #[derive(Clone, Copy)]
-enum Verdict {
+enum Expected {
     Public,
     Private,
 }
 
-fn checked(url: &str, expected: Verdict) -> Once {
+fn checked(url: &str, expected: Expected) -> Once {
     let executor = Arc::new(Executor::new());
     let timings = Timings { dns_keep: std::time::Duration::from_secs(1 << 20), ..Timings::default() };
     let net = Net::new(&NetOptions::default(), timings, Limits::default(), executor.clone());
@@ -90,8 +90,8 @@ fn checked(url: &str, expected: Verdict) -> Once {
     Box::new(move || {
         let found = block_on(net.check_endpoint(&anything, black_box::<&Endpoint>(&endpoint)));
         match expected {
-            Verdict::Public => assert_eq!(found, Ok(Checked::Fine)),
-            Verdict::Private => assert!(found.is_err()),
+            Expected::Public => assert_eq!(found, Ok(Checked::Fine)),
+            Expected::Private => assert!(found.is_err()),
         }
     })
 }

@@ -11,9 +11,9 @@ fn every_key_has_its_own_name_and_none_is_an_old_one() {
 #[test]
 fn a_variable_cannot_set_other_keys() {
     // Were the text pasted behind `key =` and parsed as a document, the second line would count.
-    let value = from_variable(Kind::Text, "x\"\nallowed_uuids = [\"*\"]").unwrap();
+    let value = from_variable(SettingKind::Text, "x\"\nallowed_uuids = [\"*\"]").unwrap();
     assert!(value == Some(Value::Text("x\"\nallowed_uuids = [\"*\"]".into())));
-    assert!(from_variable(Kind::Flag, "true\nfalse").is_err());
+    assert!(from_variable(SettingKind::Flag, "true\nfalse").is_err());
 }
 
 #[test]

@@ -5,7 +5,7 @@ fn denied(text: &str) -> bool {
 }
 
 /// A block of a registry: its name there, first and last address, what stands next to it, and whether it is refused.
-struct Entry {
+struct RegistryBlock {
     name: &'static str,
     first: &'static str,
     last: &'static str,
@@ -20,18 +20,18 @@ const fn refused(
     last: &'static str,
     below: Option<&'static str>,
     above: Option<&'static str>,
-) -> Entry {
-    Entry { name, first, last, beyond: [below, above], refused: true }
+) -> RegistryBlock {
+    RegistryBlock { name, first, last, beyond: [below, above], refused: true }
 }
 
 /// Special-purpose and yet what a public service may be reached at: the registry calls it globally reachable, it stands
 /// for no other address, and whoever answers there is nobody in our network.
-const fn public(name: &'static str, first: &'static str, last: &'static str) -> Entry {
-    Entry { name, first, last, beyond: [None, None], refused: false }
+const fn public(name: &'static str, first: &'static str, last: &'static str) -> RegistryBlock {
+    RegistryBlock { name, first, last, beyond: [None, None], refused: false }
 }
 
 /// The IANA IPv4 Special-Purpose Address Registry, whole, and the class D space.
-const REGISTRY_V4: [Entry; 28] = [
+const REGISTRY_V4: [RegistryBlock; 28] = [
     refused("\"This network\"", "0.0.0.0", "0.255.255.255", None, Some("1.0.0.0")),
     refused("\"This host on this network\"", "0.0.0.0", "0.0.0.0", None, None),
     refused("Private-Use (10)", "10.0.0.0", "10.255.255.255", Some("9.255.255.255"), Some("11.0.0.0")),
@@ -75,7 +75,7 @@ const REGISTRY_V4: [Entry; 28] = [
 ];
 
 /// The IANA IPv6 Special-Purpose Address Registry, whole, then multicast and the deprecated site-local space.
-const REGISTRY_V6: [Entry; 26] = [
+const REGISTRY_V6: [RegistryBlock; 26] = [
     refused("Loopback Address", "::1", "::1", None, None),
     refused("Unspecified Address", "::", "::", None, None),
     refused(

@@ -36,11 +36,11 @@ fn with_lookup_that_keeps(ttl: CacheTtl, test: impl AsyncFnOnce(Lookup)) {
 fn registrations_with_hanging_names_do_not_keep_pushes_or_signal_waiting() {
     with_lookup(async |lookup| {
         for n in 0..8 {
-            let junk = lookup.addresses(&format!("{n}.hangs"), Purpose::Check, SOON).await;
+            let junk = lookup.addresses(&format!("{n}.hangs"), LookupPurpose::Check, SOON).await;
             assert_eq!(junk, Err(LookupError::Late));
         }
-        assert_eq!(lookup.addresses("push.example", Purpose::Check, SOON).await, Err(LookupError::Late));
-        for purpose in [Purpose::Push, Purpose::Signal] {
+        assert_eq!(lookup.addresses("push.example", LookupPurpose::Check, SOON).await, Err(LookupError::Late));
+        for purpose in [LookupPurpose::Push, LookupPurpose::Signal] {
             assert!(lookup.addresses("push.example", purpose, LATE).await.is_ok(), "{purpose:?}");
         }
     });
@@ -50,11 +50,11 @@ fn registrations_with_hanging_names_do_not_keep_pushes_or_signal_waiting() {
 fn the_name_nobody_asked_for_the_longest_makes_room_and_none_of_another_purpose() {
     with_lookup(async |lookup| {
         let kept = |names: &Names, name: &str| lock(&names.known).contains_key(name);
-        lookup.addresses("signal.example", Purpose::Signal, LATE).await.unwrap();
-        lookup.addresses("push.example", Purpose::Push, LATE).await.unwrap();
+        lookup.addresses("signal.example", LookupPurpose::Signal, LATE).await.unwrap();
+        lookup.addresses("push.example", LookupPurpose::Push, LATE).await.unwrap();
         for n in 0..20 {
-            lookup.addresses("often.example", Purpose::Check, LATE).await.unwrap();
-            lookup.addresses(&format!("{n}.example"), Purpose::Check, LATE).await.unwrap();
+            lookup.addresses("often.example", LookupPurpose::Check, LATE).await.unwrap();
+            lookup.addresses(&format!("{n}.example"), LookupPurpose::Check, LATE).await.unwrap();
         }
         assert!(kept(&lookup.signal, "signal.example") && kept(&lookup.pushes, "push.example"));
         for (name, expected) in [("often", true), ("19", true), ("17", true), ("16", false)] {
@@ -67,7 +67,7 @@ fn the_name_nobody_asked_for_the_longest_makes_room_and_none_of_another_purpose(
 /// Every place for look-ups of pushes is taken by names that hang.
 async fn block(lookup: &Lookup) {
     for n in 0..8 {
-        assert_eq!(lookup.addresses(&format!("{n}.hangs"), Purpose::Push, SOON).await, Err(LookupError::Late));
+        assert_eq!(lookup.addresses(&format!("{n}.hangs"), LookupPurpose::Push, SOON).await, Err(LookupError::Late));
     }
 }
 
@@ -76,13 +76,17 @@ fn names_of_accounts_that_hang_do_not_delay_pushes_to_names_seen_before() {
     let moment = Duration::from_millis(1);
     with_lookup_that_keeps(CacheTtl { found: moment, failed: moment, ..TTL }, async |lookup| {
         let begun = Instant::now();
-        lookup.addresses("push.example", Purpose::Push, LATE).await.unwrap();
+        lookup.addresses("push.example", LookupPurpose::Push, LATE).await.unwrap();
         block(&lookup).await;
         for _ in 0..3 {
-            assert!(lookup.addresses("push.example", Purpose::Push, LATE).await.is_ok());
+            assert!(lookup.addresses("push.example", LookupPurpose::Push, LATE).await.is_ok());
         }
         assert!(begun.elapsed() < LATE / 2, "{:?}", begun.elapsed());
-        assert_eq!(lookup.addresses("other.example", Purpose::Push, SOON).await, Err(LookupError::Late), "never seen");
+        assert_eq!(
+            lookup.addresses("other.example", LookupPurpose::Push, SOON).await,
+            Err(LookupError::Late),
+            "never seen"
+        );
     });
 }
 
@@ -90,14 +94,14 @@ fn names_of_accounts_that_hang_do_not_delay_pushes_to_names_seen_before() {
 fn old_addresses_serve_for_a_while_only_and_no_registration() {
     let ttl = CacheTtl { found: Duration::from_millis(1), old: LATE, ..TTL };
     with_lookup_that_keeps(ttl, async |lookup| {
-        lookup.addresses("push.example", Purpose::Push, LATE).await.unwrap();
+        lookup.addresses("push.example", LookupPurpose::Push, LATE).await.unwrap();
         block(&lookup).await;
-        assert!(lookup.addresses("push.example", Purpose::Push, LATE).await.is_ok());
+        assert!(lookup.addresses("push.example", LookupPurpose::Push, LATE).await.is_ok());
         // A registration has a look-up of its own.
-        assert!(lookup.addresses("push.example", Purpose::Check, LATE).await.is_ok());
+        assert!(lookup.addresses("push.example", LookupPurpose::Check, LATE).await.is_ok());
         let lookup = Lookup { ttl: CacheTtl { old: SOON, ..ttl }, ..lookup };
         Timer::after(SOON).await;
-        assert_eq!(lookup.addresses("push.example", Purpose::Push, SOON).await, Err(LookupError::Late));
+        assert_eq!(lookup.addresses("push.example", LookupPurpose::Push, SOON).await, Err(LookupError::Late));
     });
 }
 
@@ -121,10 +125,10 @@ fn however_many_ask_and_give_up_one_look_up_is_under_way_and_the_old_answer_serv
     with_lookup_that_keeps(CacheTtl { found: moment, failed: moment, ..TTL }, async |lookup| {
         let resolver = Arc::new(Once::default());
         let lookup = lookup.with(resolver.clone());
-        lookup.addresses("push.example", Purpose::Push, LATE).await.unwrap();
+        lookup.addresses("push.example", LookupPurpose::Push, LATE).await.unwrap();
         Timer::after(moment * 2).await;
         for _ in 0..3 {
-            let asks = (0..50).map(|_| lookup.addresses("push.example", Purpose::Push, LATE));
+            let asks = (0..50).map(|_| lookup.addresses("push.example", LookupPurpose::Push, LATE));
             assert!(futures_util::future::join_all(asks).await.iter().all(Result::is_ok));
         }
         assert_eq!(resolver.0.load(std::sync::atomic::Ordering::Relaxed), 2);

@@ -8,7 +8,7 @@ fn bench(timings: &Timings, agents: usize) -> (Policy<'_>, Rng) {
 }
 
 fn refusal(status: u16, by_signal: bool, retry_after: Option<Duration>) -> ConnectError {
-    ConnectError::Refused(Refusal { status, by_signal, retry_after })
+    ConnectError::Refused(UpgradeRefusal { status, by_signal, retry_after })
 }
 
 fn retry(step: Step) -> Retry {
@@ -255,7 +255,7 @@ fn a_renewal_is_no_trouble() {
 fn who_refuses_decides_what_to_do() {
     let timings = Timings::default();
     let refused = |status, by_signal| -> &'static str {
-        let refusal = Refusal { status, by_signal, retry_after: None };
+        let refusal = UpgradeRefusal { status, by_signal, retry_after: None };
         match Policy::new(&timings, 1).failed(&ConnectError::Refused(refusal), &mut Rng::with_seed(1)) {
             Step::Retry(retry) => retry.cause.remedy,
             Step::Unlinked => panic!("not yet"),

@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::*;
 use crate::account::{Endpoint, sample};
 use crate::notifier::Next;
-use crate::push::{Delivery, Kind, Outcome};
+use crate::push::{Delivery, Outcome, PushKind};
 use crate::signal::wire::{Request, WebSocketMessage};
 
 mod invariant;

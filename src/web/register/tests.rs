@@ -38,18 +38,23 @@ fn decided(claim: &Claim, account: &Account) -> Result<Plan, Refused> {
 }
 
 /// After Signal was asked.
-fn told(claim: &Claim, account: &Account, verdict: &Verdict) -> Result<Plan, Refused> {
+fn told(claim: &Claim, account: &Account, verdict: &CredentialVerdict) -> Result<Plan, Refused> {
     decide(claim, &Known::Yes(Box::new(account.clone())), Some(verdict), 10, NOW)
 }
 
 /// The same for an account nobody knows.
-fn told_of_new(verdict: &Verdict) -> Result<Plan, Refused> {
+fn told_of_new(verdict: &CredentialVerdict) -> Result<Plan, Refused> {
     decide(&a_claim(), &Known::No { accounts: 9 }, Some(verdict), 10, NOW)
 }
 
-fn verdicts() -> [Verdict; 4] {
+fn verdicts() -> [CredentialVerdict; 4] {
     let why = "because".to_owned();
-    [Verdict::Accepted, Verdict::Refused, Verdict::Limited(why.clone()), Verdict::Undecided(why)]
+    [
+        CredentialVerdict::Accepted,
+        CredentialVerdict::Refused,
+        CredentialVerdict::Limited(why.clone()),
+        CredentialVerdict::Undecided(why),
+    ]
 }
 
 fn other_password() -> Claim {
@@ -89,12 +94,12 @@ fn nothing_stored_changes_unless_signal_accepted_or_the_credentials_are_the_stor
     }
 }
 
-fn check(known: &Known, claim: &Claim, verdict: Option<&Verdict>) {
+fn check(known: &Known, claim: &Claim, verdict: Option<&CredentialVerdict>) {
     let plan = decide(claim, known, verdict, 10, NOW);
     let row = if let Known::Yes(row) = known { Some(row) } else { None };
     let own = row.is_some_and(|row| row.credentials == claim.credentials && !row.forbidden);
-    let accepted = verdict == Some(&Verdict::Accepted);
-    let undecided_new = matches!((known, verdict), (Known::No { .. }, Some(Verdict::Undecided(_))));
+    let accepted = verdict == Some(&CredentialVerdict::Accepted);
+    let undecided_new = matches!((known, verdict), (Known::No { .. }, Some(CredentialVerdict::Undecided(_))));
     let about = format!("{known:?} {claim:?} {verdict:?}: {plan:?}");
     match plan {
         Ok(Plan::Ask(_)) => assert!(verdict.is_none() && !own, "{about}"),
@@ -117,28 +122,34 @@ fn saved(plan: Result<Plan, Refused>) -> Saved {
     }
 }
 
-fn status<T: std::fmt::Debug>(refused: Result<T, Refused>) -> Status {
+fn status<T: std::fmt::Debug>(refused: Result<T, Refused>) -> RegistrationStatus {
     refused.expect_err("refused").status
 }
 
 #[test]
 fn the_words_on_the_wire_are_the_five_molly_knows() {
-    let all = [Status::Ok, Status::Forbidden, Status::InvalidUuid, Status::InvalidEndpoint, Status::InternalError];
+    let all = [
+        RegistrationStatus::Ok,
+        RegistrationStatus::Forbidden,
+        RegistrationStatus::InvalidUuid,
+        RegistrationStatus::InvalidEndpoint,
+        RegistrationStatus::InternalError,
+    ];
     let words = ["ok", "forbidden", "invalid_uuid", "invalid_endpoint", "internal_error"];
-    assert_eq!(all.map(Status::as_str), words);
+    assert_eq!(all.map(RegistrationStatus::as_str), words);
 }
 
 #[test]
 fn uuid_malformed_or_not_allowed_is_invalid_uuid_before_anything_else() {
-    assert_eq!(status(claim(body("anything", "nonsense"), |_| true)), Status::InvalidUuid);
-    assert_eq!(status(claim(body("\0", "https://h/x"), |_| true)), Status::InvalidUuid);
-    assert_eq!(status(claim(body(ID, "nonsense"), |_| false)), Status::InvalidUuid);
+    assert_eq!(status(claim(body("anything", "nonsense"), |_| true)), RegistrationStatus::InvalidUuid);
+    assert_eq!(status(claim(body("\0", "https://h/x"), |_| true)), RegistrationStatus::InvalidUuid);
+    assert_eq!(status(claim(body(ID, "nonsense"), |_| false)), RegistrationStatus::InvalidUuid);
 }
 
 #[test]
 fn endpoint_malformed_or_not_allowed_is_invalid_endpoint() {
     for endpoint in ["", "nonsense", "ftp://h/x", "https://h/a\0b"] {
-        assert_eq!(status(claim(body(ID, endpoint), |_| true)), Status::InvalidEndpoint, "{endpoint:?}");
+        assert_eq!(status(claim(body(ID, endpoint), |_| true)), RegistrationStatus::InvalidEndpoint, "{endpoint:?}");
     }
 }
 
@@ -151,7 +162,7 @@ fn unknown_account_is_first_asked_about() {
 fn unknown_account_beyond_max_accounts_is_internal_error_and_names_the_setting() {
     for accounts in [10, 11] {
         let refused = decide(&a_claim(), &Known::No { accounts }, None, 10, NOW).unwrap_err();
-        assert_eq!((refused.status, refused.level), (Status::InternalError, log::Level::Warn));
+        assert_eq!((refused.status, refused.level), (RegistrationStatus::InternalError, log::Level::Warn));
         assert!(refused.why.contains("max_accounts"));
     }
     // Those who are in stay in.
@@ -160,7 +171,7 @@ fn unknown_account_beyond_max_accounts_is_internal_error_and_names_the_setting()
 
 #[test]
 fn unknown_account_accepted_or_undecided_is_stored_and_tested() {
-    for verdict in [Verdict::Accepted, Verdict::Undecided("timeout".to_owned())] {
+    for verdict in [CredentialVerdict::Accepted, CredentialVerdict::Undecided("timeout".to_owned())] {
         let saved = saved(told_of_new(&verdict));
         assert_eq!(saved.account, Account { last_registration: NOW, fetched_until: None, ..stored() });
         assert_eq!(saved.test, TestPush::Send);
@@ -169,13 +180,13 @@ fn unknown_account_accepted_or_undecided_is_stored_and_tested() {
 
 #[test]
 fn unknown_account_refused_by_signal_is_forbidden() {
-    assert_eq!(status(told_of_new(&Verdict::Refused)), Status::Forbidden);
+    assert_eq!(status(told_of_new(&CredentialVerdict::Refused)), RegistrationStatus::Forbidden);
 }
 
 #[test]
 fn unknown_account_is_not_stored_while_signal_limits_us() {
-    let refused = told_of_new(&Verdict::Limited("429".to_owned())).unwrap_err();
-    assert_eq!((refused.status, refused.level), (Status::InternalError, log::Level::Warn));
+    let refused = told_of_new(&CredentialVerdict::Limited("429".to_owned())).unwrap_err();
+    assert_eq!((refused.status, refused.level), (RegistrationStatus::InternalError, log::Level::Warn));
     assert!(refused.why.contains("429"));
 }
 
@@ -187,12 +198,12 @@ fn same_credentials_and_unlinked_is_asked_about_and_resumes_only_when_signal_acc
         for verdict in verdicts() {
             match told(&claim, &account, &verdict) {
                 Ok(plan) => {
-                    assert_eq!(verdict, Verdict::Accepted);
+                    assert_eq!(verdict, CredentialVerdict::Accepted);
                     let saved = saved(Ok(plan));
                     assert_eq!((saved.account.endpoint, saved.test), (claim.endpoint.clone(), TestPush::Send));
                     assert!(!saved.account.forbidden && !saved.account.endpoint_gone);
                 }
-                Err(refused) => assert_eq!(refused.status, Status::Forbidden),
+                Err(refused) => assert_eq!(refused.status, RegistrationStatus::Forbidden),
             }
         }
     }
@@ -210,10 +221,10 @@ fn same_endpoint_while_gone_is_probed_once() {
 fn a_probe_resumes_refuses_or_leaves_it_open() {
     assert!(after_probe(delivery(Outcome::Accepted)).is_ok());
     for outcome in [Outcome::Gone, Outcome::Unauthorized, Outcome::Rejected] {
-        assert_eq!(status(after_probe(delivery(outcome))), Status::InvalidEndpoint);
+        assert_eq!(status(after_probe(delivery(outcome))), RegistrationStatus::InvalidEndpoint);
     }
     for outcome in [Outcome::Failed, Outcome::Limited(None)] {
-        assert_eq!(status(after_probe(delivery(outcome))), Status::InternalError);
+        assert_eq!(status(after_probe(delivery(outcome))), RegistrationStatus::InternalError);
     }
 }
 
@@ -260,7 +271,7 @@ fn other_credentials_are_asked_about_whatever_the_state_and_the_endpoint() {
 fn replacement_accepted_by_signal_replaces_and_forgets_what_was_fetched() {
     for forbidden in [false, true] {
         let account = Account { forbidden, endpoint_gone: true, ..stored() };
-        let saved = saved(told(&other_password(), &account, &Verdict::Accepted));
+        let saved = saved(told(&other_password(), &account, &CredentialVerdict::Accepted));
         assert_eq!(saved.account.credentials, other_password().credentials);
         assert_eq!((saved.account.fetched_until, saved.test), (None, TestPush::Send));
     }
@@ -271,7 +282,7 @@ fn replacement_refused_or_undecided_is_internal_error_and_changes_nothing() {
     for forbidden in [false, true] {
         for verdict in &verdicts()[1..] {
             let refused = told(&other_password(), &Account { forbidden, ..stored() }, verdict);
-            assert_eq!(status(refused), Status::InternalError);
+            assert_eq!(status(refused), RegistrationStatus::InternalError);
         }
     }
 }
@@ -279,7 +290,7 @@ fn replacement_refused_or_undecided_is_internal_error_and_changes_nothing() {
 #[test]
 fn what_the_database_cannot_keep_is_never_ok() {
     let refused = Refused::from(StoreError::Empty("db.sqlite".into()));
-    assert_eq!((refused.status, refused.level), (Status::InternalError, log::Level::Error));
+    assert_eq!((refused.status, refused.level), (RegistrationStatus::InternalError, log::Level::Error));
 }
 
 #[test]
@@ -290,7 +301,7 @@ fn nothing_printed_holds_a_secret() {
     let shown = format!(
         "{claim:?} {:?} {:?}",
         decided(&claim, &Account { forbidden: true, ..stored() }),
-        decide(&claim, &Known::No { accounts: 0 }, Some(&Verdict::Accepted), 10, NOW)
+        decide(&claim, &Known::No { accounts: 0 }, Some(&CredentialVerdict::Accepted), 10, NOW)
     );
     assert!(!shown.contains("hunter2") && !shown.contains("CAPABILITY"), "{shown}");
 }

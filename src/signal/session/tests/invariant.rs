@@ -65,7 +65,7 @@ struct World<'a> {
     next_request: u64,
     acked_requests: BTreeSet<u64>,
     /// When the push on its way was sent.
-    push: Option<(Kind, u64, u64)>,
+    push: Option<(PushKind, u64, u64)>,
     /// When each accepted wake-up had been sent.
     accepted: Vec<u64>,
 }

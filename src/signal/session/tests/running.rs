@@ -6,7 +6,7 @@ use futures_lite::future;
 use smol::channel::{self, Receiver, Sender};
 
 use super::*;
-use crate::notifier::Verdict;
+use crate::notifier::PushEffect;
 
 /// What the loop reads from and writes to.
 struct Socket {
@@ -172,19 +172,19 @@ fn urgent() -> Message {
 fn an_account_that_stops_waits_for_the_push_on_its_way_and_sends_its_acks() {
     let (ended, connected, _) = play(&calm(), async |peer, account_state| {
         peer.send(urgent()).await;
-        let (_, generation) = account_state.push_started(Kind::Wake, Instant::now());
+        let (_, generation) = account_state.push_started(PushKind::Wake, Instant::now());
         account_state.stop();
         Timer::after(ms(100)).await;
         assert_eq!(peer.got(), (0, false), "neither acked nor closed before the push has ended");
         let accepted = Delivery { outcome: Outcome::Accepted, reason: String::new(), remedy: "" };
         let told = account_state.push_finished(
-            Kind::Wake,
+            PushKind::Wake,
             generation,
             &accepted,
             Instant::now(),
             &mut fastrand::Rng::with_seed(1),
         );
-        assert!(matches!(told, Some(Verdict::Accepted(_))));
+        assert!(matches!(told, Some(PushEffect::Accepted(_))));
         Timer::after(ms(100)).await;
         assert_eq!(peer.got(), (1, true), "the ack, then the Close frame");
     });
@@ -209,7 +209,7 @@ fn the_wait_for_a_push_has_an_end() {
     let timings = Timings { shutdown: ms(150), ..calm() };
     let (ended, _, after) = play(&timings, async |peer, account_state| {
         peer.send(urgent()).await;
-        account_state.push_started(Kind::Wake, Instant::now());
+        account_state.push_started(PushKind::Wake, Instant::now());
         account_state.stop();
     });
     assert_eq!(ended, Disconnect::Stopped(StopReason::Requested));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
 use crate::account::{Account, ServerTime};
-use crate::signal::connect::{ConnectError, Refusal};
+use crate::signal::connect::{ConnectError, UpgradeRefusal};
 use crate::signal::policy::{Policy, Step};
 
 const SECOND: u64 = 1000;
@@ -56,7 +56,7 @@ struct Queued {
 }
 
 struct Push {
-    kind: Kind,
+    kind: PushKind,
     generation: u64,
     sent: u64,
     ends: u64,
@@ -237,7 +237,8 @@ impl World {
     }
 
     fn refusal(&mut self) -> ConnectError {
-        let refused = |status, retry_after| ConnectError::Refused(Refusal { status, by_signal: false, retry_after });
+        let refused =
+            |status, retry_after| ConnectError::Refused(UpgradeRefusal { status, by_signal: false, retry_after });
         match self.signal {
             Weather::Silent => ConnectError::Timeout("upgrade"),
             Weather::Overloaded => {
@@ -338,7 +339,7 @@ impl World {
                 let delivery = Delivery { outcome: ended.outcome.clone(), reason: String::new(), remedy: "" };
                 let told = account_state.push_finished(ended.kind, ended.generation, &delivery, self.clock(), &mut rng);
                 self.note(format!("the {:?} push of {} ended: {:?}", ended.kind, ended.sent, ended.outcome));
-                if told.is_some() && ended.outcome == Outcome::Accepted && ended.kind == Kind::Wake {
+                if told.is_some() && ended.outcome == Outcome::Accepted && ended.kind == PushKind::Wake {
                     self.woken = self.woken.max(Some(ended.sent));
                     self.wakes += 1;
                 }
@@ -347,7 +348,7 @@ impl World {
                 && let Next::Send(kind) = account_state.next_push(self.clock())
             {
                 let (_, generation) = account_state.push_started(kind, self.clock());
-                let cause = kind == Kind::Test || self.queue.values().any(|m| m.urgent && m.delivered);
+                let cause = kind == PushKind::Test || self.queue.values().any(|m| m.urgent && m.delivered);
                 assert!(cause, "a wake-up without a message that waits for one");
                 self.pushes += 1;
                 let outcome = self.answer_to_push();
