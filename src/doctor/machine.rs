@@ -64,7 +64,8 @@ impl Doctor<'_> {
                     (what, remedy) = match error {
                         VapidError::Missing(_) => (
                             "there is none".to_owned(),
-                            "start the server once if no phone is linked yet; else run this with its settings".to_owned(),
+                            "start the server once if no phone is linked yet; else run this with its settings"
+                                .to_owned(),
                         ),
                         _ => ("it cannot be used".to_owned(), String::new()),
                     };
