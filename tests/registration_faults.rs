@@ -198,11 +198,14 @@ fn one_account_has_few_registrations_in_work_and_the_rest_is_refused_at_once() {
     assert_eq!(world.register(&other, false), "ok");
     // A test push decides, and its server says nothing.
     world.push.set_default_for(&format!("/push/{}", phone.token), Answer::hang());
+    let before = pushes(&world, &phone).len();
     thread::scope(|scope| {
         let all: Vec<_> = (0..30).map(|_| scope.spawn(|| world.register(&phone, false))).collect();
         eventually("all but four were refused", || all.iter().filter(|one| one.is_finished()).count() == 26);
         assert_eq!(world.register(&moved(&other), false), "ok", "others go on");
         assert!(logged_about(&phone).iter().any(|line| line.contains("too many registrations of this account")));
+        // One that is cut off before it is there would be sent to a server that says nothing once more.
+        eventually("four wait for the push server", || pushes(&world, &phone).len() == before + 4);
         world.push.cut_all();
         assert!(all.into_iter().all(|one| one.join().unwrap() == "internal_error"));
     });
